@@ -1,0 +1,69 @@
+//! What every function holds: its tables, its queues, the time.
+
+use std::collections::BTreeMap;
+
+use aws_config::SdkConfig;
+
+use crate::clock::Clock;
+use crate::environment::Environments;
+use crate::error::Error;
+use crate::queue::{QueueUrls, Queues};
+use crate::store::{Store, TableNames};
+
+/// The clients and settings of one process. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The tables.
+    pub store: Store,
+    /// The queues.
+    pub queues: Queues,
+    /// API keys seen lately.
+    pub environments: Environments,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl App {
+    /// An app over AWS as `sdk` describes it. Makes no call, so a cold start waits for nothing.
+    pub fn new(sdk: &SdkConfig, tables: TableNames, urls: QueueUrls, clock: Clock) -> Self {
+        let store = Store::new(aws_sdk_dynamodb::Client::new(sdk), tables);
+        Self {
+            environments: Environments::new(store.clone(), clock.clone()),
+            queues: Queues::new(aws_sdk_sqs::Client::new(sdk), urls, clock.clone()),
+            store,
+            clock,
+        }
+    }
+
+    /// An app as a Lambda's environment variables describe it: `ONCEKEY_KEYS_TABLE`, `ONCEKEY_RUNS_TABLE`,
+    /// `ONCEKEY_ENVIRONMENTS_TABLE`, `ONCEKEY_RUNS_QUEUES` (`{"default": "https://…"}`), `ONCEKEY_RUNS_DEAD_LETTER_QUEUE`,
+    /// `ONCEKEY_TRIGGERS_QUEUE`, `ONCEKEY_TRIGGERS_DEAD_LETTER_QUEUE`, `ONCEKEY_COMPLETIONS_QUEUE`,
+    /// `ONCEKEY_COMPLETIONS_DEAD_LETTER_QUEUE`, and whatever the AWS SDK reads.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] naming the variable that is missing or malformed.
+    pub async fn from_env() -> Result<Self, Error> {
+        let tables = TableNames {
+            keys: variable("ONCEKEY_KEYS_TABLE")?,
+            runs: variable("ONCEKEY_RUNS_TABLE")?,
+            environments: variable("ONCEKEY_ENVIRONMENTS_TABLE")?,
+        };
+        let runs: BTreeMap<String, String> =
+            serde_json::from_str(&variable("ONCEKEY_RUNS_QUEUES")?).map_err(|error| {
+                Error::Configuration(format!("ONCEKEY_RUNS_QUEUES is no JSON of names and URLs: {error}"))
+            })?;
+        let urls = QueueUrls {
+            runs,
+            runs_dead_letter: variable("ONCEKEY_RUNS_DEAD_LETTER_QUEUE")?,
+            triggers: variable("ONCEKEY_TRIGGERS_QUEUE")?,
+            triggers_dead_letter: variable("ONCEKEY_TRIGGERS_DEAD_LETTER_QUEUE")?,
+            completions: variable("ONCEKEY_COMPLETIONS_QUEUE")?,
+            completions_dead_letter: variable("ONCEKEY_COMPLETIONS_DEAD_LETTER_QUEUE")?,
+        };
+        Ok(Self::new(&aws_config::load_from_env().await, tables, urls, Clock::system()))
+    }
+}
+
+fn variable(name: &str) -> Result<String, Error> {
+    std::env::var(name).map_err(|_| Error::Configuration(format!("the environment variable {name} is not set")))
+}

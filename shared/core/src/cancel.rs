@@ -1,0 +1,32 @@
+//! Cancel: ends a run that is not final; its key stays (R33).
+
+use crate::app::App;
+use crate::complete::complete;
+use crate::error::Error;
+use crate::ids::{EnvironmentId, RunId};
+use crate::queue::message::{CompletionEvent, Outcome};
+use crate::run::Run;
+
+/// Cancels a run. A run that is final already stays as it is, and that is no error.
+///
+/// # Errors
+/// [`Error::NotFound`] when this environment has no such run, [`Error::Aws`].
+pub async fn cancel(app: &App, environment: &EnvironmentId, id: &RunId) -> Result<(), Error> {
+    let run = find(app, environment, id).await?;
+    if run.status.is_final() {
+        return Ok(());
+    }
+    let event = CompletionEvent::new(&run, Outcome::Canceled);
+    // The event goes first: were we to die after the move, nobody would do what follows it.
+    app.queues.send_completion(&event).await?;
+    complete(app, &event).await
+}
+
+/// The run with this id, if it is of this environment.
+///
+/// # Errors
+/// [`Error::NotFound`] otherwise (I6), [`Error::Aws`].
+pub async fn find(app: &App, environment: &EnvironmentId, id: &RunId) -> Result<Run, Error> {
+    let run = app.store.run(id).await?.filter(|run| run.spec.environment == *environment);
+    run.ok_or_else(|| Error::NotFound(format!("there is no run {id} in {environment}")))
+}

@@ -1,0 +1,152 @@
+//! Complete: what the end of an attempt makes of its run. Every step tolerates being done twice, so a redelivered event
+//! finishes what a crash left half done.
+
+use std::time::Duration;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::RunId;
+use crate::queue::batch::Disposition;
+use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
+use crate::retry::RetryPolicy;
+use crate::run::{Run, RunError};
+use crate::status::{Event, RunStatus};
+use crate::store::{Guard, Transition};
+
+/// Carries a completion event out.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`]; the event is to be delivered again.
+pub async fn complete(app: &App, event: &CompletionEvent) -> Result<(), Error> {
+    let now = app.clock.now();
+    let guard = match event.outcome {
+        Outcome::Canceled => Guard::Any,
+        _ => Guard::At { attempt: event.attempt, resume: event.resume },
+    };
+    let (what, retry_at) = meaning(&event.outcome, now);
+    let mut transition = Transition::new(what, guard, now).error(event.outcome.error());
+    if let Outcome::Succeeded { output } = &event.outcome {
+        transition = transition.output(output.as_deref());
+    }
+    if let Some(retry_at) = retry_at {
+        transition = transition.next_attempt(event.attempt + 1, retry_at);
+    }
+    match app.store.move_run(&event.run_id, transition).await? {
+        Ok(run) => {
+            tracing::info!(run_id = %run.id, task = %run.spec.task, environment = %run.spec.environment,
+                attempt = event.attempt, status = %run.status, "attempt ended");
+            follow_up(app, &run).await
+        }
+        // A redelivered event whose move was made: what follows the move may not have been.
+        Err(Some(run)) if reached(&run, event, what) => follow_up(app, &run).await,
+        Err(_) => {
+            tracing::debug!(run_id = %event.run_id, attempt = event.attempt, "stale completion event dropped");
+            Ok(())
+        }
+    }
+}
+
+/// What happens to the run, and when it is tried again if it is.
+fn meaning(outcome: &Outcome, now: Timestamp) -> (Event, Option<Timestamp>) {
+    let after = |millis: u64| Some(now.plus(Duration::from_millis(millis)));
+    match outcome {
+        Outcome::Succeeded { .. } => (Event::Succeed, None),
+        Outcome::Failed { retry_after_ms: Some(pause), .. } | Outcome::Crashed { retry_after_ms: Some(pause), .. } => {
+            (Event::Retry, after(*pause))
+        }
+        Outcome::Failed { retry_after_ms: None, .. } => (Event::Fail, None),
+        Outcome::Crashed { retry_after_ms: None, .. } => (Event::Crash, None),
+        Outcome::BrokeDown { .. } => (Event::BreakDown, None),
+        Outcome::TimedOut { .. } => (Event::TimeOut, None),
+        Outcome::Expired => (Event::Expire, None),
+        Outcome::Canceled => (Event::Cancel, None),
+    }
+}
+
+/// Whether the run stands where `event` leads, because it was delivered before.
+fn reached(run: &Run, event: &CompletionEvent, what: Event) -> bool {
+    let attempt = if what == Event::Retry { event.attempt + 1 } else { event.attempt };
+    let same = what == Event::Cancel || (run.attempt == attempt && run.resume == event.resume);
+    same && run.status == what.leads_to()
+}
+
+/// What must happen after a move: a retry is sent, a failed run's key is cleared.
+async fn follow_up(app: &App, run: &Run) -> Result<(), Error> {
+    if run.status == RunStatus::Queued {
+        return app.queues.send_run(&RunMessage::next(run)).await;
+    }
+    if run.status.frees_key() {
+        app.store.clear_key(run).await?;
+    }
+    Ok(())
+}
+
+/// Carries out a run message that was delivered too often: its attempt counts as crashed once its lease is over, never
+/// before (I8).
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`]; the message is to be delivered again.
+pub async fn bury_run(app: &App, message: &RunMessage) -> Result<DeadRun, Error> {
+    if let Some(first) = &message.first {
+        // The trigger may be about to put it, or may have died: from here on it exists either way.
+        let absent = Run::new(message.run_id.clone(), first.spec.clone(), first.payload.clone());
+        app.store.create_run(&absent).await?;
+    }
+    let Some(run) = app.store.run(&message.run_id).await? else {
+        return Ok(DeadRun::Settled);
+    };
+    let waits = matches!(run.status, RunStatus::Delayed | RunStatus::Queued | RunStatus::Executing);
+    if !waits || (run.attempt, run.resume) != (message.attempt, message.resume) {
+        return Ok(DeadRun::Settled);
+    }
+    if let Some(until) = run.lease_until.filter(|until| *until > app.clock.now()) {
+        return Ok(DeadRun::Leased { until });
+    }
+    let granted = run.max_attempts.or(run.spec.options.max_attempts);
+    let policy = RetryPolicy::default();
+    let pause = policy.pause_after(run.attempt, granted.unwrap_or(policy.max_attempts));
+    let error =
+        RunError::new("Crashed", "the run's message was delivered too often without the attempt coming to an end");
+    let retry_after_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+    complete(app, &CompletionEvent::new(&run, Outcome::Crashed { error, retry_after_ms })).await?;
+    Ok(DeadRun::Settled)
+}
+
+/// Ends a run whose message cannot be read, so that it does not hang for ever (I8).
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn bury_unreadable(app: &App, run: &RunId, why: &str) -> Result<DeadRun, Error> {
+    let Some(run) = app.store.run(run).await? else {
+        return Ok(DeadRun::Settled);
+    };
+    if let Some(until) = run.lease_until.filter(|until| *until > app.clock.now()) {
+        return Ok(DeadRun::Leased { until });
+    }
+    let error = RunError::new("SystemFailure", why);
+    complete(app, &CompletionEvent::new(&run, Outcome::BrokeDown { error })).await?;
+    Ok(DeadRun::Settled)
+}
+
+/// What became of a dead-lettered run message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadRun {
+    /// It is done with.
+    Settled,
+    /// A worker may still be at it.
+    Leased {
+        /// Until then.
+        until: Timestamp,
+    },
+}
+
+impl DeadRun {
+    /// What this makes of the message.
+    pub fn disposition(self) -> Disposition {
+        match self {
+            Self::Settled => Disposition::Done,
+            Self::Leased { .. } => Disposition::Leave,
+        }
+    }
+}

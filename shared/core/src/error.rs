@@ -1,0 +1,71 @@
+//! The one error of this crate. `oncekey-http` maps it to HTTP, in one place.
+
+use crate::status::IllegalMove;
+
+/// What can go wrong. The text of the first five is for the caller: what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the request is malformed; nothing was written (I10).
+    #[error("{field}: {message}")]
+    Invalid {
+        /// The field as the caller wrote it, such as `options.tags`.
+        field: String,
+        /// What is wrong with it and what would be right.
+        message: String,
+    },
+    /// The API key is missing or unknown.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// There is no such thing in the caller's environment.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request is larger than a limit, which the text names.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Well-formed, but not acceptable as it stands.
+    #[error("{0}")]
+    Unprocessable(String),
+    /// A key changed hands again and again while we tried to claim it. Retrying helps.
+    #[error("the key {0} is being claimed and freed by many callers at once: try again")]
+    Contended(String),
+    /// A run was asked to make a move that its status does not allow.
+    #[error(transparent)]
+    IllegalMove(#[from] IllegalMove),
+    /// An AWS call failed after the SDK's own retries. Retrying may help.
+    #[error("{call} failed: {source}")]
+    Aws {
+        /// The call, such as `dynamodb:PutItem`.
+        call: &'static str,
+        /// What the SDK reported.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A stored item or queued message cannot be read: it was written by something else, or by a newer version.
+    #[error("{what} cannot be read: {why}")]
+    Unreadable {
+        /// Which record.
+        what: String,
+        /// The parser's words.
+        why: String,
+    },
+    /// The process is not set up right.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+impl Error {
+    pub(crate) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), message: message.into() }
+    }
+
+    /// Wraps what an AWS call returned, keeping the whole chain of causes in the text.
+    pub(crate) fn aws<E>(call: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        move |error| Self::Aws { call, source: aws_sdk_dynamodb::error::DisplayErrorContext(error).to_string().into() }
+    }
+
+    pub(crate) fn unreadable(what: impl Into<String>, why: impl std::fmt::Display) -> Self {
+        Self::Unreadable { what: what.into(), why: why.to_string() }
+    }
+}

@@ -1,0 +1,210 @@
+//! Names: environments, tasks, runs and requests. Each is parsed once, at the door, and trusted from then on.
+
+use std::fmt;
+
+use data_encoding::BASE32_NOPAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+
+/// The isolation boundary of keys and runs: a project and a name in it, such as `acme/prod`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EnvironmentId(String);
+
+impl EnvironmentId {
+    /// Reads `project/name`, each 1 to 64 characters of `a-z`, `0-9`, `-`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let part = |part: &str| {
+            (1..=64).contains(&part.len())
+                && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        match text.split_once('/') {
+            Some((project, name)) if part(project) && part(name) => Ok(Self(text.to_owned())),
+            _ => Err(Error::invalid(
+                "environment",
+                "give project and name like \"acme/prod\": lower-case letters, digits and - only",
+            )),
+        }
+    }
+
+    /// The name within the project: `prod` of `acme/prod`.
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or(self.0.as_str(), |(_, name)| name)
+    }
+
+    /// The whole id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A task's id: 1 to 128 characters of `A-Z a-z 0-9 _ . : / -`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TaskId(String);
+
+impl TaskId {
+    /// Reads a task id.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the allowed characters.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b);
+        if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::invalid("task id", "use 1 to 128 characters of A-Z, a-z, 0-9, _ . : / and -"))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What makes a trigger *this* trigger: the same request sent again carries the same id (I3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// The caller's own id, from the header `x-trigger-request-idempotency-key`: 1 to 255 characters.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is empty or longer.
+    pub fn from_caller(text: &str) -> Result<Self, Error> {
+        if (1..=255).contains(&text.chars().count()) {
+            return Ok(Self(format!("caller:{text}")));
+        }
+        Err(Error::invalid("x-trigger-request-idempotency-key", "use 1 to 255 characters"))
+    }
+
+    /// The id of the SQS message that asks for the trigger.
+    pub fn from_message(message_id: &str) -> Self {
+        Self(format!("message:{message_id}"))
+    }
+
+    /// A request that nobody can send again: fresh randomness.
+    pub fn fresh() -> Self {
+        Self(format!("fresh:{}", uuid::Uuid::new_v4()))
+    }
+}
+
+/// A run's id: `run_` and 32 characters of lower-case base32.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(String);
+
+impl RunId {
+    /// The run that `request` makes: the same request always names the same run, so a re-sent one costs nothing to
+    /// recognise. 160 bits of sha256 are kept, enough that two requests never meet.
+    pub fn named(environment: &EnvironmentId, task: &TaskId, request: &RequestId) -> Self {
+        let mut hasher = Sha256::new();
+        // Neither of the first two can hold a NUL, so no two triples hash alike.
+        for part in [environment.as_str(), "\0", task.as_str(), "\0", request.0.as_str()] {
+            hasher.update(part.as_bytes());
+        }
+        let digest = hasher.finalize();
+        Self(format!("run_{}", BASE32_NOPAD.encode(&digest[..20]).to_ascii_lowercase()))
+    }
+
+    /// Reads a run id.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the text cannot be one.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let base32 = |b: u8| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b);
+        match text.strip_prefix("run_") {
+            Some(rest) if rest.len() == 32 && rest.bytes().all(base32) => Ok(Self(text.to_owned())),
+            _ => Err(Error::invalid("run id", "a run id is run_ and 32 characters of a-z and 2-7")),
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A name of any shape, for vectors that other systems made.
+    #[cfg(test)]
+    pub(crate) fn for_test(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// A number that spreads runs evenly over `shards`.
+    pub fn shard(&self, shards: u32) -> u32 {
+        let sum = self.0.bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
+        sum % shards
+    }
+}
+
+macro_rules! text_id {
+    ($id:ty) => {
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl TryFrom<String> for $id {
+            type Error = Error;
+            fn try_from(text: String) -> Result<Self, Error> {
+                Self::parse(&text)
+            }
+        }
+        impl From<$id> for String {
+            fn from(id: $id) -> String {
+                id.0
+            }
+        }
+    };
+}
+text_id!(EnvironmentId);
+text_id!(TaskId);
+text_id!(RunId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(environment: &str, task: &str, request: &RequestId) -> RunId {
+        let environment = EnvironmentId::parse(environment).expect("environment");
+        RunId::named(&environment, &TaskId::parse(task).expect("task"), request)
+    }
+
+    #[test]
+    fn the_same_request_names_the_same_run_and_any_other_another() {
+        let request = RequestId::from_caller("1").expect("request");
+        let run = named("a/b", "t", &request);
+        assert_eq!(run, named("a/b", "t", &request));
+        assert_ne!(run, named("a/c", "t", &request));
+        assert_ne!(run, named("a/b", "u", &request));
+        assert_ne!(run, named("a/b", "t", &RequestId::from_message("1")));
+        assert_ne!(named("a/b", "t", &RequestId::fresh()), named("a/b", "t", &RequestId::fresh()));
+    }
+
+    #[test]
+    fn a_run_id_reads_back() {
+        let run = named("a/b", "t", &RequestId::fresh());
+        assert_eq!(RunId::parse(run.as_str()).ok(), Some(run));
+        for text in
+            ["", "run_", "run_1", "batch_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "run_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]
+        {
+            assert!(RunId::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_refuse_what_could_be_taken_for_a_separator() {
+        for text in ["", "a#b", "a b", "a\u{0}", "é", &"a".repeat(129)] {
+            assert!(TaskId::parse(text).is_err(), "{text}");
+        }
+        assert!(TaskId::parse("emails/send:v1.2_x-y").is_ok());
+        for text in ["", "a", "a/", "/a", "a/b/c", "A/b", "a#/b"] {
+            assert!(EnvironmentId::parse(text).is_err(), "{text}");
+        }
+    }
+}

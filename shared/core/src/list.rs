@@ -1,0 +1,203 @@
+//! Listing an environment's runs, newest first, by pages that stay put.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{EnvironmentId, RunId, TaskId};
+use crate::run::Run;
+use crate::status::RunStatus;
+use crate::store::{Position, SHARDS};
+
+/// Most runs a page has.
+pub const MAX_PAGE: usize = 100;
+/// How many runs a page looks at before it answers with what it has found, and a cursor to go on from.
+const MOST_EXAMINED: usize = 1_000;
+
+/// Which runs are wanted. An empty list asks for nothing in particular.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// In one of these statuses.
+    pub statuses: Vec<RunStatus>,
+    /// Of one of these tasks.
+    pub tasks: Vec<TaskId>,
+    /// With at least one of these tags.
+    pub tags: Vec<String>,
+    /// On one of these queues.
+    pub queues: Vec<String>,
+    /// Marked as a test, or not.
+    pub is_test: Option<bool>,
+    /// Created at this moment or later.
+    pub from: Option<Timestamp>,
+    /// Created at this moment or earlier.
+    pub to: Option<Timestamp>,
+    /// Match nothing: a filter asked for what no run has.
+    pub nothing: bool,
+}
+
+impl Filter {
+    /// Whether some runs in the span of time are not wanted, so that more must be looked at than are shown.
+    fn leaves_out(&self) -> bool {
+        let lists = [self.statuses.is_empty(), self.tasks.is_empty(), self.tags.is_empty(), self.queues.is_empty()];
+        lists.contains(&false) || self.is_test.is_some()
+    }
+
+    fn matches(&self, run: &Run) -> bool {
+        fn among<T: PartialEq>(wanted: &[T], has: &T) -> bool {
+            wanted.is_empty() || wanted.contains(has)
+        }
+        among(&self.statuses, &run.status)
+            && among(&self.tasks, &run.spec.task)
+            && among(&self.queues, &run.spec.queue)
+            && (self.tags.is_empty() || run.spec.options.tags.iter().any(|tag| self.tags.contains(tag)))
+            && self.is_test.is_none_or(|test| test == run.spec.options.test)
+    }
+}
+
+/// Where a page begins.
+#[derive(Clone, Debug, Default)]
+pub enum From {
+    /// At the newest run.
+    #[default]
+    Newest,
+    /// After (older than) the run a cursor names.
+    After(Cursor),
+    /// Before (newer than) the run a cursor names.
+    Before(Cursor),
+}
+
+/// A place in the list, as callers hold it: opaque, but only a place, so it is checked and never trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(Position);
+
+impl Cursor {
+    /// Reads a cursor of an earlier page.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming `field` when it is none of ours.
+    pub fn parse(field: &str, text: &str) -> Result<Self, Error> {
+        Position::parse(&text.replace('.', "#"))
+            .map(Self)
+            .ok_or_else(|| Error::invalid(field, "is no cursor: take one from `pagination` of an earlier page"))
+    }
+}
+
+/// Made of characters that need no escaping in a URL.
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.to_string().replace('#', "."))
+    }
+}
+
+/// One page of runs, newest first.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The runs.
+    pub runs: Vec<Run>,
+    /// Where older runs go on, if there may be any.
+    pub next: Option<Cursor>,
+    /// Where newer runs go on, if there may be any.
+    pub previous: Option<Cursor>,
+}
+
+/// Lists up to `size` (1 to [`MAX_PAGE`]) runs. A page of a filter that matches rarely may be short, even empty, and
+/// still have a cursor: it has looked at a thousand runs.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn list(
+    app: &App,
+    environment: &EnvironmentId,
+    filter: &Filter,
+    from: &From,
+    size: usize,
+) -> Result<Page, Error> {
+    if filter.nothing {
+        return Ok(Page { runs: Vec::new(), next: None, previous: None });
+    }
+    let ascending = matches!(from, From::Before(_));
+    let (mut place, end) = bounds(filter, from);
+    let look = if filter.leaves_out() { MAX_PAGE } else { MAX_PAGE.min(size + 1) };
+    let mut found: Vec<Run> = Vec::new();
+    let mut examined = 0;
+    let mut more = None;
+    loop {
+        let places = next_places(app, environment, (&place, &end), ascending, look).await?;
+        let exhausted = places.len() < look;
+        let runs = runs_in_order(app, &places).await?;
+        found.extend(runs.into_iter().filter(|run| filter.matches(run)));
+        examined += places.len();
+        if found.len() > size {
+            found.truncate(size);
+            more = found.last().map(|last| Cursor(Position::of(last)));
+            break;
+        }
+        let Some(last) = places.last().filter(|_| !exhausted) else { break };
+        if examined >= MOST_EXAMINED {
+            more = Some(Cursor(last.clone()));
+            break;
+        }
+        place = last.to_string();
+    }
+    let came_from = |cursor: Option<&Run>| cursor.map(|run| Cursor(Position::of(run)));
+    Ok(match from {
+        From::Newest => Page { runs: found, next: more, previous: None },
+        From::After(cursor) => {
+            let previous = came_from(found.first()).or_else(|| Some(cursor.clone()));
+            Page { runs: found, next: more, previous }
+        }
+        From::Before(cursor) => {
+            found.reverse();
+            let next = came_from(found.last()).or_else(|| Some(cursor.clone()));
+            Page { runs: found, next, previous: more }
+        }
+    })
+}
+
+/// Where to begin (exclusive) and where to end (inclusive) in the order of the walk.
+fn bounds(filter: &Filter, from: &From) -> (String, String) {
+    let at = |moment: Timestamp| format!("{:015}", moment.millis().max(0));
+    // Every place created at a moment sorts after the moment alone, and before the next one.
+    let oldest = at(filter.from.unwrap_or_default());
+    let newest = match filter.to {
+        Some(to) => at(to.plus(Duration::from_millis(1))),
+        None => "~".to_owned(),
+    };
+    match from {
+        From::Newest => (newest, oldest),
+        From::After(cursor) => (cursor.0.to_string().min(newest), oldest),
+        From::Before(cursor) => (cursor.0.to_string().max(oldest), newest),
+    }
+}
+
+/// The next `limit` places over all shards. Every shard is ordered alike, so one place is a cursor for all of them.
+async fn next_places(
+    app: &App,
+    environment: &EnvironmentId,
+    (from, end): (&str, &str),
+    ascending: bool,
+    limit: usize,
+) -> Result<Vec<Position>, Error> {
+    if (ascending && from > end) || (!ascending && from < end) {
+        return Ok(Vec::new());
+    }
+    let per_shard = i32::try_from(limit).unwrap_or(i32::MAX);
+    let shards = (0..SHARDS).map(|shard| app.store.list_shard(environment, shard, (from, end), ascending, per_shard));
+    let mut places: Vec<Position> = try_join_all(shards).await?.into_iter().flatten().collect();
+    places.sort();
+    if !ascending {
+        places.reverse();
+    }
+    places.truncate(limit);
+    Ok(places)
+}
+
+async fn runs_in_order(app: &App, places: &[Position]) -> Result<Vec<Run>, Error> {
+    let ids: Vec<&RunId> = places.iter().map(Position::run).collect();
+    let mut runs = app.store.runs(&ids).await?;
+    runs.sort_by_key(|run| places.iter().position(|place| place.run() == &run.id));
+    Ok(runs)
+}

@@ -1,0 +1,140 @@
+//! What a run is given and what it returns: text of a declared type.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+
+/// How a payload's text is to be read. The names are the wire's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PayloadType {
+    /// JSON, as it was sent.
+    #[default]
+    #[serde(rename = "application/json")]
+    Json,
+    /// JSON `{"json": value, "meta": …}`: the official client's way to carry dates, maps and the like.
+    #[serde(rename = "application/super+json")]
+    SuperJson,
+    /// The bare text.
+    #[serde(rename = "text/plain")]
+    Text,
+}
+
+/// A payload or an output: text, and how to read it. Checked when it was parsed, so reading cannot fail on our side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The text as it was sent; `None` when there is none.
+    pub text: Option<String>,
+    /// How to read it.
+    pub kind: PayloadType,
+}
+
+impl Payload {
+    /// The largest payload: 200 KB, so that a run with its output fits DynamoDB's 400 KB an item.
+    pub const MAX_BYTES: usize = 200 * 1024;
+
+    /// Takes a payload as it stands in a trigger's body.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is not of its declared type, [`Error::TooLarge`] beyond [`Payload::MAX_BYTES`].
+    pub fn from_wire(raw: Option<&RawValue>, kind: PayloadType) -> Result<Self, Error> {
+        let Some(raw) = raw else {
+            return Ok(Self { text: None, kind });
+        };
+        let malformed = |error: serde_json::Error| Error::invalid("payload", error.to_string());
+        let text = match kind {
+            PayloadType::Json => raw.get().to_owned(),
+            // A string that holds the JSON, as the client sends it, or the JSON itself.
+            PayloadType::SuperJson if !raw.get().starts_with('"') => raw.get().to_owned(),
+            PayloadType::SuperJson => serde_json::from_str::<String>(raw.get()).map_err(malformed)?,
+            PayloadType::Text => serde_json::from_str::<String>(raw.get())
+                .map_err(|_| Error::invalid("payload", "with payloadType text/plain, give a string"))?,
+        };
+        if text.len() > Self::MAX_BYTES {
+            return Err(Error::TooLarge(format!(
+                "payload: {} bytes; the limit is {} (200 KB). Store it elsewhere and send a reference",
+                text.len(),
+                Self::MAX_BYTES
+            )));
+        }
+        let payload = Self { text: Some(text), kind };
+        payload.value().map_err(malformed)?;
+        Ok(payload)
+    }
+
+    /// What the task sees: the JSON value, the value within SuperJSON, or the text as a string.
+    ///
+    /// # Errors
+    /// The parser's, when the text is not of its declared type.
+    pub fn value(&self) -> Result<Option<Value>, serde_json::Error> {
+        let Some(text) = &self.text else { return Ok(None) };
+        Ok(match self.kind {
+            PayloadType::Text => Some(Value::String(text.clone())),
+            PayloadType::Json => Some(serde_json::from_str(text)?),
+            PayloadType::SuperJson => serde_json::from_str::<SuperJson>(text)?.json,
+        })
+    }
+
+    /// sha256 of the canonical JSON (RFC 8785) of what the task sees: equal for equal values, however they are spelled.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let value = self.value().ok().flatten().unwrap_or(Value::Null);
+        let canonical = serde_json_canonicalizer::to_vec(&value).unwrap_or_default();
+        Sha256::digest(&canonical).into()
+    }
+}
+
+#[derive(Deserialize)]
+struct SuperJson {
+    #[serde(default)]
+    json: Option<Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(raw: &str, kind: PayloadType) -> Result<Payload, Error> {
+        let raw: Box<RawValue> = serde_json::from_str(raw).expect("json");
+        Payload::from_wire(Some(&raw), kind)
+    }
+
+    #[test]
+    fn super_json_gives_its_value_and_keeps_its_text() {
+        let sent = r#""{\"json\":{\"at\":\"2026-01-01\"},\"meta\":{\"values\":{\"at\":[\"Date\"]}}}""#;
+        let payload = payload(sent, PayloadType::SuperJson).expect("payload");
+        assert_eq!(payload.value().expect("value"), Some(serde_json::json!({"at": "2026-01-01"})));
+        assert!(payload.text.expect("text").contains("meta"));
+    }
+
+    #[test]
+    fn what_is_not_of_its_type_is_refused_by_name() {
+        for (raw, kind) in [
+            (r#""no json""#, PayloadType::SuperJson),
+            ("5", PayloadType::Text),
+            (r#""\ud800""#, PayloadType::Json),
+            (&"[".repeat(200).chars().chain("]".repeat(200).chars()).collect::<String>(), PayloadType::Json),
+        ] {
+            let error = payload(raw, kind).expect_err(raw).to_string();
+            assert!(error.starts_with("payload: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_does_not_depend_on_spelling() {
+        let one = payload(r#"{"a":1.0,"b":[2]}"#, PayloadType::Json).expect("payload");
+        let other = payload(r#"{ "b": [2], "a": 1 }"#, PayloadType::Json).expect("payload");
+        let third = payload(r#"{"a":1,"b":[3]}"#, PayloadType::Json).expect("payload");
+        assert_eq!(one.fingerprint(), other.fingerprint());
+        assert_ne!(one.fingerprint(), third.fingerprint());
+    }
+
+    #[test]
+    fn the_limit_is_200_kb_and_is_named() {
+        let fits = format!("\"{}\"", "x".repeat(Payload::MAX_BYTES - 2));
+        assert!(payload(&fits, PayloadType::Json).is_ok());
+        let error = payload(&format!("\"{}\"", "x".repeat(Payload::MAX_BYTES)), PayloadType::Json).expect_err("large");
+        assert!(matches!(&error, Error::TooLarge(text) if text.contains("204800 (200 KB)")), "{error}");
+    }
+}

@@ -1,0 +1,171 @@
+//! What travels on the queues: versioned JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::RunId;
+use crate::run::{Run, RunError, RunSpec};
+
+/// The version of every message this code writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+/// A message on a `runs` queue: start this attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunMessage {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The run.
+    pub run_id: RunId,
+    /// The name of the queue that carries it.
+    pub queue: String,
+    /// The attempt this message starts.
+    pub attempt: u32,
+    /// The resume this message starts.
+    pub resume: u32,
+    /// Not before this moment.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub due_at: Option<Timestamp>,
+    /// On a first dispatch, the whole run, so that a worker can create it if the trigger died after sending.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first: Option<FirstDispatch>,
+}
+
+/// What a worker needs to create a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FirstDispatch {
+    /// What was asked for.
+    pub spec: RunSpec,
+    /// The payload's text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload: Option<String>,
+}
+
+impl RunMessage {
+    /// The first dispatch of a run that a trigger has named.
+    pub fn first(run: &Run) -> Self {
+        Self {
+            v: VERSION,
+            run_id: run.id.clone(),
+            queue: run.spec.queue.clone(),
+            attempt: run.attempt,
+            resume: run.resume,
+            due_at: run.spec.options.delay_until,
+            first: Some(FirstDispatch { spec: run.spec.clone(), payload: run.payload.clone() }),
+        }
+    }
+
+    /// A later dispatch of a run as it stands: it is stored, so its name is enough.
+    pub fn next(run: &Run) -> Self {
+        Self {
+            v: VERSION,
+            run_id: run.id.clone(),
+            queue: run.spec.queue.clone(),
+            attempt: run.attempt,
+            resume: run.resume,
+            due_at: run.retry_at,
+            first: None,
+        }
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn parse(body: &str) -> Result<Self, Error> {
+        read("run message", body, |message: &Self| message.v)
+    }
+}
+
+/// A message on the `completions` queue: how an attempt, or a run, ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CompletionEvent {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The run.
+    pub run_id: RunId,
+    /// The attempt that ended.
+    pub attempt: u32,
+    /// The resume in which it ended.
+    pub resume: u32,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Outcome {
+    /// The task returned.
+    Succeeded {
+        /// The JSON text of what it returned.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        output: Option<String>,
+    },
+    /// The task failed.
+    Failed {
+        /// Why.
+        error: RunError,
+        /// The pause before the next attempt; none is left without.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        retry_after_ms: Option<u64>,
+    },
+    /// The worker died or was stopped by its deadline.
+    Crashed {
+        /// What is known of it.
+        error: RunError,
+        /// The pause before the next attempt; none is left without.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        retry_after_ms: Option<u64>,
+    },
+    /// The attempt computed longer than its `maxDuration`.
+    TimedOut {
+        /// The limit in words.
+        error: RunError,
+    },
+    /// The run could not be executed by us.
+    BrokeDown {
+        /// Why.
+        error: RunError,
+    },
+    /// The run was not started within its `ttl`.
+    Expired,
+    /// Somebody cancelled the run, whichever attempt it is in.
+    Canceled,
+}
+
+impl Outcome {
+    /// Why it ended, when it did not end well.
+    pub fn error(&self) -> Option<&RunError> {
+        match self {
+            Self::Failed { error, .. }
+            | Self::Crashed { error, .. }
+            | Self::TimedOut { error }
+            | Self::BrokeDown { error } => Some(error),
+            Self::Succeeded { .. } | Self::Expired | Self::Canceled => None,
+        }
+    }
+}
+
+impl CompletionEvent {
+    /// The event that `run`, as it stands, ended so.
+    pub fn new(run: &Run, outcome: Outcome) -> Self {
+        Self { v: VERSION, run_id: run.id.clone(), attempt: run.attempt, resume: run.resume, outcome }
+    }
+
+    /// Reads an event.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn parse(body: &str) -> Result<Self, Error> {
+        read("completion event", body, |event: &Self| event.v)
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(what: &str, body: &'a str, version: impl Fn(&T) -> u32) -> Result<T, Error> {
+    let message: T = serde_json::from_str(body).map_err(|error| Error::unreadable(what, error))?;
+    match version(&message) {
+        1..=VERSION => Ok(message),
+        newer => Err(Error::unreadable(what, format!("its version is {newer}, and this code reads up to {VERSION}"))),
+    }
+}

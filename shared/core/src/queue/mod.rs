@@ -1,0 +1,184 @@
+//! SQS: sending what the protocol sends, and answering batches the way Lambda's event source mapping expects.
+
+pub mod batch;
+pub mod message;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsMessage;
+use aws_sdk_sqs::types::MessageAttributeValue;
+use serde::Serialize;
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::Error;
+use message::{CompletionEvent, RunMessage};
+
+/// The longest delay SQS carries; longer ones are made of hops.
+const LONGEST_DELAY: Duration = Duration::from_secs(900);
+/// The largest message SQS carries (1 MiB).
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// The URLs of Oncekey's queues.
+#[derive(Clone, Debug)]
+pub struct QueueUrls {
+    /// Queues that carry runs to workers, by the name a trigger gives. `default` is always there.
+    pub runs: BTreeMap<String, String>,
+    /// Where SQS puts a run message that was delivered too often.
+    pub runs_dead_letter: String,
+    /// Triggers that arrive as messages.
+    pub triggers: String,
+    /// Where a trigger message goes that can never be carried out.
+    pub triggers_dead_letter: String,
+    /// Completion events.
+    pub completions: String,
+    /// Where SQS puts a completion event that was delivered too often.
+    pub completions_dead_letter: String,
+}
+
+impl QueueUrls {
+    /// Whether `message` came from the dead-letter queue of the run queues.
+    pub fn is_dead_run(&self, message: &SqsMessage) -> bool {
+        name_in_url(&self.runs_dead_letter) == name_in_arn(message)
+    }
+
+    /// The URL of the queue that `message` came from.
+    fn source_of(&self, message: &SqsMessage) -> Option<&str> {
+        let others = [&self.runs_dead_letter, &self.triggers, &self.completions, &self.completions_dead_letter];
+        let mut all = self.runs.values().chain(others);
+        all.find(|url| name_in_url(url) == name_in_arn(message)).map(String::as_str)
+    }
+}
+
+fn name_in_url(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
+}
+
+fn name_in_arn(message: &SqsMessage) -> &str {
+    message.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default()
+}
+
+/// The queue a run takes when its trigger names none.
+pub const DEFAULT_QUEUE: &str = "default";
+
+/// A client of Oncekey's queues.
+#[derive(Clone, Debug)]
+pub struct Queues {
+    client: aws_sdk_sqs::Client,
+    urls: QueueUrls,
+    clock: Clock,
+}
+
+impl Queues {
+    /// A client that makes no call until it is used.
+    pub fn new(client: aws_sdk_sqs::Client, urls: QueueUrls, clock: Clock) -> Self {
+        Self { client, urls, clock }
+    }
+
+    /// Checks that `name` is one of the queues for runs.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming those that exist.
+    pub fn known(&self, name: &str) -> Result<(), Error> {
+        if self.urls.runs.contains_key(name) {
+            return Ok(());
+        }
+        let names = self.urls.runs.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        Err(Error::invalid("options.queue.name", format!("there is no queue {name:?}; there are: {names}")))
+    }
+
+    /// Sends a run message towards its due time: at once, or delayed by at most one SQS hop.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when the message would not fit, [`Error::Aws`].
+    pub async fn send_run(&self, message: &RunMessage) -> Result<(), Error> {
+        let RunMessage { run_id, queue, .. } = message;
+        let url =
+            self.urls.runs.get(queue).ok_or_else(|| {
+                Error::Configuration(format!("run {run_id} is for queue {queue:?}, which is not set up"))
+            })?;
+        self.send(url, message, self.delay_seconds(message.due_at)).await
+    }
+
+    /// Sends a completion event.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn send_completion(&self, event: &CompletionEvent) -> Result<(), Error> {
+        self.send(&self.urls.completions, event, 0).await
+    }
+
+    /// Puts a trigger message that can never be carried out where people look for it, with the reason.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn bury_trigger(&self, body: &str, reason: &str) -> Result<(), Error> {
+        let reason = MessageAttributeValue::builder().data_type("String").string_value(reason).build();
+        self.client
+            .send_message()
+            .queue_url(&self.urls.triggers_dead_letter)
+            .message_body(body)
+            .message_attributes("oncekey-error", reason.map_err(Error::aws("sqs:SendMessage"))?)
+            .send()
+            .await
+            .map_err(Error::aws("sqs:SendMessage"))?;
+        Ok(())
+    }
+
+    /// Hides a received message until `moment`, at most 12 hours away (an SQS limit).
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when the message came from a queue that is not ours, [`Error::Aws`].
+    pub async fn hide_until(&self, message: &SqsMessage, moment: Timestamp) -> Result<(), Error> {
+        let url = self
+            .urls
+            .source_of(message)
+            .ok_or_else(|| Error::Configuration(format!("queue {:?} is not set up", message.event_source_arn)))?;
+        let seconds = seconds_rounded_up(moment.since(self.clock.now())).min(12 * 60 * 60);
+        self.client
+            .change_message_visibility()
+            .queue_url(url)
+            .receipt_handle(message.receipt_handle.as_deref().unwrap_or_default())
+            .visibility_timeout(i32::try_from(seconds).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(Error::aws("sqs:ChangeMessageVisibility"))?;
+        Ok(())
+    }
+
+    /// The URLs.
+    pub fn urls(&self) -> &QueueUrls {
+        &self.urls
+    }
+
+    /// Under a second the worker waits in place, because SQS delays by whole seconds.
+    fn delay_seconds(&self, due_at: Option<Timestamp>) -> u64 {
+        match due_at.map(|due_at| due_at.since(self.clock.now())) {
+            Some(left) if left >= Duration::from_secs(1) => seconds_rounded_up(left.min(LONGEST_DELAY)),
+            _ => 0,
+        }
+    }
+
+    async fn send<M: Serialize>(&self, url: &str, message: &M, delay_seconds: u64) -> Result<(), Error> {
+        let body = serde_json::to_string(message).map_err(|error| Error::unreadable("message", error))?;
+        if body.len() > MAX_MESSAGE_BYTES {
+            return Err(Error::TooLarge(format!(
+                "payload: written as a message it takes {} bytes; the limit is {MAX_MESSAGE_BYTES} (1 MiB)",
+                body.len()
+            )));
+        }
+        self.client
+            .send_message()
+            .queue_url(url)
+            .message_body(body)
+            .set_delay_seconds(i32::try_from(delay_seconds).ok().filter(|seconds| *seconds > 0))
+            .send()
+            .await
+            .map_err(Error::aws("sqs:SendMessage"))?;
+        Ok(())
+    }
+}
+
+fn seconds_rounded_up(duration: Duration) -> u64 {
+    duration.as_millis().div_ceil(1000) as u64
+}

@@ -1,0 +1,233 @@
+//! A run: what was asked for, which never changes, and where it stands, which does.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::ids::{EnvironmentId, RunId, TaskId};
+use crate::key::IdempotencyKey;
+use crate::payload::{Payload, PayloadType};
+use crate::status::RunStatus;
+
+/// How long a run is kept: 30 days, longer than a message can live in a queue (14 days, an SQS limit).
+const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long a run outlives its key: were it gone first, a missing run would mean two things to a duplicate.
+const OUTLIVES_KEY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a trigger asked for. Written once; stored and sent as one JSON text, beside the payload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// The environment it belongs to.
+    pub environment: EnvironmentId,
+    /// The task to run.
+    pub task: TaskId,
+    /// When the key was claimed, or the trigger was made without one. With the run's id it identifies the claim: a key
+    /// item that names this run with another moment is not this run's claim.
+    pub created_at: Timestamp,
+    /// How to read the payload.
+    pub payload_type: PayloadType,
+    /// The key it was triggered with, and when that key's window ends.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<ClaimedKey>,
+    /// The queue that carries it.
+    pub queue: String,
+    /// What else the trigger's options said.
+    #[serde(flatten)]
+    pub options: RunOptions,
+    /// The run that triggered this one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent: Option<RunId>,
+    /// The first run of the family; absent when that is this one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub root: Option<RunId>,
+    /// Generations between root and this run.
+    #[serde(default)]
+    pub depth: u32,
+}
+
+/// A run's key and its window's end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClaimedKey {
+    /// The key.
+    #[serde(flatten)]
+    pub key: IdempotencyKey,
+    /// From this moment on the key is free (I5).
+    pub window_ends_at: Timestamp,
+}
+
+/// The options of a trigger that travel with the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// Up to 10 tags of up to 128 characters.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tags: Vec<String>,
+    /// The caller's own data about the run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub metadata: Option<Value>,
+    /// The run starts no earlier.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub delay_until: Option<Timestamp>,
+    /// The run expires unless it has started this many milliseconds after it was due.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ttl_ms: Option<u64>,
+    /// Attempts in all; wins over the task's own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_attempts: Option<u32>,
+    /// Seconds one attempt may compute; wins over the task's own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_duration: Option<u32>,
+    /// Whether the caller marked it as a test.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub test: bool,
+    /// W3C trace context of the trigger.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traceparent: Option<String>,
+    /// Options that only tune placement (`machine`, `region`, `priority`, …): recorded as they came, not acted on.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty", default)]
+    pub placement: serde_json::Map<String, Value>,
+}
+
+impl RunSpec {
+    /// When the run may start: its delay's end, or at once.
+    pub fn due_at(&self) -> Timestamp {
+        self.options.delay_until.unwrap_or(self.created_at)
+    }
+
+    /// When the run expires unless it has started, if it has a `ttl`.
+    pub fn expires_unless_started_by(&self) -> Option<Timestamp> {
+        self.options.ttl_ms.map(|ttl| self.due_at().plus(Duration::from_millis(ttl)))
+    }
+
+    /// Until when the record is kept: 30 days, and a day longer than its key's window and its delay need it.
+    pub fn kept_until(&self) -> Timestamp {
+        let for_key = self.key.as_ref().map(|key| key.window_ends_at.plus(OUTLIVES_KEY));
+        self.due_at().plus(KEPT).max(for_key.unwrap_or_default())
+    }
+}
+
+/// A run as it is stored: one item of the runs table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    #[serde(rename = "run_id")]
+    pub id: RunId,
+    /// What was asked for.
+    #[serde(with = "as_json")]
+    pub spec: RunSpec,
+    /// The payload's text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload: Option<String>,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// The present attempt, from 1.
+    pub attempt: u32,
+    /// How often this run has been resumed, over all attempts.
+    pub resume: u32,
+    /// When the present attempt may start, if it is a retry.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_at: Option<Timestamp>,
+    /// Until when a worker holds this run. Past it, that worker is dead.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lease_until: Option<Timestamp>,
+    /// Attempts in all, as the worker that started it knew them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_attempts: Option<u32>,
+    /// When the first attempt started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started_at: Option<Timestamp>,
+    /// When it became final.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub finished_at: Option<Timestamp>,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// The JSON text of what the task returned.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output: Option<String>,
+    /// Why the last attempt failed.
+    #[serde(with = "as_json_option", skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<RunError>,
+}
+
+/// Why an attempt failed, as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunError {
+    /// What went wrong.
+    pub message: String,
+    /// The kind of error, such as `Crashed`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
+    /// Where, if known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stack_trace: Option<String>,
+}
+
+impl RunError {
+    /// The longest message kept, in characters.
+    pub const MAX_MESSAGE: usize = 4_000;
+
+    /// An error of the given kind, its message cut to [`RunError::MAX_MESSAGE`].
+    pub fn new(name: &str, message: &str) -> Self {
+        let message = message.chars().take(Self::MAX_MESSAGE).collect();
+        Self { message, name: Some(name.to_owned()), stack_trace: None }
+    }
+}
+
+impl Run {
+    /// A run that nobody has started: what a trigger writes.
+    pub fn new(id: RunId, spec: RunSpec, payload: Option<String>) -> Self {
+        let status = if spec.due_at() > spec.created_at { RunStatus::Delayed } else { RunStatus::Queued };
+        Self {
+            id,
+            status,
+            attempt: 1,
+            resume: 0,
+            updated_at: spec.created_at,
+            payload,
+            spec,
+            retry_at: None,
+            lease_until: None,
+            max_attempts: None,
+            started_at: None,
+            finished_at: None,
+            output: None,
+            error: None,
+        }
+    }
+
+    /// The payload with its type.
+    pub fn payload(&self) -> Payload {
+        Payload { text: self.payload.clone(), kind: self.spec.payload_type }
+    }
+}
+
+/// A field that is stored as one JSON text: cheap to write, and what the messages carry.
+mod as_json {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(value).map_err(S::Error::custom)?)
+    }
+
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// [`as_json`] for a field that may be absent.
+mod as_json_option {
+    use serde::de::DeserializeOwned;
+    use serde::{Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        super::as_json::serialize(value, serializer)
+    }
+
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
+        super::as_json::deserialize(d).map(Some)
+    }
+}

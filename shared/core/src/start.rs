@@ -1,0 +1,92 @@
+//! Start: what a worker does with a run message before the task runs.
+
+use std::time::Duration;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::queue::batch::Disposition;
+use crate::queue::message::RunMessage;
+use crate::run::{Run, RunSpec};
+use crate::status::{Event, RunStatus};
+use crate::store::{Guard, Transition};
+
+/// A wait shorter than this is spent in place, because SQS delays by whole seconds.
+const IN_PLACE: Duration = Duration::from_secs(1);
+
+/// What a run message is good for.
+#[derive(Debug)]
+pub enum Start {
+    /// The attempt is ours until the lease ends: run the task, on what is stored.
+    Execute(Box<Run>),
+    /// The run was to start earlier than this: report that it expired.
+    TooLate(Box<Run>),
+    /// A worker died over this attempt: report that it crashed.
+    LeaseOver(Box<Run>),
+    /// A worker holds this attempt: leave the message until its lease ends.
+    Leased {
+        /// The lease's end.
+        until: Timestamp,
+    },
+    /// Nothing is to be done with the message any more.
+    Nothing(Disposition),
+}
+
+/// Takes up the attempt that `message` is for, with a lease to `lease_until`: one conditional write, which makes the run
+/// from the message if it is absent. `max_attempts` tells how many attempts the task grants.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn start(
+    app: &App,
+    message: &RunMessage,
+    lease_until: Timestamp,
+    max_attempts: impl Fn(&RunSpec) -> u32,
+) -> Result<Start, Error> {
+    if let Some(due_at) = message.due_at {
+        if due_at.since(app.clock.now()) >= IN_PLACE {
+            // A hop of a delay that is longer than SQS carries.
+            app.queues.send_run(message).await?;
+            return Ok(Start::Nothing(Disposition::Done));
+        }
+        app.clock.sleep_until(due_at).await;
+    }
+    let now = app.clock.now();
+    let guard = Guard::At { attempt: message.attempt, resume: message.resume };
+    let granted = message.first.as_ref().map(|first| max_attempts(&first.spec));
+    let mut transition = Transition::new(Event::Start, guard, now).lease(now, lease_until, granted);
+    if let Some(first) = &message.first {
+        let absent = Run::new(message.run_id.clone(), first.spec.clone(), first.payload.clone());
+        transition = transition.creating(&absent);
+    }
+    match app.store.move_run(&message.run_id, transition).await? {
+        Ok(run) if run.attempt == 1 && run.spec.expires_unless_started_by().is_some_and(|end| now > end) => {
+            Ok(Start::TooLate(Box::new(run)))
+        }
+        Ok(run) => Ok(Start::Execute(Box::new(run))),
+        Err(None) => {
+            tracing::error!(run_id = %message.run_id, "there is no such run: its record was deleted");
+            Ok(Start::Nothing(Disposition::Done))
+        }
+        Err(Some(run)) => Ok(refused(run, message, now)),
+    }
+}
+
+/// Why an attempt could not be taken up, and what that makes of its message.
+fn refused(run: Run, message: &RunMessage, now: Timestamp) -> Start {
+    let ours = run.attempt == message.attempt && run.resume == message.resume;
+    match run.status {
+        RunStatus::Executing if ours => match run.lease_until {
+            Some(until) if until > now => Start::Leased { until },
+            _ => Start::LeaseOver(Box::new(run)),
+        },
+        // The message was sent before the move that it is for could be seen; that move is coming.
+        _ if (run.attempt, run.resume) < (message.attempt, message.resume) && !run.status.is_final() => {
+            Start::Nothing(Disposition::Leave)
+        }
+        _ => {
+            tracing::debug!(run_id = %run.id, status = %run.status, attempt = message.attempt, "message not due any more");
+            Start::Nothing(Disposition::Done)
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Update expressions, built part by part. Every attribute name goes through a placeholder, as many are reserved words.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::clock::Timestamp;
+
+/// A number attribute.
+pub(super) fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// A moment, in milliseconds.
+pub(super) fn moment(value: Timestamp) -> AttributeValue {
+    number(value.millis())
+}
+
+/// A text attribute.
+pub(super) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+/// `SET …, … REMOVE …` with the names and values it uses.
+#[derive(Default)]
+pub(super) struct Expression {
+    set: Vec<String>,
+    remove: Vec<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Expression {
+    pub(super) fn set(&mut self, name: &str, value: AttributeValue) {
+        let (n, v) = (self.name(name), self.value(value));
+        self.set.push(format!("{n} = {v}"));
+    }
+
+    pub(super) fn set_if_absent(&mut self, name: &str, value: AttributeValue) {
+        let (n, v) = (self.name(name), self.value(value));
+        self.set.push(format!("{n} = if_not_exists({n}, {v})"));
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        let n = self.name(name);
+        self.remove.push(n);
+    }
+
+    /// A placeholder for an attribute's name.
+    pub(super) fn name(&mut self, name: &str) -> String {
+        let placeholder = format!("#{name}");
+        self.names.insert(placeholder.clone(), name.to_owned());
+        placeholder
+    }
+
+    /// A placeholder for a value.
+    pub(super) fn value(&mut self, value: AttributeValue) -> String {
+        let placeholder = format!(":{}", self.values.len());
+        self.values.insert(placeholder.clone(), value);
+        placeholder
+    }
+
+    /// The update expression, the names and the values.
+    pub(super) fn finish(self) -> (String, HashMap<String, String>, HashMap<String, AttributeValue>) {
+        let mut text = format!("SET {}", self.set.join(", "));
+        if !self.remove.is_empty() {
+            text = format!("{text} REMOVE {}", self.remove.join(", "));
+        }
+        (text, self.names, self.values)
+    }
+}

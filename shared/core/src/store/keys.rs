@@ -1,0 +1,221 @@
+//! The keys table: who holds which key, until when.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use serde::Deserialize;
+
+use super::Store;
+use super::expression::{moment, number, text};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{EnvironmentId, RunId, TaskId};
+use crate::key::{IdempotencyKey, KeyHash};
+use crate::run::Run;
+
+/// Who holds a key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct KeyRecord {
+    /// The run that the key stands for.
+    pub run_id: RunId,
+    /// When it was claimed; equal to the run's own `created_at` if the claim is the one that made the run.
+    pub created_at: Timestamp,
+    /// From this moment on the key is free (I5), whether or not DynamoDB has deleted the item.
+    pub window_ends_at: Timestamp,
+}
+
+impl KeyRecord {
+    /// Whether this is the claim that made `run`, and not one made for it later by a request that was sent again after
+    /// the key had been freed.
+    pub fn made(&self, run: &Run) -> bool {
+        self.run_id == run.id && self.created_at == run.spec.created_at
+    }
+}
+
+/// Why a claim was refused.
+#[derive(Debug)]
+pub enum ClaimRefused {
+    /// Somebody holds the key.
+    HeldBy(KeyRecord),
+    /// Somebody held it when the condition was checked, and the refusal did not say who.
+    Unknown,
+}
+
+fn partition_key(environment: &EnvironmentId, task: &TaskId, hash: &KeyHash) -> AttributeValue {
+    text(format!("{environment}#{task}#{hash}"))
+}
+
+fn read(item: HashMap<String, AttributeValue>) -> Result<KeyRecord, Error> {
+    serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a key item", error))
+}
+
+impl Store {
+    /// Claims a key: one conditional put, which succeeds when nobody holds the key, when the holder's window is over
+    /// (R21, R23), or when the holder is exactly `dead`.
+    ///
+    /// # Errors
+    /// [`Error::Aws`]; a refusal is no error.
+    pub async fn claim_key(
+        &self,
+        (environment, task, key): (&EnvironmentId, &TaskId, &IdempotencyKey),
+        record: &KeyRecord,
+        fingerprint: [u8; 32],
+        dead: Option<&KeyRecord>,
+    ) -> Result<Result<(), ClaimRefused>, Error> {
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.keys)
+            .item("pk", partition_key(environment, task, &key.hash))
+            .item("run_id", text(record.run_id.as_str()))
+            .item("created_at", moment(record.created_at))
+            .item("window_ends_at", moment(record.window_ends_at))
+            .item("expires_at", number(record.window_ends_at.seconds_rounded_up()))
+            .item("fingerprint", AttributeValue::B(Blob::new(fingerprint)))
+            .expression_attribute_values(":now", moment(record.created_at))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(shown) = &key.text {
+            put = put.item("key", text(shown));
+        }
+        if let Some(scope) = key.scope {
+            put = put.item("scope", text(format!("{scope:?}").to_lowercase()));
+        }
+        let free = "attribute_not_exists(pk) OR window_ends_at <= :now";
+        let put = match dead {
+            None => put.condition_expression(free),
+            Some(dead) => put
+                .condition_expression(format!("{free} OR (run_id = :dead AND created_at = :dead_since)"))
+                .expression_attribute_values(":dead", text(dead.run_id.as_str()))
+                .expression_attribute_values(":dead_since", moment(dead.created_at)),
+        };
+        match put.send().await {
+            Ok(_) => Ok(Ok(())),
+            Err(SdkError::ServiceError(refusal)) if refusal.err().is_conditional_check_failed_exception() => {
+                match refusal.into_err() {
+                    PutItemError::ConditionalCheckFailedException(refused) => Ok(Err(match refused.item {
+                        Some(item) => ClaimRefused::HeldBy(read(item)?),
+                        None => ClaimRefused::Unknown,
+                    })),
+                    error => Err(Error::aws("dynamodb:PutItem")(error)),
+                }
+            }
+            Err(error) => Err(Error::aws("dynamodb:PutItem")(error)),
+        }
+    }
+
+    /// Clears the key of a run that failed, on condition that it still names that run (I4, R35).
+    ///
+    /// # Errors
+    /// [`Error::Aws`]; a key that names another run, or none, is no error.
+    pub async fn clear_key(&self, run: &Run) -> Result<(), Error> {
+        let Some(claimed) = &run.spec.key else { return Ok(()) };
+        let cleared = self
+            .client
+            .delete_item()
+            .table_name(&self.tables.keys)
+            .key("pk", partition_key(&run.spec.environment, &run.spec.task, &claimed.key.hash))
+            .condition_expression("run_id = :run")
+            .expression_attribute_values(":run", text(run.id.as_str()))
+            .send()
+            .await;
+        match cleared {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(()),
+            Err(error) => Err(Error::aws("dynamodb:DeleteItem")(error)),
+        }
+    }
+
+    /// Deletes a key, whoever holds it, on condition that its window is not over at `now`. Whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn reset_key(
+        &self,
+        environment: &EnvironmentId,
+        task: &TaskId,
+        hash: &KeyHash,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let deleted = self
+            .client
+            .delete_item()
+            .table_name(&self.tables.keys)
+            .key("pk", partition_key(environment, task, hash))
+            .condition_expression("window_ends_at > :now")
+            .expression_attribute_values(":now", moment(now))
+            .send()
+            .await;
+        match deleted {
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(false),
+            Err(error) => Err(Error::aws("dynamodb:DeleteItem")(error)),
+        }
+    }
+
+    /// For each of up to 100 runs, whether it holds the key it was triggered with at `now`: one batch read.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn holds_key(&self, runs: &[Run], now: Timestamp) -> Result<Vec<bool>, Error> {
+        let key_of = |run: &Run| {
+            let claimed = run.spec.key.as_ref()?;
+            Some(partition_key(&run.spec.environment, &run.spec.task, &claimed.key.hash))
+        };
+        let mut wanted: Vec<AttributeValue> = Vec::new();
+        for key in runs.iter().filter_map(key_of) {
+            if !wanted.contains(&key) {
+                wanted.push(key);
+            }
+        }
+        let records = self.batch_get(&self.tables.keys, wanted, "pk").await?;
+        let mut holders = HashMap::new();
+        for item in records {
+            if let Some(AttributeValue::S(pk)) = item.get("pk").cloned() {
+                holders.insert(pk, read(item)?);
+            }
+        }
+        let holds = |run: &Run| {
+            let key = key_of(run)?;
+            let holder = holders.get(key.as_s().ok()?)?;
+            Some(holder.made(run) && holder.window_ends_at > now)
+        };
+        Ok(runs.iter().map(|run| holds(run).unwrap_or(false)).collect())
+    }
+
+    /// Reads the items of up to 100 keys of one table, consistently, asking again for what was left out.
+    async fn batch_get(
+        &self,
+        table: &str,
+        keys: Vec<AttributeValue>,
+        name: &str,
+    ) -> Result<Vec<HashMap<String, AttributeValue>>, Error> {
+        self.batch_get_items(table, keys.into_iter().map(|key| HashMap::from([(name.to_owned(), key)])).collect()).await
+    }
+
+    /// Reads up to 100 items of one table, consistently, asking again for what DynamoDB left out.
+    pub(super) async fn batch_get_items(
+        &self,
+        table: &str,
+        keys: Vec<HashMap<String, AttributeValue>>,
+    ) -> Result<Vec<HashMap<String, AttributeValue>>, Error> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut left = keys;
+        while !left.is_empty() {
+            let request = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build();
+            let answer = self
+                .client
+                .batch_get_item()
+                .request_items(table, request.map_err(Error::aws("dynamodb:BatchGetItem"))?)
+                .send()
+                .await
+                .map_err(Error::aws("dynamodb:BatchGetItem"))?;
+            found.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());
+            let unprocessed = answer.unprocessed_keys.unwrap_or_default().remove(table);
+            left = unprocessed.map(|keys| keys.keys).unwrap_or_default();
+        }
+        Ok(found)
+    }
+}

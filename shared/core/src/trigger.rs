@@ -1,0 +1,78 @@
+//! Trigger: the first with a key makes a run, every later one within the window gets that run's handle.
+//!
+//! The order of the steps is the protocol: claim the key, send the message, put the run, answer. A run that exists has
+//! been enqueued, so there is no outbox to sweep: the queue is the outbox.
+
+use serde::Serialize;
+
+use crate::app::App;
+use crate::claim::{Claim, claim};
+use crate::error::Error;
+use crate::ids::RunId;
+use crate::queue::DEFAULT_QUEUE;
+use crate::queue::message::RunMessage;
+use crate::request::TriggerRequest;
+use crate::run::{ClaimedKey, Run, RunSpec};
+use crate::store::KeyRecord;
+
+/// What a trigger answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Handle {
+    /// The run.
+    pub id: RunId,
+    /// Whether the run was there already. False for the claimer alone, however often it asks.
+    pub is_cached: bool,
+}
+
+/// Triggers a task. Sending the same request again, before or after a crash anywhere in here, names the same run (I3).
+///
+/// # Errors
+/// [`Error::Invalid`] for an unknown queue, [`Error::Contended`], [`Error::TooLarge`], [`Error::Aws`].
+pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Handle, Error> {
+    let queue = request.queue.clone().unwrap_or_else(|| DEFAULT_QUEUE.to_owned());
+    app.queues.known(&queue)?;
+    let now = app.clock.now();
+    let own = RunId::named(&request.environment, &request.task, &request.request_id);
+
+    let claim = match &request.key {
+        Some(key) => claim(app, &request, key, &own, now).await?,
+        None => Claim::Ours(KeyRecord { run_id: own, created_at: now, window_ends_at: now }),
+    };
+    let (record, is_cached) = match claim {
+        Claim::Held(id) => {
+            tracing::info!(run_id = %id, task = %request.task, environment = %request.environment, "duplicate trigger");
+            return Ok(Handle { id, is_cached: true });
+        }
+        Claim::Ours(record) => (record, false),
+        Claim::Help(record) => (record, true),
+    };
+
+    let run = new_run(app, request, record, queue).await?;
+    app.queues.send_run(&RunMessage::first(&run)).await?;
+    app.store.create_run(&run).await?;
+    tracing::info!(run_id = %run.id, task = %run.spec.task, environment = %run.spec.environment, "triggered");
+    Ok(Handle { id: run.id, is_cached })
+}
+
+/// The run that a claim makes: the claim's name and moment, the request's everything else.
+async fn new_run(app: &App, request: TriggerRequest, claim: KeyRecord, queue: String) -> Result<Run, Error> {
+    let TriggerRequest { environment, task, key, payload, options, parent, .. } = request;
+    let parent = match parent {
+        Some(id) => app.store.run(&id).await?.filter(|parent| parent.spec.environment == environment),
+        None => None,
+    };
+    let spec = RunSpec {
+        environment,
+        task,
+        created_at: claim.created_at,
+        payload_type: payload.kind,
+        key: key.map(|key| ClaimedKey { key, window_ends_at: claim.window_ends_at }),
+        queue,
+        options,
+        depth: parent.as_ref().map_or(0, |parent| parent.spec.depth.saturating_add(1)),
+        root: parent.as_ref().map(|parent| parent.spec.root.clone().unwrap_or_else(|| parent.id.clone())),
+        parent: parent.map(|parent| parent.id),
+    };
+    Ok(Run::new(claim.run_id, spec, payload.text))
+}
