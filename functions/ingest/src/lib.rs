@@ -1,1 +1,50 @@
+//! Triggers that arrive as messages on the `triggers` queue, deduplicated exactly as those over HTTP.
+//!
+//! A message is `{"environment": "acme/prod", "task": "send-email", "payload": …, "options": {…}, "requestId"?: "…"}`,
+//! with `payload` and `options` as in the HTTP body. Whoever may send to the queue may trigger in every environment:
+//! its access policy is its lock.
 
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use oncekey_core::queue::batch::{self, Disposition};
+use oncekey_core::request::{Envelope, TriggerMessage, parse_json};
+use oncekey_core::trigger::trigger;
+use oncekey_core::{App, Error, RequestId};
+
+/// Handles one batch.
+pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
+    batch::each(event, |message| ingest(app, message)).await
+}
+
+/// Triggers what one message asks for. A message that can never be carried out goes to the dead-letter queue at once,
+/// with the reason; one that merely failed is delivered again.
+async fn ingest(app: &App, message: SqsMessage) -> Result<Disposition, Error> {
+    match trigger_from(app, &message).await {
+        Ok(()) => {}
+        Err(error @ (Error::Aws { .. } | Error::Contended(_) | Error::Configuration(_))) => return Err(error),
+        Err(error) => {
+            let id = message.message_id.as_deref().unwrap_or_default();
+            tracing::error!(message_id = id, %error, "trigger message refused; it is in the dead-letter queue");
+            app.queues.bury_trigger(message.body.as_deref().unwrap_or(" "), &error.to_string()).await?;
+        }
+    }
+    Ok(Disposition::Done)
+}
+
+async fn trigger_from(app: &App, message: &SqsMessage) -> Result<(), Error> {
+    let body = message.body.as_deref().unwrap_or_default();
+    let asked: TriggerMessage<'_> = parse_json(body.as_bytes())?;
+    let request_id = match &asked.request_id {
+        Some(id) => RequestId::from_caller(id)?,
+        None => RequestId::from_message(message.message_id.as_deref().unwrap_or_default()),
+    };
+    let envelope = Envelope {
+        environment: asked.environment.clone(),
+        task: asked.task.clone(),
+        request_id,
+        key: None,
+        key_ttl: None,
+        traceparent: None,
+        now: app.clock.now(),
+    };
+    trigger(app, asked.into_body().check(envelope)?).await.map(drop)
+}

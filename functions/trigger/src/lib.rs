@@ -1,1 +1,44 @@
+//! Triggers one task over HTTP: `POST /api/v1/tasks/{task}/trigger`.
 
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::routing::post;
+use axum::{Json, Router};
+use oncekey_core::request::{Envelope, TriggerBody, parse_json};
+use oncekey_core::trigger::{Handle, trigger};
+use oncekey_core::{App, Error, RequestId, TaskId};
+use oncekey_http::{ApiError, Body, Caller, Segment, header_text, quoted_or_bare};
+
+/// The routes of this function.
+pub fn router(app: App) -> Router {
+    Router::new().route("/api/v1/tasks/{task}/trigger", post(trigger_task)).with_state(app)
+}
+
+async fn trigger_task(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    Segment(task): Segment,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Json<Handle>, ApiError> {
+    let header = |name| header_text(&headers, name);
+    let envelope = Envelope {
+        environment,
+        task: TaskId::parse(&task)?,
+        request_id: request_id(&headers)?,
+        key: header("idempotency-key")?.map(quoted_or_bare),
+        key_ttl: header("idempotency-key-ttl")?.map(quoted_or_bare),
+        traceparent: header("traceparent")?.map(str::to_owned),
+        now: app.clock.now(),
+    };
+    let request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
+    Ok(Json(trigger(&app, request).await?))
+}
+
+/// The client's own id of this request, the same on each of its retries; fresh for callers that send none.
+fn request_id(headers: &HeaderMap) -> Result<RequestId, Error> {
+    match header_text(headers, "x-trigger-request-idempotency-key")? {
+        Some(id) => RequestId::from_caller(id),
+        None => Ok(RequestId::fresh()),
+    }
+}

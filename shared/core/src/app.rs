@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use aws_config::SdkConfig;
-
 use crate::clock::Clock;
 use crate::environment::Environments;
 use crate::error::Error;
@@ -24,12 +22,18 @@ pub struct App {
 }
 
 impl App {
-    /// An app over AWS as `sdk` describes it. Makes no call, so a cold start waits for nothing.
-    pub fn new(sdk: &SdkConfig, tables: TableNames, urls: QueueUrls, clock: Clock) -> Self {
-        let store = Store::new(aws_sdk_dynamodb::Client::new(sdk), tables);
+    /// An app over these clients. Makes no call, so a cold start waits for nothing.
+    pub fn new(
+        dynamodb: aws_sdk_dynamodb::Client,
+        sqs: aws_sdk_sqs::Client,
+        tables: TableNames,
+        urls: QueueUrls,
+        clock: Clock,
+    ) -> Self {
+        let store = Store::new(dynamodb, tables);
         Self {
             environments: Environments::new(store.clone(), clock.clone()),
-            queues: Queues::new(aws_sdk_sqs::Client::new(sdk), urls, clock.clone()),
+            queues: Queues::new(sqs, urls, clock.clone()),
             store,
             clock,
         }
@@ -60,7 +64,9 @@ impl App {
             completions: variable("ONCEKEY_COMPLETIONS_QUEUE")?,
             completions_dead_letter: variable("ONCEKEY_COMPLETIONS_DEAD_LETTER_QUEUE")?,
         };
-        Ok(Self::new(&aws_config::load_from_env().await, tables, urls, Clock::system()))
+        let sdk = aws_config::load_from_env().await;
+        let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk));
+        Ok(Self::new(dynamodb, sqs, tables, urls, Clock::system()))
     }
 }
 

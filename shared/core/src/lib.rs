@@ -17,6 +17,7 @@ pub mod error;
 pub mod ids;
 pub mod key;
 pub mod list;
+pub mod logs;
 pub mod payload;
 pub mod queue;
 pub mod request;

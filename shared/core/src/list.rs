@@ -20,8 +20,8 @@ const MOST_EXAMINED: usize = 1_000;
 /// Which runs are wanted. An empty list asks for nothing in particular.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// In one of these statuses.
-    pub statuses: Vec<RunStatus>,
+    /// In one of these statuses; any if absent, none if empty.
+    pub statuses: Option<Vec<RunStatus>>,
     /// Of one of these tasks.
     pub tasks: Vec<TaskId>,
     /// With at least one of these tags.
@@ -34,22 +34,20 @@ pub struct Filter {
     pub from: Option<Timestamp>,
     /// Created at this moment or earlier.
     pub to: Option<Timestamp>,
-    /// Match nothing: a filter asked for what no run has.
-    pub nothing: bool,
 }
 
 impl Filter {
     /// Whether some runs in the span of time are not wanted, so that more must be looked at than are shown.
     fn leaves_out(&self) -> bool {
-        let lists = [self.statuses.is_empty(), self.tasks.is_empty(), self.tags.is_empty(), self.queues.is_empty()];
-        lists.contains(&false) || self.is_test.is_some()
+        let any = [self.tasks.is_empty(), self.tags.is_empty(), self.queues.is_empty()].iter().all(|empty| *empty);
+        !any || self.statuses.is_some() || self.is_test.is_some()
     }
 
     fn matches(&self, run: &Run) -> bool {
         fn among<T: PartialEq>(wanted: &[T], has: &T) -> bool {
             wanted.is_empty() || wanted.contains(has)
         }
-        among(&self.statuses, &run.status)
+        self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&run.status))
             && among(&self.tasks, &run.spec.task)
             && among(&self.queues, &run.spec.queue)
             && (self.tags.is_empty() || run.spec.options.tags.iter().any(|tag| self.tags.contains(tag)))
@@ -115,9 +113,6 @@ pub async fn list(
     from: &From,
     size: usize,
 ) -> Result<Page, Error> {
-    if filter.nothing {
-        return Ok(Page { runs: Vec::new(), next: None, previous: None });
-    }
     let ascending = matches!(from, From::Before(_));
     let (mut place, end) = bounds(filter, from);
     let look = if filter.leaves_out() { MAX_PAGE } else { MAX_PAGE.min(size + 1) };

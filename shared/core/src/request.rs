@@ -61,6 +61,31 @@ pub struct TriggerBody<'a> {
     options: Option<Options>,
 }
 
+/// A message on the `triggers` queue.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TriggerMessage<'a> {
+    /// Where.
+    pub environment: EnvironmentId,
+    /// What to run.
+    pub task: TaskId,
+    /// The sender's own id of this request; the message's id if absent.
+    #[serde(default)]
+    pub request_id: Option<String>,
+    // Not a flattened `TriggerBody`: flattening loses the raw text of the payload.
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+    #[serde(default)]
+    options: Option<Options>,
+}
+
+impl<'a> TriggerMessage<'a> {
+    /// What the message says beyond its address, as a body over HTTP would.
+    pub fn into_body(self) -> TriggerBody<'a> {
+        TriggerBody { payload: self.payload, options: self.options }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Options {

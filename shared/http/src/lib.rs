@@ -1,1 +1,33 @@
+//! What Oncekey's HTTP functions share: who is calling, what they sent, and how an error reads.
+//!
+//! A function's own router holds its routes and nothing else; [`finish`] gives it the rest, once, whether it is served
+//! alone on Lambda or merged with the others on a laptop.
 
+mod caller;
+mod error;
+mod received;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use oncekey_core::Error;
+
+pub use caller::Caller;
+pub use error::ApiError;
+pub use received::{Body, Segment, header_text, quoted_or_bare};
+
+/// The largest request body: 2 MiB, enough for a payload of 200 KB however it is escaped.
+pub const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+
+/// Adds what every server of these routes needs: the body limit, and answers to unknown paths and methods that read
+/// like every other error.
+pub fn finish(router: Router) -> Router {
+    router
+        .fallback(|method: Method, uri: Uri| async move {
+            ApiError(Error::NotFound(format!("there is no {method} {}", uri.path())))
+        })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            ApiError::method_not_allowed(&method, uri.path())
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+}

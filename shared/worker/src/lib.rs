@@ -1,1 +1,48 @@
+//! Write Oncekey tasks in Rust.
+//!
+//! A task is an async function from a context and an input to an output, registered under an id. The same worker runs as
+//! a Lambda function fed by SQS and inside the local stack.
+//!
+//! ```no_run
+//! use oncekey_worker::{Context, Task, TaskError, Worker};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Deserialize)]
+//! struct Order {
+//!     id: String,
+//! }
+//!
+//! #[derive(Serialize)]
+//! struct Receipt {
+//!     order: String,
+//!     attempt: u32,
+//! }
+//!
+//! async fn process_order(ctx: Context, order: Order) -> Result<Receipt, TaskError> {
+//!     if order.id.is_empty() {
+//!         return Err(TaskError::abort("an order needs an id"));
+//!     }
+//!     Ok(Receipt { order: order.id, attempt: ctx.attempt() })
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), oncekey_worker::LambdaError> {
+//!     Worker::new().task(Task::new("process-order", process_order).max_attempts(5)).run().await
+//! }
+//! ```
+//!
+//! **What a key protects.** An idempotency key deduplicates *triggers*. The code inside a task may run more than once, on
+//! each attempt: give an outside API its own idempotency key, made from [`Context::run_id`].
 
+mod context;
+mod error;
+mod execute;
+mod task;
+mod worker;
+
+pub use context::Context;
+pub use error::TaskError;
+pub use lambda_runtime::Error as LambdaError;
+pub use oncekey_core::retry::RetryPolicy;
+pub use task::Task;
+pub use worker::Worker;

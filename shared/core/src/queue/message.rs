@@ -169,3 +169,12 @@ fn read<'a, T: Deserialize<'a>>(what: &str, body: &'a str, version: impl Fn(&T) 
         newer => Err(Error::unreadable(what, format!("its version is {newer}, and this code reads up to {VERSION}"))),
     }
 }
+
+/// The run that a message names, even if nothing else in it can be read.
+pub fn run_id_in(body: &str) -> Option<RunId> {
+    #[derive(Deserialize)]
+    struct Named {
+        run_id: RunId,
+    }
+    serde_json::from_str::<Named>(body).ok().map(|named| named.run_id)
+}

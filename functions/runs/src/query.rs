@@ -1,0 +1,128 @@
+//! The query of a list of runs: `page[…]` and `filter[…]`, parsed at the door.
+
+use oncekey_core::list::{Cursor, Filter, From, MAX_PAGE};
+use oncekey_core::{Error, RunStatus, TaskId, Timestamp, span};
+
+/// A page's size unless it is asked for.
+const DEFAULT_SIZE: usize = 25;
+/// Statuses that the client knows and no run of ours is ever in.
+const NEVER: [&str; 2] = ["DEQUEUED", "PENDING_VERSION"];
+
+/// What a list was asked for.
+#[derive(Debug)]
+pub struct Asked {
+    /// Which runs.
+    pub filter: Filter,
+    /// Where the page begins.
+    pub from: From,
+    /// How many, 1 to 100.
+    pub size: usize,
+}
+
+impl Asked {
+    /// Reads a query string. A filter that we do not have is refused by name: ignoring it would answer another question.
+    pub fn parse(query: &str, now: Timestamp) -> Result<Self, Error> {
+        let mut asked = Self { filter: Filter::default(), from: From::default(), size: DEFAULT_SIZE };
+        for (name, value) in form_pairs(query) {
+            asked.take(&name, &value, now)?;
+        }
+        Ok(asked)
+    }
+
+    fn take(&mut self, name: &str, value: &str, now: Timestamp) -> Result<(), Error> {
+        let list = || value.split(',').filter(|part| !part.is_empty());
+        let filter = &mut self.filter;
+        match name {
+            "page[size]" => self.size = size(value)?,
+            "page[after]" => self.from = From::After(Cursor::parse(name, value)?),
+            "page[before]" => self.from = From::Before(Cursor::parse(name, value)?),
+            "filter[status]" => filter.statuses = Some(statuses(list())?),
+            "filter[taskIdentifier]" => filter.tasks = list().map(TaskId::parse).collect::<Result<_, _>>()?,
+            "filter[tag]" => filter.tags = list().map(str::to_owned).collect(),
+            "filter[queue]" => filter.queues = list().map(str::to_owned).collect(),
+            "filter[isTest]" => filter.is_test = Some(value.parse().map_err(|_| wrong(name, "give true or false"))?),
+            "filter[createdAt][from]" => filter.from = Some(moment(name, value)?),
+            "filter[createdAt][to]" => filter.to = Some(moment(name, value)?),
+            "filter[createdAt][period]" => {
+                let period =
+                    span::parse(value).ok_or_else(|| wrong(name, "give a span like \"7d\" (w, d, h, m, s)"))?;
+                let back = i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
+                filter.from = Some(Timestamp::from_millis(now.millis().saturating_sub(back)));
+            }
+            _ if name.starts_with("filter[") => return Err(wrong(name, "there is no such filter: leave it out")),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn wrong(field: &str, message: &str) -> Error {
+    Error::Invalid { field: field.to_owned(), message: message.to_owned() }
+}
+
+fn size(value: &str) -> Result<usize, Error> {
+    let size = value.parse().ok().filter(|size| (1..=MAX_PAGE).contains(size));
+    size.ok_or_else(|| wrong("page[size]", "give a whole number from 1 to 100"))
+}
+
+fn moment(name: &str, value: &str) -> Result<Timestamp, Error> {
+    let moment = value.parse().ok().map(Timestamp::from_millis).or_else(|| Timestamp::parse(value).ok());
+    moment.ok_or_else(|| wrong(name, "give milliseconds since 1970, or a date like \"2026-01-31T09:30:00Z\""))
+}
+
+fn statuses<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<RunStatus>, Error> {
+    let all = RunStatus::ALL;
+    let mut statuses = Vec::new();
+    for name in names.filter(|name| !NEVER.contains(name)) {
+        let status = all.into_iter().find(|status| status.as_str() == name);
+        statuses.push(status.ok_or_else(|| {
+            let known = all.map(RunStatus::as_str).join(", ");
+            wrong("filter[status]", &format!("{name:?} is no status; there are: {known}"))
+        })?);
+    }
+    Ok(statuses)
+}
+
+/// The pairs of a query string, percent-decoded.
+fn form_pairs(query: &str) -> Vec<(String, String)> {
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(query: &str) -> Result<Asked, Error> {
+        Asked::parse(query, Timestamp::from_millis(1_000_000))
+    }
+
+    #[test]
+    fn the_clients_spelling_is_read() {
+        let asked = asked("filter%5Bstatus%5D=COMPLETED%2CFAILED&page%5Bsize%5D=10&filter[createdAt][period]=1m")
+            .expect("query");
+        assert_eq!(asked.filter.statuses, Some(vec![RunStatus::Completed, RunStatus::Failed]));
+        assert_eq!(asked.size, 10);
+        assert_eq!(asked.filter.from, Some(Timestamp::from_millis(940_000)));
+    }
+
+    #[test]
+    fn a_status_that_no_run_is_in_matches_none() {
+        assert_eq!(asked("filter[status]=DEQUEUED").expect("query").filter.statuses, Some(Vec::new()));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_name() {
+        for (query, field) in [
+            ("page[size]=0", "page[size]"),
+            ("page[size]=101", "page[size]"),
+            ("page[after]=x", "page[after]"),
+            ("filter[status]=DONE", "filter[status]"),
+            ("filter[version]=1", "filter[version]"),
+            ("filter[isTest]=maybe", "filter[isTest]"),
+            ("filter[createdAt][from]=soon", "filter[createdAt][from]"),
+        ] {
+            let error = asked(query).expect_err(query).to_string();
+            assert!(error.starts_with(field), "{error}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `oncekey dev`: the local stack in the foreground.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use crate::error::StackError;
+use crate::stack::{ENVIRONMENTS, Options, Stack, Storage};
+
+/// What `oncekey dev` can be told.
+#[derive(Args, Debug)]
+pub struct Dev {
+    /// The HTTP port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 3030)]
+    port: u16,
+    /// The folder that keeps runs, keys and messages
+    #[arg(long, value_name = "DIR", default_value = ".oncekey", conflicts_with = "memory")]
+    data: PathBuf,
+    /// Keep everything in memory: it ends with the process
+    #[arg(long)]
+    memory: bool,
+    /// Seconds one invocation of the worker may take, and so how long a killed one's runs wait to go on
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=900))]
+    timeout: u64,
+}
+
+/// Runs the stack until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// [`StackError`] when it cannot start.
+pub async fn dev(dev: Dev) -> Result<(), StackError> {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,dynoxide=error,oncekey=info,oncekey_core=info,oncekey_worker=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    let storage = if dev.memory { Storage::Memory } else { Storage::Folder(dev.data) };
+    let kept = match &storage {
+        Storage::Memory => "in memory".to_owned(),
+        Storage::Folder(path) => path.display().to_string(),
+    };
+    let stack = Stack::start(Options {
+        port: dev.port,
+        storage,
+        worker_timeout: Duration::from_secs(dev.timeout),
+        // The AWS SDKs' own setting, so that the stack can run on DynamoDB Local or the like.
+        dynamodb_endpoint: std::env::var("AWS_ENDPOINT_URL_DYNAMODB").ok().filter(|url| !url.is_empty()),
+        ..Options::default()
+    })
+    .await?;
+    println!("{}", banner(&stack, &kept));
+    stop_signal().await;
+    eprintln!("stopping…");
+    stack.stop().await;
+    Ok(())
+}
+
+fn banner(stack: &Stack, kept: &str) -> String {
+    let url = stack.url();
+    let (dynamodb, sqs) = (stack.dynamodb().0, stack.sqs().0);
+    let keys: Vec<String> = ENVIRONMENTS.iter().map(|(name, key)| format!("  {name:<11} {key}")).collect();
+    let (_, key) = ENVIRONMENTS[0];
+    format!(
+        "Oncekey is listening on {url}
+  data        {kept}
+  dynamodb    {dynamodb}
+  sqs         {sqs}
+
+API keys
+{}
+
+Try it, twice:
+  curl {url}/api/v1/tasks/echo/trigger -H 'Authorization: Bearer {key}' -H 'Idempotency-Key: order-42' -d '{{\"payload\": {{\"hello\": \"world\"}}}}'
+",
+        keys.join("\n")
+    )
+}
+
+async fn stop_signal() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupted => {}
+                _ = terminated.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupted.await;
+}

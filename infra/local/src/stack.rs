@@ -1,0 +1,323 @@
+//! The stack itself: the embedded AWS parts, the functions on top, one HTTP server.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsEvent;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use axum::Router;
+use dynoxide::Database;
+use oncekey_core::environment::hash_api_key;
+use oncekey_core::queue::{DEFAULT_QUEUE, QueueUrls};
+use oncekey_core::{App, Clock, EnvironmentId, Timestamp};
+use oncekey_worker::Worker;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::data::DataFolder;
+use crate::error::StackError;
+use crate::mapping::{Function, Mapping};
+use crate::sqs::{self, QueueSettings, Queues};
+use crate::tables;
+
+/// The environments of a local stack, each with its API key.
+pub const ENVIRONMENTS: [(&str, &str); 2] = [("local/dev", "tr_dev_local"), ("local/prod", "tr_prod_local")];
+
+/// How often expired items and messages are deleted. DynamoDB's own TTL lags too; nothing depends on it.
+const HOUSEKEEPING: Duration = Duration::from_secs(600);
+/// How long an invocation of any function but the worker may take.
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// A queue's visibility timeout, as a multiple of its function's timeout: what AWS recommends.
+const VISIBILITY_FACTOR: u32 = 6;
+
+/// Where runs, keys and messages are kept.
+#[derive(Clone, Debug)]
+pub enum Storage {
+    /// In this folder: they survive the process.
+    Folder(PathBuf),
+    /// In memory: they end with it.
+    Memory,
+}
+
+/// How to start a stack.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The HTTP port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// Where things are kept.
+    pub storage: Storage,
+    /// How long one invocation of the worker may take, and so how long the lease of a killed one lasts.
+    pub worker_timeout: Duration,
+    /// Invocations of the worker at a time.
+    pub worker_concurrency: usize,
+    /// A DynamoDB API to use instead of the embedded one.
+    pub dynamodb_endpoint: Option<String>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: 3030,
+            storage: Storage::Folder(PathBuf::from(".oncekey")),
+            worker_timeout: Duration::from_secs(60),
+            worker_concurrency: 100,
+            dynamodb_endpoint: None,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// A running stack. Dropping it kills it; [`Stack::stop`] ends it cleanly.
+#[derive(Debug)]
+pub struct Stack {
+    address: SocketAddr,
+    app: App,
+    dynamodb: (String, aws_sdk_dynamodb::Client),
+    sqs: (String, aws_sdk_sqs::Client),
+    stop: watch::Sender<bool>,
+    parts: JoinSet<()>,
+    /// Ended only after every other part: they depend on it.
+    endpoints: (watch::Sender<bool>, JoinSet<()>),
+    _folder: Option<DataFolder>,
+}
+
+impl Stack {
+    /// Starts everything, on loopback, with the demo worker.
+    ///
+    /// # Errors
+    /// [`StackError`], in one line each.
+    pub async fn start(options: Options) -> Result<Self, StackError> {
+        // First of all, so that a taken port leaves no trace.
+        let http = listen(options.port).await?;
+        let address = http.local_addr().map_err(|source| StackError::Port { port: options.port, source })?;
+        let folder = match &options.storage {
+            Storage::Folder(path) => Some(DataFolder::open(path)?),
+            Storage::Memory => None,
+        };
+        let mut endpoints = (watch::Sender::new(false), JoinSet::new());
+        let (dynamodb_url, database) = match &options.dynamodb_endpoint {
+            Some(url) => (url.clone(), None),
+            None => {
+                let database = open_database(folder.as_ref())?;
+                let listener = listen(0).await?;
+                let url = url_of(&listener);
+                let stopped = stopping(endpoints.0.subscribe());
+                let serving = dynoxide::server::serve_with_shutdown(listener, database.clone(), stopped);
+                endpoints.1.spawn(async move { drop(serving.await) });
+                (url, Some(database))
+            }
+        };
+        let sqs_listener = listen(0).await?;
+        let sqs_url = url_of(&sqs_listener);
+        let queues = open_queues(folder.as_ref(), &options)?;
+        endpoints.1.spawn(serve(sqs_listener, sqs::router(queues.clone()), endpoints.0.subscribe()));
+
+        let dynamodb = aws_sdk_dynamodb::Client::new(&sdk_config(&dynamodb_url).await);
+        let sqs = aws_sdk_sqs::Client::new(&sdk_config(&sqs_url).await);
+        let names = tables::names();
+        tables::create(&dynamodb, &names).await?;
+        let app = App::new(dynamodb.clone(), sqs.clone(), names, queue_urls(&sqs_url), options.clock.clone());
+        for (environment, key) in ENVIRONMENTS {
+            app.store.put_environment(&hash_api_key(key), &EnvironmentId::parse(environment)?).await?;
+        }
+
+        let stop = watch::Sender::new(false);
+        let mut parts = JoinSet::new();
+        for mapping in mappings(&app, &sqs, &options) {
+            parts.spawn(mapping.run(stop.subscribe()));
+        }
+        parts.spawn(serve(http, oncekey_http::finish(routes(&app)), stop.subscribe()));
+        parts.spawn(keep_house(database, queues, stop.subscribe()));
+        Ok(Self {
+            address,
+            app,
+            dynamodb: (dynamodb_url, dynamodb),
+            sqs: (sqs_url, sqs),
+            stop,
+            parts,
+            endpoints,
+            _folder: folder,
+        })
+    }
+
+    /// The API's URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The domain, on this stack's tables and queues.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// The DynamoDB API's URL and a client of it.
+    pub fn dynamodb(&self) -> (&str, &aws_sdk_dynamodb::Client) {
+        (&self.dynamodb.0, &self.dynamodb.1)
+    }
+
+    /// The SQS API's URL and a client of it.
+    pub fn sqs(&self) -> (&str, &aws_sdk_sqs::Client) {
+        (&self.sqs.0, &self.sqs.1)
+    }
+
+    /// Takes no more requests and messages, lets what is under way end within a few seconds, and stops.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while self.parts.join_next().await.is_some() {}
+        self.endpoints.0.send_replace(true);
+        // Their clients keep idle connections open; nothing is under way on them.
+        self.endpoints.1.shutdown().await;
+    }
+}
+
+async fn listen(port: u16) -> Result<TcpListener, StackError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| StackError::Port { port, source })
+}
+
+fn url_of(listener: &TcpListener) -> String {
+    listener.local_addr().map(|address| format!("http://{address}")).unwrap_or_default()
+}
+
+fn open_database(folder: Option<&DataFolder>) -> Result<Database, StackError> {
+    match folder {
+        None => Database::memory().map_err(|error| StackError::Tables(error.to_string())),
+        Some(folder) => {
+            let file = folder.file("dynamodb.sqlite");
+            Database::new(&file.to_string_lossy()).map_err(|error| folder.unreadable(error))
+        }
+    }
+}
+
+fn open_queues(folder: Option<&DataFolder>, options: &Options) -> Result<Queues, StackError> {
+    let queue = |name: &str, timeout: Duration, most: u32| {
+        let (queue, dead) = (format!("oncekey-{name}"), format!("oncekey-{name}-dead"));
+        let visibility_timeout = timeout * VISIBILITY_FACTOR;
+        [
+            QueueSettings { name: queue, visibility_timeout, redrive: Some((most, dead.clone())) },
+            QueueSettings { name: dead, visibility_timeout, redrive: None },
+        ]
+    };
+    let settings = [
+        queue("runs", options.worker_timeout, 5),
+        queue("triggers", FUNCTION_TIMEOUT, 5),
+        queue("completions", FUNCTION_TIMEOUT, 10),
+    ];
+    let settings = settings.into_iter().flatten().collect();
+    let file = folder.map(|folder| folder.file("queues.sqlite"));
+    Queues::open(file.as_deref(), settings, options.clock.clone()).map_err(|error| match folder {
+        Some(folder) => folder.unreadable(error),
+        None => error.into(),
+    })
+}
+
+fn queue_urls(sqs: &str) -> QueueUrls {
+    let url = |name: &str| format!("{sqs}/000000000000/oncekey-{name}");
+    QueueUrls {
+        runs: BTreeMap::from([(DEFAULT_QUEUE.to_owned(), url("runs"))]),
+        runs_dead_letter: url("runs-dead"),
+        triggers: url("triggers"),
+        triggers_dead_letter: url("triggers-dead"),
+        completions: url("completions"),
+        completions_dead_letter: url("completions-dead"),
+    }
+}
+
+/// Ordinary SDK settings for an endpoint on this machine, which takes any credentials.
+async fn sdk_config(endpoint: &str) -> aws_config::SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+        .endpoint_url(endpoint)
+        .load()
+        .await
+}
+
+fn routes(app: &App) -> Router {
+    Router::new()
+        .merge(oncekey_function_trigger::router(app.clone()))
+        .merge(oncekey_function_reset::router(app.clone()))
+        .merge(oncekey_function_runs::router(app.clone()))
+}
+
+/// Which queue feeds which function.
+fn mappings(app: &App, sqs: &aws_sdk_sqs::Client, options: &Options) -> Vec<Mapping> {
+    let urls = app.queues.urls().clone();
+    let worker = Arc::new(oncekey_function_worker::worker());
+    let mapping = |queue_url: &str, function: &Function, batch_size, concurrency, timeout| Mapping {
+        sqs: sqs.clone(),
+        clock: app.clock.clone(),
+        queue_url: queue_url.to_owned(),
+        function: Arc::clone(function),
+        batch_size,
+        concurrency,
+        timeout,
+    };
+    let work = worker_function(app, worker);
+    let ingest = function(app, |app, event| async move { oncekey_function_ingest::handle(&app, event).await });
+    let complete = function(app, |app, event| async move { oncekey_function_complete::handle(&app, event).await });
+    let mut all = vec![
+        mapping(&urls.triggers, &ingest, 10, 10, FUNCTION_TIMEOUT),
+        mapping(&urls.completions, &complete, 10, 10, FUNCTION_TIMEOUT),
+        mapping(&urls.completions_dead_letter, &complete, 10, 1, FUNCTION_TIMEOUT),
+        mapping(&urls.runs_dead_letter, &complete, 10, 1, FUNCTION_TIMEOUT),
+    ];
+    // One message an invocation: a slow run must not hold back the acknowledgement of a quick one.
+    let run_queues = urls.runs.values();
+    all.extend(run_queues.map(|url| mapping(url, &work, 1, options.worker_concurrency, options.worker_timeout)));
+    all
+}
+
+fn function<F>(app: &App, handle: impl Fn(App, SqsEvent) -> F + Send + Sync + 'static) -> Function
+where
+    F: Future<Output = aws_lambda_events::sqs::SqsBatchResponse> + Send + 'static,
+{
+    let app = app.clone();
+    Arc::new(move |event, _: Timestamp| Box::pin(handle(app.clone(), event)))
+}
+
+fn worker_function(app: &App, worker: Arc<Worker>) -> Function {
+    let app = app.clone();
+    Arc::new(move |event, deadline| {
+        let (app, worker) = (app.clone(), Arc::clone(&worker));
+        Box::pin(async move { worker.handle(&app, event, deadline).await })
+    })
+}
+
+async fn serve(listener: TcpListener, router: Router, stopped: watch::Receiver<bool>) {
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopping(stopped)).await {
+        tracing::error!(%error, "a server ended");
+    }
+}
+
+async fn stopping(mut stopped: watch::Receiver<bool>) {
+    // An error means that the stack was dropped: that stops it too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Deletes what has expired, now and then.
+async fn keep_house(database: Option<Database>, queues: Queues, stopped: watch::Receiver<bool>) {
+    let rounds = async {
+        loop {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            if let Err(error) = queues.expire() {
+                tracing::warn!(%error, "expired messages were not deleted");
+            }
+            if let Some(database) = database.clone() {
+                let swept = tokio::task::spawn_blocking(move || database.sweep_ttl()).await;
+                if let Ok(Err(error)) = swept {
+                    tracing::warn!(%error, "expired items were not deleted");
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = rounds => {}
+        () = stopping(stopped) => {}
+    }
+}

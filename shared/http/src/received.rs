@@ -1,0 +1,86 @@
+//! What was sent: bodies, path segments and headers, with refusals that read like every other error.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use oncekey_core::Error;
+
+use crate::MAX_BODY_BYTES;
+use crate::error::ApiError;
+
+/// A request's body, within the limit.
+#[derive(Debug)]
+pub struct Body(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
+            if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
+                return ApiError(Error::TooLarge(format!("body: the limit is {MAX_BODY_BYTES} bytes (2 MiB)")));
+            }
+            ApiError(Error::Invalid { field: "body".to_owned(), message: "it could not be read to its end".to_owned() })
+        })
+    }
+}
+
+/// The one variable segment of a path, percent-decoded.
+#[derive(Debug)]
+pub struct Segment(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|Path(text)| Self(text)).map_err(|_| {
+            ApiError(Error::Invalid { field: "path".to_owned(), message: "it is not UTF-8 when decoded".to_owned() })
+        })
+    }
+}
+
+/// A header's text.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the header when it is not UTF-8.
+pub fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Error> {
+    let text = |value: &'a axum::http::HeaderValue| {
+        std::str::from_utf8(value.as_bytes())
+            .map_err(|_| Error::Invalid { field: format!("header {name}"), message: "it is not UTF-8".to_owned() })
+    };
+    headers.get(name).map(text).transpose()
+}
+
+/// The text of an `Idempotency-Key` header: bare, or a quoted string as in the IETF's draft, whose only escapes are `\"`
+/// and `\\`.
+pub fn quoted_or_bare(text: &str) -> String {
+    let text = text.trim();
+    let Some(quoted) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return text.to_owned();
+    };
+    let mut plain = String::with_capacity(quoted.len());
+    let mut escaped = false;
+    for character in quoted.chars() {
+        escaped = character == '\\' && !escaped;
+        if !escaped {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idempotency_key_header_may_be_bare_or_quoted() {
+        assert_eq!(quoted_or_bare("order-42"), "order-42");
+        assert_eq!(quoted_or_bare(r#" "order-42" "#), "order-42");
+        assert_eq!(quoted_or_bare(r#""a\"b\\c""#), r#"a"b\c"#);
+        assert_eq!(quoted_or_bare("\""), "\"");
+    }
+}

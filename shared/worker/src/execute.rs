@@ -1,0 +1,82 @@
+//! One attempt: the task's code under its limits, and what came of it.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use oncekey_core::queue::message::Outcome;
+use oncekey_core::run::RunError;
+use oncekey_core::{Clock, Run, Timestamp};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::TaskError;
+use crate::task::Task;
+
+/// The largest output, as JSON: with a payload of 200 KB it fits DynamoDB's 400 KB an item.
+const MAX_OUTPUT_BYTES: usize = 150 * 1024;
+
+/// Runs the task on what is stored, until it ends, its limit is over, or `stop_at` has come.
+pub(crate) async fn execute(task: &Task, run: &Run, stop_at: Timestamp, clock: &Clock) -> Outcome {
+    let input = match run.payload().value() {
+        Ok(input) => input.unwrap_or(Value::Null),
+        Err(error) => return failed(task, run, TaskError::abort(format!("the payload cannot be read: {error}"))),
+    };
+    // A panic may also happen before the task's first await.
+    let body = AssertUnwindSafe(async { task.run(Context::of(run), input).await }).catch_unwind();
+    let limit = task.limit_of(&run.spec);
+    tokio::select! {
+        ended = body => match ended {
+            Ok(Ok(output)) => succeeded(task, run, &output),
+            Ok(Err(error)) => failed(task, run, error),
+            Err(panic) => failed(task, run, panicked(panic.as_ref())),
+        },
+        () = after(limit) => {
+            let seconds = limit.unwrap_or_default().as_secs_f64();
+            Outcome::TimedOut { error: RunError::new("TimedOut", &format!("the attempt took longer than its limit of {seconds} s")) }
+        }
+        () = clock.sleep_until(stop_at) => crashed(task, run, "the worker's own time ran out before the task ended"),
+    }
+}
+
+async fn after(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn succeeded(task: &Task, run: &Run, output: &Value) -> Outcome {
+    let text = (!output.is_null()).then(|| output.to_string());
+    match &text {
+        Some(text) if text.len() > MAX_OUTPUT_BYTES => {
+            let size = text.len();
+            let message = format!("the output has {size} bytes of JSON; the limit is {MAX_OUTPUT_BYTES} (150 KB)");
+            failed(task, run, TaskError::abort(message))
+        }
+        _ => Outcome::Succeeded { output: text },
+    }
+}
+
+fn failed(task: &Task, run: &Run, error: TaskError) -> Outcome {
+    let retry_after_ms = if error.retry { pause(task, run) } else { None };
+    Outcome::Failed { error: RunError::new(error.name, &error.message), retry_after_ms }
+}
+
+/// The outcome of an attempt whose worker died, or was about to.
+pub(crate) fn crashed(task: &Task, run: &Run, why: &str) -> Outcome {
+    Outcome::Crashed { error: RunError::new("Crashed", why), retry_after_ms: pause(task, run) }
+}
+
+fn pause(task: &Task, run: &Run) -> Option<u64> {
+    let pause = task.retry.pause_after(run.attempt, task.attempts_of(&run.spec))?;
+    Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> TaskError {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let mut error = TaskError::new(text.unwrap_or("the task panicked"));
+    error.name = "Panic";
+    error
+}

@@ -1,0 +1,98 @@
+//! A task: an async function under an id, with how often it is tried and how long it may take.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use oncekey_core::TaskId;
+use oncekey_core::retry::RetryPolicy;
+use oncekey_core::run::RunSpec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::TaskError;
+
+type Body = Box<dyn Fn(Context, Value) -> BoxFuture<'static, Result<Value, TaskError>> + Send + Sync>;
+
+/// A task that a worker can run.
+pub struct Task {
+    pub(crate) id: TaskId,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) max_duration: Option<Duration>,
+    body: Body,
+}
+
+impl Task {
+    /// A task of the given id, whose input and output are JSON.
+    ///
+    /// # Panics
+    /// When `id` is not 1 to 128 characters of `A-Z a-z 0-9 _ . : / -`: a worker is set up once, at its start.
+    pub fn new<I, O, F>(id: &str, run: impl Fn(Context, I) -> F + Send + Sync + 'static) -> Self
+    where
+        I: DeserializeOwned,
+        O: Serialize,
+        F: Future<Output = Result<O, TaskError>> + Send + 'static,
+    {
+        let id = match TaskId::parse(id) {
+            Ok(id) => id,
+            Err(error) => panic!("Task::new({id:?}, …): {error}"),
+        };
+        let body: Body = Box::new(move |context, input| match serde_json::from_value(input) {
+            Ok(input) => {
+                let running = run(context, input);
+                async move { Ok(serde_json::to_value(running.await?)?) }.boxed()
+            }
+            // No attempt can mend a payload.
+            Err(error) => {
+                let refusal = TaskError::abort(format!("the payload is not what this task takes: {error}"));
+                async move { Err(refusal) }.boxed()
+            }
+        });
+        Self { id, retry: RetryPolicy::default(), max_duration: None, body }
+    }
+
+    /// How often and how soon it is tried again. The default is [`RetryPolicy::default`]: 3 attempts, 1 s first.
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Attempts in all, at least 1.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.retry.max_attempts = attempts.max(1);
+        self
+    }
+
+    /// How long one attempt may take; a longer one ends the run as `TIMED_OUT`. As long as its worker lives by default.
+    #[must_use]
+    pub fn max_duration(mut self, longest: Duration) -> Self {
+        self.max_duration = Some(longest);
+        self
+    }
+
+    /// Attempts that a run of this task has: its trigger's word wins.
+    pub(crate) fn attempts_of(&self, spec: &RunSpec) -> u32 {
+        spec.options.max_attempts.unwrap_or(self.retry.max_attempts)
+    }
+
+    /// How long one attempt of a run may take: its trigger's word wins.
+    pub(crate) fn limit_of(&self, spec: &RunSpec) -> Option<Duration> {
+        spec.options.max_duration.map(|seconds| Duration::from_secs(seconds.into())).or(self.max_duration)
+    }
+
+    pub(crate) fn run(&self, context: Context, input: Value) -> BoxFuture<'static, Result<Value, TaskError>> {
+        (self.body)(context, input)
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("id", &self.id).field("retry", &self.retry).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,107 @@
+//! A worker: a set of tasks, and what it does with the messages of a run queue.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use lambda_runtime::{LambdaEvent, service_fn};
+use oncekey_core::queue::batch::{self, Disposition};
+use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
+use oncekey_core::retry::RetryPolicy;
+use oncekey_core::run::RunError;
+use oncekey_core::start::{Start, start};
+use oncekey_core::{App, Error, Run, TaskId, Timestamp, logs};
+
+use crate::execute::{crashed, execute};
+use crate::task::Task;
+
+/// Kept back of an invocation's time to report an attempt that would outlast it.
+const TO_REPORT: Duration = Duration::from_millis(500);
+
+/// A set of tasks.
+#[derive(Debug, Default)]
+pub struct Worker {
+    tasks: BTreeMap<TaskId, Task>,
+}
+
+impl Worker {
+    /// A worker without tasks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a task; one of the same id is replaced.
+    #[must_use]
+    pub fn task(mut self, task: Task) -> Self {
+        self.tasks.insert(task.id.clone(), task);
+        self
+    }
+
+    /// Runs as a Lambda function whose event source is a run queue, set up by the environment variables that
+    /// [`App::from_env`] names.
+    ///
+    /// # Errors
+    /// What the environment lacks, or what the Lambda runtime reports.
+    pub async fn run(self) -> Result<(), lambda_runtime::Error> {
+        logs::init();
+        let (worker, app) = (&self, &App::from_env().await?);
+        let handle = |event: LambdaEvent<SqsEvent>| async move {
+            let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
+            Ok::<_, lambda_runtime::Error>(worker.handle(app, event.payload, deadline).await)
+        };
+        lambda_runtime::run(service_fn(handle)).await
+    }
+
+    /// Handles one batch of run messages in an invocation that ends at `deadline`.
+    pub async fn handle(&self, app: &App, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
+        batch::each(event, |message| self.attempt(app, message, deadline)).await
+    }
+
+    /// Takes a message up. It is acknowledged only after the completion event was accepted.
+    async fn attempt(&self, app: &App, message: SqsMessage, deadline: Timestamp) -> Result<Disposition, Error> {
+        let asked = RunMessage::parse(message.body.as_deref().unwrap_or_default())?;
+        let granted = |spec: &_| self.attempts_of(spec);
+        let (run, outcome) = match start(app, &asked, deadline, granted).await? {
+            Start::Nothing(disposition) => return Ok(disposition),
+            Start::Leased { until } => {
+                app.queues.hide_until(&message, until).await?;
+                return Ok(Disposition::Leave);
+            }
+            Start::TooLate(run) => (run, Outcome::Expired),
+            Start::LeaseOver(run) => {
+                let outcome = match self.tasks.get(&run.spec.task) {
+                    Some(task) => crashed(task, &run, "its worker died, or was stopped, before the attempt ended"),
+                    None => self.unknown(&run),
+                };
+                (run, outcome)
+            }
+            Start::Execute(run) => {
+                let outcome = self.execute(app, &run, deadline).await;
+                (run, outcome)
+            }
+        };
+        app.queues.send_completion(&CompletionEvent::new(&run, outcome)).await?;
+        Ok(Disposition::Done)
+    }
+
+    async fn execute(&self, app: &App, run: &Run, deadline: Timestamp) -> Outcome {
+        let Some(task) = self.tasks.get(&run.spec.task) else {
+            return self.unknown(run);
+        };
+        let left = deadline.since(app.clock.now());
+        let stop_at = app.clock.now().plus(left.saturating_sub(TO_REPORT));
+        execute(task, run, stop_at, &app.clock).await
+    }
+
+    fn attempts_of(&self, spec: &oncekey_core::run::RunSpec) -> u32 {
+        let default = || spec.options.max_attempts.unwrap_or(RetryPolicy::default().max_attempts);
+        self.tasks.get(&spec.task).map_or_else(default, |task| task.attempts_of(spec))
+    }
+
+    /// No attempt can mend a task that is not here.
+    fn unknown(&self, run: &Run) -> Outcome {
+        let known = self.tasks.keys().map(TaskId::as_str).collect::<Vec<_>>().join(", ");
+        let message = format!("this worker has no task {:?}; it has: {known}", run.spec.task.as_str());
+        Outcome::Failed { error: RunError::new("UnknownTask", &message), retry_after_ms: None }
+    }
+}
