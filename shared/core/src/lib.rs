@@ -18,6 +18,7 @@ pub mod ids;
 pub mod key;
 pub mod list;
 pub mod logs;
+mod object;
 pub mod payload;
 pub mod queue;
 pub mod request;

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{EnvironmentId, RequestId, RunId, TaskId};
 use crate::key::{IdempotencyKey, KeyHash, Scope};
+use crate::object::Object;
 use crate::payload::{Payload, PayloadType};
 use crate::run::RunOptions;
 use crate::span;
@@ -58,7 +59,7 @@ pub struct TriggerBody<'a> {
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
     #[serde(default)]
-    options: Option<Options>,
+    options: Option<Object<Options>>,
 }
 
 /// A message on the `triggers` queue.
@@ -76,7 +77,7 @@ pub struct TriggerMessage<'a> {
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
     #[serde(default)]
-    options: Option<Options>,
+    options: Option<Object<Options>>,
 }
 
 impl<'a> TriggerMessage<'a> {
@@ -93,14 +94,14 @@ struct Options {
     idempotency_key: Option<String>,
     #[serde(rename = "idempotencyKeyTTL")]
     idempotency_key_ttl: Option<String>,
-    idempotency_key_options: Option<KeyOptions>,
+    idempotency_key_options: Option<Object<KeyOptions>>,
     delay: Option<Value>,
     ttl: Option<Value>,
     tags: Option<Value>,
     metadata: Option<Value>,
     max_attempts: Option<u32>,
     max_duration: Option<f64>,
-    queue: Option<QueueOption>,
+    queue: Option<Object<QueueOption>>,
     test: Option<bool>,
     parent_run_id: Option<RunId>,
     resume_parent_on_completion: Option<bool>,
@@ -144,15 +145,15 @@ pub struct Envelope {
     pub now: Timestamp,
 }
 
-/// Parses JSON, naming the field that is wrong.
+/// Parses a JSON object, naming the field that is wrong.
 ///
 /// # Errors
 /// [`Error::Invalid`] with the path of the field and the parser's words.
 pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let Object(parsed) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        let field = if path == "." { "body".to_owned() } else { path };
+        let field = if path == "." || path == "?" { "body".to_owned() } else { path };
         Error::invalid(field, error.into_inner().to_string())
     })?;
     deserializer.end().map_err(|error| Error::invalid("body", error.to_string()))?;
@@ -167,7 +168,7 @@ impl TriggerBody<'_> {
     /// whose meaning we would lose.
     pub fn check(self, envelope: Envelope) -> Result<TriggerRequest, Error> {
         let payload = self.payload;
-        let options = self.options.unwrap_or_default();
+        let options = self.options.map(|Object(options)| options).unwrap_or_default();
         options.refuse_unsupported()?;
         let Envelope { environment, task, request_id, key, key_ttl, traceparent, now } = envelope;
         let window = match key_ttl.as_deref().or(options.idempotency_key_ttl.as_deref()) {
@@ -181,7 +182,7 @@ impl TriggerBody<'_> {
             key: options.key(key)?,
             window,
             payload: Payload::from_wire(payload, options.payload_type.unwrap_or_default())?,
-            queue: options.queue.as_ref().map(|queue| queue.name.clone()),
+            queue: options.queue.as_ref().map(|Object(queue)| queue.name.clone()),
             parent: options.parent_run_id.clone(),
             options: options.checked(traceparent, now)?,
         })
@@ -214,7 +215,7 @@ impl Options {
         }
         let hidden = hash.as_str() == text;
         let mut key = IdempotencyKey { hash, text: (!hidden).then_some(text), scope: None };
-        if let Some(told) = &self.idempotency_key_options {
+        if let Some(Object(told)) = &self.idempotency_key_options {
             KeyHash::from_wire("options.idempotencyKeyOptions.key", &told.key)?;
             key.text = Some(told.key.clone());
             key.scope = Some(told.scope);

@@ -1,1 +1,213 @@
+//! A stack of its own for each test, in memory and in this process, spoken to through HTTP.
 
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot go on should say where")]
+
+use std::time::Duration;
+
+use oncekey::{Options, Stack, Storage};
+use oncekey_core::{App, Clock, EnvironmentId, KeyHash, RunId, TaskId, Timestamp};
+use reqwest::{RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tracing_subscriber::EnvFilter;
+
+/// API key of the environment `local/dev`.
+pub const DEV: &str = "tr_dev_local";
+/// API key of the environment `local/prod`.
+pub const PROD: &str = "tr_prod_local";
+
+/// A running stack and a client of it.
+pub struct Oncekey {
+    /// The stack.
+    pub stack: Stack,
+    /// Its time, to be moved by the test.
+    pub clock: Clock,
+    http: reqwest::Client,
+    api_key: &'static str,
+}
+
+/// What a trigger answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handle {
+    /// The run's id.
+    pub id: String,
+    /// Whether it was there already.
+    pub is_cached: bool,
+}
+
+impl Oncekey {
+    /// A stack whose time goes by, and can be moved forward.
+    pub async fn start() -> Self {
+        Self::with(|options| options).await
+    }
+
+    /// A stack whose time stands still until it is moved.
+    pub async fn frozen() -> Self {
+        Self::with(|options| Options { clock: Clock::frozen(Timestamp::from_millis(1_790_000_000_000)), ..options })
+            .await
+    }
+
+    /// A stack with other options.
+    pub async fn with(change: impl FnOnce(Options) -> Options) -> Self {
+        // What a failing test's stack had to say is in its output; `RUST_LOG` says more.
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,dynoxide=off"));
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let options = change(Options { port: 0, storage: Storage::Memory, ..Options::default() });
+        let clock = options.clock.clone();
+        let stack = Stack::start(options).await.unwrap();
+        Self { stack, clock, http: reqwest::Client::new(), api_key: DEV }
+    }
+
+    /// Speaks with another API key from here on.
+    #[must_use]
+    pub fn as_key(mut self, api_key: &'static str) -> Self {
+        self.api_key = api_key;
+        self
+    }
+
+    /// The domain on this stack.
+    pub fn app(&self) -> &App {
+        self.stack.app()
+    }
+
+    /// A POST with this body.
+    pub fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.http.post(format!("{}{path}", self.stack.url())).bearer_auth(self.api_key).body(body)
+    }
+
+    /// A GET.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.http.get(format!("{}{path}", self.stack.url())).bearer_auth(self.api_key)
+    }
+
+    /// A trigger, whatever it answers.
+    pub async fn try_trigger(&self, task: &str, body: Value) -> (StatusCode, Value) {
+        answer(self.post(&format!("/api/v1/tasks/{task}/trigger"), body.to_string())).await
+    }
+
+    /// A trigger that succeeds.
+    pub async fn trigger(&self, task: &str, body: Value) -> Handle {
+        let (status, answer) = self.try_trigger(task, body).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        handle(&answer)
+    }
+
+    /// A trigger with a key and nothing else.
+    pub async fn keyed(&self, task: &str, key: &str) -> Handle {
+        self.trigger(task, json!({ "options": { "idempotencyKey": key } })).await
+    }
+
+    /// A reset, whatever it answers.
+    pub async fn reset(&self, task: &str, key: &str) -> (StatusCode, Value) {
+        let path = format!("/api/v1/idempotencyKeys/{key}/reset");
+        answer(self.post(&path, json!({ "taskIdentifier": task }).to_string())).await
+    }
+
+    /// A run as it stands.
+    pub async fn run(&self, id: &str) -> Value {
+        let (status, run) = answer(self.get(&format!("/api/v3/runs/{id}"))).await;
+        assert_eq!(status, StatusCode::OK, "{run}");
+        run
+    }
+
+    /// A run once it is as wanted.
+    ///
+    /// # Panics
+    /// When it is not within ten seconds.
+    pub async fn run_until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut run = Value::Null;
+        for _ in 0..2_000 {
+            run = self.run(id).await;
+            if wanted(&run) {
+                return run;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the run never got there: {run:#}");
+    }
+
+    /// A run once it is final.
+    pub async fn finished(&self, id: &str) -> Value {
+        self.run_until(id, |run| run["isCompleted"] == true).await
+    }
+
+    /// A run once it has this status.
+    pub async fn in_status(&self, id: &str, status: &str) -> Value {
+        self.run_until(id, |run| run["status"] == status).await
+    }
+
+    /// A page of runs.
+    pub async fn list(&self, query: &str) -> Value {
+        let (status, page) = answer(self.get(&format!("/api/v1/runs?{query}"))).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        page
+    }
+
+    /// Ids of all runs of this environment, newest first.
+    pub async fn all_runs(&self) -> Vec<String> {
+        let page = self.list("page[size]=100").await;
+        page["data"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Messages on a queue: visible, in flight, delayed.
+    pub async fn depth(&self, queue: &str) -> [u64; 3] {
+        let (url, sqs) = self.stack.sqs();
+        let answer = sqs.get_queue_attributes().queue_url(format!("{url}/000000000000/{queue}")).send().await.unwrap();
+        let attributes = answer.attributes.unwrap();
+        let count = |suffix: &str| {
+            let name = format!("ApproximateNumberOfMessages{suffix}");
+            attributes.iter().find(|(key, _)| key.as_str() == name).unwrap().1.parse().unwrap()
+        };
+        [count(""), count("NotVisible"), count("Delayed")]
+    }
+
+    /// Puts a message on a queue.
+    pub async fn send(&self, queue: &str, body: impl Into<String>) {
+        let (url, sqs) = self.stack.sqs();
+        sqs.send_message().queue_url(format!("{url}/000000000000/{queue}")).message_body(body).send().await.unwrap();
+    }
+
+    /// Waits until a queue has no message at all.
+    ///
+    /// # Panics
+    /// When it still has some after ten seconds.
+    pub async fn drained(&self, queue: &str) {
+        for _ in 0..1_000 {
+            if self.depth(queue).await == [0; 3] {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{queue} was not drained: {:?}", self.depth(queue).await);
+    }
+}
+
+/// A request's status and JSON.
+pub async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    (response.status(), response.json().await.unwrap())
+}
+
+/// The handle in a trigger's answer.
+pub fn handle(answer: &Value) -> Handle {
+    Handle { id: answer["id"].as_str().unwrap().to_owned(), is_cached: answer["isCached"].as_bool().unwrap() }
+}
+
+/// The environment `local/dev`.
+pub fn dev() -> EnvironmentId {
+    EnvironmentId::parse("local/dev").unwrap()
+}
+
+/// A task's id.
+pub fn task(id: &str) -> TaskId {
+    TaskId::parse(id).unwrap()
+}
+
+/// A run's id.
+pub fn run_id(id: &str) -> RunId {
+    RunId::parse(id).unwrap()
+}
+
+/// A key's hash.
+pub fn key_hash(text: &str) -> KeyHash {
+    KeyHash::from_wire("key", text).unwrap()
+}

@@ -1,0 +1,146 @@
+//! I10: bad input is refused with a message that says what to change; nothing is written.
+
+use oncekey_tests_api::{Oncekey, answer};
+use serde_json::{Value, json};
+
+async fn refused(oncekey: &Oncekey, path: &str, body: impl Into<reqwest::Body>) -> (u16, String) {
+    let response = oncekey.post(path, body).send().await.unwrap();
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["x-should-retry"], "false");
+    let body: Value = response.json().await.unwrap();
+    (status, body["error"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_trigger_is_400_naming_the_field_and_nothing_is_written() {
+    let oncekey = Oncekey::start().await;
+    let path = "/api/v1/tasks/echo/trigger";
+    let long_tag = json!({ "options": { "tags": ["t".repeat(129)] } }).to_string();
+    for (body, expected) in [
+        ("", "body: "),
+        ("{", "body: "),
+        ("[]", "body: "),
+        ("{} {}", "body: "),
+        (r#"{"payload": "\ud800"}"#, "payload: "),
+        (r#"{"options": 1}"#, "options: "),
+        (r#"{"options": []}"#, "options: "),
+        (r#"{"options": {"idempotencyKey": 5}}"#, "options.idempotencyKey: "),
+        (
+            r#"{"options": {"idempotencyKey": "k", "idempotencyKeyOptions": {"key": "k", "scope": "galaxy"}}}"#,
+            "options.idempotencyKeyOptions.scope: ",
+        ),
+        (r#"{"options": {"idempotencyKeyTTL": "soon"}}"#, "options.idempotencyKeyTTL: "),
+        (r#"{"options": {"delay": "soon"}}"#, "options.delay: "),
+        (r#"{"options": {"delay": "2y"}}"#, "options.delay: "),
+        (r#"{"options": {"delay": "53w"}}"#, "options.delay: "),
+        (r#"{"options": {"ttl": -1}}"#, "options.ttl: "),
+        (r#"{"options": {"ttl": "soon"}}"#, "options.ttl: "),
+        (r#"{"options": {"tags": ["a",5]}}"#, "options.tags: "),
+        (r#"{"options": {"tags": ["1","2","3","4","5","6","7","8","9","10","11"]}}"#, "options.tags: "),
+        (long_tag.as_str(), "options.tags: "),
+        (r#"{"options": {"maxAttempts": 0}}"#, "options.maxAttempts: "),
+        (r#"{"options": {"maxAttempts": 1.5}}"#, "options.maxAttempts: "),
+        (r#"{"options": {"maxDuration": 0}}"#, "options.maxDuration: "),
+        (r#"{"options": {"payloadType": "image/png"}}"#, "options.payloadType: "),
+        (
+            r#"{"options": {"queue": {"name": "nowhere"}}}"#,
+            "options.queue.name: there is no queue \"nowhere\"; there are: default",
+        ),
+        (r#"{"options": {"parentRunId": "run_1"}}"#, "options.parentRunId: "),
+        (r#"{"payload": "no json", "options": {"payloadType": "application/super+json"}}"#, "payload: "),
+    ] {
+        let (status, error) = refused(&oncekey, path, body.to_owned()).await;
+        assert_eq!(status, 400, "{body}: {error}");
+        assert!(error.starts_with(expected), "{body}: {error}");
+    }
+    assert!(oncekey.all_runs().await.is_empty());
+    assert_eq!(oncekey.depth("oncekey-runs").await, [0; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_id_has_128_characters_of_a_small_set() {
+    let oncekey = Oncekey::start().await;
+    for task in ["a%20b", "a%23b", "%C3%BC", "a%00", &"t".repeat(129)] {
+        let (status, error) = refused(&oncekey, &format!("/api/v1/tasks/{task}/trigger"), "{}").await;
+        assert_eq!(status, 400, "{task}");
+        assert_eq!(error, "task id: use 1 to 128 characters of A-Z, a-z, 0-9, _ . : / and -");
+    }
+    let (status, error) = refused(&oncekey, "/api/v1/tasks/%FF/trigger", "{}").await;
+    assert_eq!((status, error.as_str()), (400, "path: it is not UTF-8 when decoded"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_change_the_meaning_if_ignored_is_422_by_name() {
+    let oncekey = Oncekey::start().await;
+    for (option, value) in
+        [("debounce", json!({ "key": "k", "delay": "1s" })), ("resumeParentOnCompletion", json!(true))]
+    {
+        let (status, error) =
+            refused(&oncekey, "/api/v1/tasks/echo/trigger", json!({ "options": { option: value } }).to_string()).await;
+        assert_eq!(status, 422);
+        assert_eq!(error, format!("options.{option} is not supported: leave it out"));
+    }
+    let placed = json!({ "options": { "machine": "micro", "priority": 3, "concurrencyKey": 7, "unheardOf": true } });
+    oncekey.trigger("echo", placed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_over_200_kb_is_413_saying_the_limit_and_one_of_200_kb_runs() {
+    let oncekey = Oncekey::start().await;
+    let largest = json!({ "payload": "x".repeat(200 * 1024 - 2) });
+    let run = oncekey.trigger("sleep", largest).await;
+    let failed = oncekey.in_status(&run.id, "FAILED").await;
+    assert!(failed["error"]["message"].as_str().unwrap().starts_with("the payload is not what this task takes"));
+
+    for payload in [200 * 1024, 3 * 1024 * 1024] {
+        let body = json!({ "payload": "x".repeat(payload) }).to_string();
+        let (status, error) = refused(&oncekey, "/api/v1/tasks/echo/trigger", body).await;
+        assert_eq!(status, 413);
+        assert!(error.contains("204800 (200 KB)") || error.contains("2097152 bytes (2 MiB)"), "{error}");
+    }
+    let metadata = json!({ "options": { "metadata": { "x": "x".repeat(32 * 1024) } } }).to_string();
+    assert_eq!(refused(&oncekey, "/api/v1/tasks/echo/trigger", metadata).await.0, 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_too_large_to_keep_fails_the_run_and_says_so() {
+    let oncekey = Oncekey::start().await;
+    let run = oncekey.trigger("echo", json!({ "payload": "x".repeat(160 * 1024) })).await;
+    let failed = oncekey.in_status(&run.id, "FAILED").await;
+    assert_eq!(failed["error"]["message"], "the output has 163842 bytes of JSON; the limit is 153600 (150 KB)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_or_unknown_api_key_is_401_on_every_route() {
+    let oncekey = Oncekey::start().await.as_key("tr_nobody");
+    let run = format!("run_{}", "a".repeat(32));
+    let requests = [
+        oncekey.post("/api/v1/tasks/echo/trigger", "{}"),
+        oncekey.post("/api/v1/idempotencyKeys/k/reset", r#"{"taskIdentifier":"echo"}"#),
+        oncekey.post(&format!("/api/v2/runs/{run}/cancel"), ""),
+        oncekey.get(&format!("/api/v3/runs/{run}")),
+        oncekey.get("/api/v1/runs"),
+    ];
+    for request in requests {
+        let (status, error) = answer(request.try_clone().unwrap()).await;
+        assert_eq!(status, 401);
+        assert!(error["error"].as_str().unwrap().starts_with("this API key is unknown"));
+        let (client, request) = request.build_split();
+        let mut request = request.unwrap();
+        request.headers_mut().remove("authorization");
+        assert_eq!(client.execute(request).await.unwrap().status(), 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_paths_methods_and_ids_answer_like_every_other_error() {
+    let oncekey = Oncekey::start().await;
+    assert_eq!(refused(&oncekey, "/api/v9/nothing", "").await, (404, "there is no POST /api/v9/nothing".to_owned()));
+    assert_eq!(refused(&oncekey, "/api/v1/runs", "").await.0, 405);
+    assert_eq!(refused(&oncekey, "/api/v2/runs/run_1/cancel", "").await.0, 404);
+    assert_eq!(refused(&oncekey, "/api/v1/idempotencyKeys/k/reset", "{}").await.0, 400);
+    assert_eq!(answer(oncekey.get("/api/v1/runs?page[size]=0")).await.0, 400);
+    let long_id =
+        oncekey.post("/api/v1/tasks/echo/trigger", "{}").header("x-trigger-request-idempotency-key", "x".repeat(256));
+    assert_eq!(answer(long_id).await.0, 400);
+}

@@ -1,0 +1,126 @@
+//! The design's budget, from the `ConsumedCapacity` of every call: a proxy before the DynamoDB API asks for it and adds it
+//! up.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use dynoxide::Database;
+use oncekey::Options;
+use oncekey_tests_api::Oncekey;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// Units used, by operation.
+type Units = Arc<Mutex<BTreeMap<String, f64>>>;
+
+#[derive(Clone)]
+struct Proxy {
+    behind: String,
+    http: reqwest::Client,
+    units: Units,
+}
+
+/// Forwards one call, asking for its capacity, and takes that out of the answer again. A refused conditional write
+/// reports no capacity, and costs what AWS charges for it: one unit, as items here are under 1 KB.
+async fn forward(State(proxy): State<Proxy>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
+    let target = headers["x-amz-target"].to_str().unwrap().to_owned();
+    let operation = target.split('.').next_back().unwrap().to_owned();
+    let mut request: Value = serde_json::from_slice(&body).unwrap();
+    let counted =
+        ["PutItem", "UpdateItem", "DeleteItem", "GetItem", "BatchGetItem", "Query"].contains(&operation.as_str());
+    if counted {
+        request["ReturnConsumedCapacity"] = json!("TOTAL");
+    }
+    let mut call = proxy.http.post(&proxy.behind).body(request.to_string());
+    for name in ["x-amz-target", "content-type", "authorization", "x-amz-date"] {
+        call = call.header(name, headers[name].to_str().unwrap());
+    }
+    let response = call.send().await.unwrap();
+    let status = response.status();
+    let mut answer: Value = response.json().await.unwrap();
+    if counted {
+        let used = match answer.as_object_mut().and_then(|answer| answer.remove("ConsumedCapacity")) {
+            Some(Value::Array(tables)) => tables.iter().map(|table| table["CapacityUnits"].as_f64().unwrap()).sum(),
+            Some(table) => table["CapacityUnits"].as_f64().unwrap(),
+            None => 1.0,
+        };
+        *proxy.units.lock().unwrap().entry(operation).or_default() += used;
+    }
+    (status, answer.to_string())
+}
+
+/// A stack whose DynamoDB calls are counted.
+async fn counted() -> (Oncekey, Units) {
+    let serve = async |router: Router| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let behind = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().unwrap()));
+    let units = Units::default();
+    let proxy = Proxy { behind, http: reqwest::Client::new(), units: Arc::clone(&units) };
+    let url = serve(Router::new().fallback(forward).with_state(proxy)).await;
+    let oncekey = Oncekey::with(|options| Options { dynamodb_endpoint: Some(url), ..options }).await;
+    (oncekey, units)
+}
+
+fn take(units: &Units) -> (f64, f64) {
+    let used = std::mem::take(&mut *units.lock().unwrap());
+    let sum = |reads: bool| {
+        let is_read = |operation: &str| ["GetItem", "BatchGetItem", "Query"].contains(&operation);
+        used.iter().filter(|(operation, _)| is_read(operation) == reads).map(|(_, units)| units).sum()
+    };
+    (sum(false), sum(true))
+}
+
+async fn settled(oncekey: &Oncekey) {
+    oncekey.drained("oncekey-runs").await;
+    oncekey.drained("oncekey-completions").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_trigger_a_duplicate_a_start_and_a_success_holds() {
+    let (oncekey, units) = counted().await;
+    // The first request also reads the API key, once a minute.
+    oncekey.list("").await;
+    let payload = json!({ "text": "x".repeat(200) });
+    take(&units);
+
+    let delayed = |key: Option<&str>| {
+        let mut options = json!({ "delay": "1h" });
+        if let Some(key) = key {
+            options["idempotencyKey"] = json!(key);
+        }
+        json!({ "payload": payload, "options": options })
+    };
+    oncekey.trigger("echo", delayed(None)).await;
+    assert_eq!(take(&units), (2.0, 0.0), "a trigger without a key: the run and its index entry");
+    oncekey.trigger("echo", delayed(Some("k"))).await;
+    assert_eq!(take(&units), (3.0, 0.0), "a trigger with a key: the key as well");
+    oncekey.trigger("echo", delayed(Some("k"))).await;
+    assert_eq!(take(&units), (1.0, 1.0), "a duplicate: the refused claim and a consistent read");
+
+    oncekey.clock.advance(std::time::Duration::from_secs(3_600));
+    settled(&oncekey).await;
+    assert_eq!(take(&units), (4.0, 0.0), "two runs, each one write to start and one to succeed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_whole_run_holds_whoever_makes_its_record_first() {
+    let (oncekey, units) = counted().await;
+    oncekey.list("").await;
+    take(&units);
+    for key in 0..20 {
+        oncekey.trigger("echo", json!({ "payload": key, "options": { "idempotencyKey": key.to_string() } })).await;
+        settled(&oncekey).await;
+        let (writes, reads) = take(&units);
+        assert_eq!((writes, reads), (5.0, 0.0), "key, run, index, start, success; the worker may have made the run");
+    }
+}

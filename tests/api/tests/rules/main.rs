@@ -1,0 +1,13 @@
+//! The rules of idempotency, each a test named after it, through HTTP on a local stack of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod bad_input;
+mod budget;
+mod ends;
+mod ingest;
+mod protocol;
+mod reading;
+mod reset;
+mod triggering;
+mod window;

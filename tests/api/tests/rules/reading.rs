@@ -1,0 +1,131 @@
+//! Retrieving and listing runs.
+
+use oncekey_tests_api::{Oncekey, PROD, answer};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_shows_what_was_asked_for_and_what_came_of_it() {
+    let oncekey = Oncekey::start().await;
+    let options = json!({ "tags": ["a", "b"], "metadata": { "user": 1 }, "test": true, "ttl": 600, "region": "eu-1" });
+    let run = oncekey.trigger("echo", json!({ "payload": { "z": 1, "a": [true] }, "options": options })).await;
+    let shown = oncekey.in_status(&run.id, "COMPLETED").await;
+    assert_eq!(shown["payload"].to_string(), r#"{"z":1,"a":[true]}"#);
+    assert_eq!(shown["output"], shown["payload"]);
+    assert_eq!(shown["tags"], json!(["a", "b"]));
+    assert_eq!(shown["metadata"], json!({ "user": 1 }));
+    assert_eq!([&shown["isTest"], &shown["isSuccess"], &shown["isFailed"]], [true, true, false]);
+    assert_eq!([&shown["ttl"], &shown["region"]], ["600s", "eu-1"]);
+    assert_eq!(shown["env"], json!({ "id": "local/dev", "name": "dev" }));
+    assert!(!shown.to_string().contains("null"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_super_json_payload_is_its_value_to_the_task_and_to_the_reader() {
+    let oncekey = Oncekey::start().await;
+    let payload = r#"{"json":{"at":"2026-01-01T00:00:00.000Z"},"meta":{"values":{"at":["Date"]}}}"#;
+    let body = json!({ "payload": payload, "options": { "payloadType": "application/super+json" } });
+    let run = oncekey.finished(&oncekey.trigger("echo", body).await.id).await;
+    assert_eq!(run["payload"], json!({ "at": "2026-01-01T00:00:00.000Z" }));
+    assert_eq!(run["output"], run["payload"]);
+    let text = json!({ "payload": "bare", "options": { "payloadType": "text/plain" } });
+    assert_eq!(oncekey.finished(&oncekey.trigger("echo", text).await.id).await["output"], "bare");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_shows_its_parent_and_root() {
+    let oncekey = Oncekey::start().await;
+    let root = oncekey.trigger("echo", json!({})).await.id;
+    let parent = oncekey.trigger("echo", json!({ "options": { "parentRunId": root } })).await.id;
+    let child = oncekey.trigger("echo", json!({ "options": { "parentRunId": parent } })).await.id;
+    let shown = oncekey.run(&child).await;
+    assert_eq!(shown["depth"], 2);
+    assert_eq!(shown["relatedRuns"]["parent"]["id"], parent.as_str());
+    assert_eq!(shown["relatedRuns"]["root"]["id"], root.as_str());
+}
+
+fn ids(page: &Value) -> Vec<&str> {
+    page["data"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_newest_first_and_pages_both_ways_without_gap_or_repeat() {
+    let oncekey = Oncekey::frozen().await;
+    let mut newest_first = Vec::new();
+    for _ in 0..25 {
+        // Some at the same millisecond: their order is by id, whatever it is.
+        if newest_first.len() % 3 == 0 {
+            oncekey.clock.advance(std::time::Duration::from_millis(1));
+        }
+        newest_first.push(oncekey.trigger("echo", json!({})).await.id);
+    }
+    let everything = oncekey.list("page[size]=100").await;
+    let expected: Vec<&str> = ids(&everything);
+    assert_eq!(expected.len(), 25);
+    assert!(everything["pagination"].as_object().unwrap().is_empty());
+    let created: Vec<&str> =
+        everything["data"].as_array().unwrap().iter().map(|run| run["createdAt"].as_str().unwrap()).collect();
+    assert!(created.is_sorted_by(|newer, older| newer >= older));
+
+    let mut forward = Vec::new();
+    let mut page = oncekey.list("page[size]=10").await;
+    loop {
+        forward.extend(ids(&page).iter().map(|id| (*id).to_owned()));
+        match page["pagination"]["next"].as_str() {
+            Some(next) => page = oncekey.list(&format!("page[size]=10&page[after]={next}")).await,
+            None => break,
+        }
+    }
+    assert_eq!(forward, expected);
+
+    let mut backward: Vec<String> = ids(&page).iter().map(|id| (*id).to_owned()).collect();
+    while let Some(previous) = page["pagination"]["previous"].as_str() {
+        page = oncekey.list(&format!("page[size]=10&page[before]={previous}")).await;
+        backward.splice(0..0, ids(&page).iter().map(|id| (*id).to_owned()));
+    }
+    assert_eq!(backward, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_filtered_by_status_task_tag_test_and_time() {
+    let oncekey = Oncekey::frozen().await;
+    let old = oncekey.trigger("echo", json!({ "options": { "tags": "red" } })).await.id;
+    oncekey.finished(&old).await;
+    oncekey.clock.advance(std::time::Duration::from_secs(3_600));
+    let failed = oncekey.trigger("fail", json!({ "options": { "tags": ["red", "blue"], "test": true } })).await.id;
+    let done = oncekey.trigger("echo", json!({})).await.id;
+    for id in [&failed, &done] {
+        oncekey.finished(id).await;
+    }
+    let mut both = [failed.as_str(), old.as_str()];
+    both.sort_unstable();
+    for (query, expected) in [
+        ("filter[status]=FAILED", vec![failed.as_str()]),
+        ("filter[status]=QUEUED,DEQUEUED", vec![]),
+        ("filter[taskIdentifier]=fail", vec![failed.as_str()]),
+        ("filter[tag]=red", both.to_vec()),
+        ("filter[isTest]=true", vec![failed.as_str()]),
+        ("filter[createdAt][period]=1m&filter[taskIdentifier]=echo", vec![done.as_str()]),
+        ("filter[createdAt][to]=1790000000000", vec![old.as_str()]),
+        ("filter[queue]=other", vec![]),
+    ] {
+        let page = oncekey.list(query).await;
+        let mut found = ids(&page);
+        found.sort_unstable();
+        assert_eq!(found, expected, "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_another_environment_is_not_there() {
+    let oncekey = Oncekey::start().await;
+    let run = oncekey.trigger("sleep", json!({ "payload": { "ms": 100 } })).await;
+    let oncekey = oncekey.as_key(PROD);
+    let (status, error) = answer(oncekey.get(&format!("/api/v3/runs/{}", run.id))).await;
+    assert_eq!(status, 404);
+    assert_eq!(error["error"], format!("there is no run {} in local/prod", run.id));
+    assert_eq!(answer(oncekey.post(&format!("/api/v2/runs/{}/cancel", run.id), "")).await.0, 404);
+    assert!(oncekey.all_runs().await.is_empty());
+    // A parent over there is no parent here.
+    let child = oncekey.trigger("echo", json!({ "options": { "parentRunId": run.id } })).await;
+    assert_eq!(oncekey.run(&child.id).await["relatedRuns"], json!({}));
+}

@@ -1,0 +1,79 @@
+//! R40–R42: freeing a key.
+
+use oncekey_core::key::{KeyHash, Parent, Scope};
+use oncekey_tests_api::{Oncekey, PROD, answer, run_id};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r40_after_a_reset_a_trigger_makes_a_new_run_and_the_old_one_goes_on_without_the_key() {
+    let oncekey = Oncekey::start().await;
+    let body = json!({ "payload": { "ms": 300 }, "options": { "idempotencyKey": "k" } });
+    let old = oncekey.trigger("sleep", body.clone()).await;
+    assert_eq!(oncekey.in_status(&old.id, "EXECUTING").await["idempotencyKey"], "k");
+
+    let (status, answer) = oncekey.reset("sleep", "k").await;
+    assert_eq!((status.as_u16(), answer), (200, json!({ "id": "k" })));
+    let new = oncekey.trigger("sleep", body).await;
+    assert_ne!(new.id, old.id);
+    assert!(!new.is_cached);
+
+    let ended = oncekey.in_status(&old.id, "COMPLETED").await;
+    assert_eq!(ended.get("idempotencyKey"), None);
+    assert_eq!(oncekey.run(&new.id).await["idempotencyKey"], "k");
+    let listed = oncekey.list("").await;
+    let keys: Vec<_> = listed["data"].as_array().unwrap().iter().map(|run| run.get("idempotencyKey")).collect();
+    assert_eq!(keys, [Some(&json!("k")), None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r41_a_run_scoped_key_is_reset_from_outside_only_by_its_parents_ids() {
+    let oncekey = Oncekey::start().await;
+    let parent = run_id(&oncekey.trigger("echo", json!({})).await.id);
+    for (scope, attempt) in [(Scope::Run, 1), (Scope::Attempt, 2)] {
+        let hash = KeyHash::of(&["k"], scope, Some(Parent { run: &parent, attempt }));
+        let child = oncekey.keyed("echo", hash.as_str()).await;
+        // What a caller without the parent's ids would hash.
+        assert_eq!(oncekey.reset("echo", KeyHash::of(&["k"], scope, None).as_str()).await.0, 404);
+        assert_eq!(oncekey.reset("echo", hash.as_str()).await.0, 200);
+        assert_ne!(oncekey.keyed("echo", hash.as_str()).await.id, child.id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r42_resetting_nothing_is_404_and_is_not_retried() {
+    let oncekey = Oncekey::start().await;
+    oncekey.keyed("echo", "k").await;
+    assert_eq!(oncekey.reset("echo", "k").await.0, 200);
+    let path = "/api/v1/idempotencyKeys/k/reset";
+    let again = oncekey.post(path, r#"{"taskIdentifier":"echo"}"#).send().await.unwrap();
+    assert_eq!(again.status(), 404);
+    assert_eq!(again.headers()["x-should-retry"], "false");
+    let error: serde_json::Value = again.json().await.unwrap();
+    assert!(error["error"].as_str().unwrap().starts_with("no live idempotency key"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r42_a_reset_touches_one_environment_one_task_and_one_key() {
+    let oncekey = Oncekey::start().await;
+    let ours = oncekey.keyed("echo", "k").await;
+    let sleep = json!({ "payload": { "ms": 1 }, "options": { "idempotencyKey": "k" } });
+    let other_task = oncekey.trigger("sleep", sleep.clone()).await;
+    let other_key = oncekey.keyed("echo", "l").await;
+    let oncekey = oncekey.as_key(PROD);
+    assert_eq!(oncekey.reset("echo", "k").await.0, 404);
+    let oncekey = oncekey.as_key(oncekey_tests_api::DEV);
+    assert_eq!(oncekey.reset("echo", "k").await.0, 200);
+    assert_eq!(oncekey.trigger("sleep", sleep).await.id, other_task.id);
+    assert_eq!(oncekey.keyed("echo", "l").await.id, other_key.id);
+    assert_ne!(oncekey.keyed("echo", "k").await.id, ours.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_one_percent_decoded_segment_of_the_path() {
+    let oncekey = Oncekey::start().await;
+    let held = json!({ "options": { "idempotencyKey": "a/b %?#ü", "delay": "1h" } });
+    oncekey.trigger("emails%2Fsend", held).await;
+    let path = "/api/v1/idempotencyKeys/a%2Fb%20%25%3F%23%C3%BC/reset";
+    let (status, reset) = answer(oncekey.post(path, r#"{"taskIdentifier":"emails/send"}"#)).await;
+    assert_eq!((status.as_u16(), reset), (200, json!({ "id": "a/b %?#ü" })));
+}
