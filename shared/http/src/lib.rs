@@ -8,7 +8,6 @@ mod error;
 mod received;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use oncekey_core::Error;
 
@@ -19,8 +18,7 @@ pub use received::{Body, Segment, header_text, quoted_or_bare};
 /// The largest request body: 2 MiB, enough for a payload of 200 KB however it is escaped.
 pub const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
-/// Adds what every server of these routes needs: the body limit, and answers to unknown paths and methods that read
-/// like every other error.
+/// Adds answers to unknown paths and methods that read like every other error.
 pub fn finish(router: Router) -> Router {
     router
         .fallback(|method: Method, uri: Uri| async move {
@@ -29,5 +27,4 @@ pub fn finish(router: Router) -> Router {
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             ApiError::method_not_allowed(&method, uri.path())
         })
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }

@@ -1,30 +1,47 @@
 //! What was sent: bodies, path segments and headers, with refusals that read like every other error.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
+use futures_util::StreamExt;
 use oncekey_core::Error;
 
 use crate::MAX_BODY_BYTES;
 use crate::error::ApiError;
 
+/// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer instead of
+/// meeting a closed connection.
+const MOST_DISCARDED: usize = 16 * 1024 * 1024;
+
 /// A request's body, within the limit.
 #[derive(Debug)]
-pub struct Body(pub Bytes);
+pub struct Body(pub Vec<u8>);
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl<S: Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
-            if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                return ApiError(Error::TooLarge(format!("body: the limit is {MAX_BODY_BYTES} bytes (2 MiB)")));
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let mut chunks = request.into_body().into_data_stream();
+        let (mut body, mut size) = (Vec::new(), 0);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| invalid("body", "it could not be read to its end"))?;
+            size += chunk.len();
+            if size <= MAX_BODY_BYTES {
+                body.extend_from_slice(&chunk);
+            } else if size > MOST_DISCARDED {
+                break;
             }
-            ApiError(Error::Invalid { field: "body".to_owned(), message: "it could not be read to its end".to_owned() })
-        })
+        }
+        if size > MAX_BODY_BYTES {
+            let text = format!("body: more than {MAX_BODY_BYTES} bytes (2 MiB), which is the limit");
+            return Err(ApiError(Error::TooLarge(text)));
+        }
+        Ok(Self(body))
     }
+}
+
+fn invalid(field: &str, message: &str) -> ApiError {
+    ApiError(Error::Invalid { field: field.to_owned(), message: message.to_owned() })
 }
 
 /// The one variable segment of a path, percent-decoded.
@@ -36,9 +53,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let segment = Path::<String>::from_request_parts(parts, state).await;
-        segment.map(|Path(text)| Self(text)).map_err(|_| {
-            ApiError(Error::Invalid { field: "path".to_owned(), message: "it is not UTF-8 when decoded".to_owned() })
-        })
+        segment.map(|Path(text)| Self(text)).map_err(|_| invalid("path", "it is not UTF-8 when decoded"))
     }
 }
 

@@ -92,7 +92,7 @@ async fn a_payload_over_200_kb_is_413_saying_the_limit_and_one_of_200_kb_runs() 
     let failed = oncekey.in_status(&run.id, "FAILED").await;
     assert!(failed["error"]["message"].as_str().unwrap().starts_with("the payload is not what this task takes"));
 
-    for payload in [200 * 1024, 3 * 1024 * 1024] {
+    for payload in [200 * 1024, 12 * 1024 * 1024] {
         let body = json!({ "payload": "x".repeat(payload) }).to_string();
         let (status, error) = refused(&oncekey, "/api/v1/tasks/echo/trigger", body).await;
         assert_eq!(status, 413);

@@ -1,0 +1,33 @@
+// A local stack of its own for a test file: the real binary, in memory, on a free port.
+
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { configure } from "@trigger.dev/sdk";
+
+const binary = process.env.ONCEKEY ?? fileURLToPath(new URL("../../target/debug/oncekey", import.meta.url));
+
+export const DEV = "tr_dev_local";
+export const PROD = "tr_prod_local";
+
+/** Starts a stack, points the client at it, and returns its URL and how to stop it. */
+export async function startStack() {
+  const child = spawn(binary, ["dev", "--memory", "--port", "0"], { stdio: ["ignore", "pipe", "ignore"] });
+  const url = await new Promise((resolve, reject) => {
+    let printed = "";
+    child.stdout.on("data", (chunk) => {
+      printed += chunk;
+      const found = printed.match(/listening on (http:\S+)/);
+      if (found) resolve(found[1]);
+    });
+    child.on("error", reject);
+    child.on("exit", (code) => reject(new Error(`${binary} ended with ${code}: ${printed}`)));
+  });
+  configure({ baseURL: url, accessToken: DEV });
+  const stop = () =>
+    new Promise((resolve) => {
+      child.removeAllListeners("exit");
+      child.on("exit", resolve);
+      child.kill("SIGTERM");
+    });
+  return { url, stop };
+}
