@@ -1,1 +1,64 @@
-fn main() {}
+//! Throughput, latency and CPU of the local stack in memory: `cargo run --release -p oncekey-bench`.
+//!
+//! The stack is a process of its own, so its CPU is counted apart from the load's; both share the machine's cores.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
+
+mod load;
+mod measure;
+mod server;
+
+use clap::{Parser, Subcommand};
+use oncekey::{Options, Stack, Storage};
+
+use crate::load::Load;
+use crate::measure::Row;
+use crate::server::Server;
+
+/// Measures the local stack in memory.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Runs with a key of their own
+    #[arg(long, default_value_t = 5_000)]
+    runs: usize,
+    /// Triggers of a hundred keys that are taken
+    #[arg(long, default_value_t = 20_000)]
+    duplicates: usize,
+    /// Requests at a time
+    #[arg(long, default_value_t = 32)]
+    concurrency: usize,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a stack in memory, for the measuring process to speak to
+    #[command(hide = true)]
+    Serve,
+}
+
+#[tokio::main]
+async fn main() {
+    let cli = Cli::parse();
+    if matches!(cli.command, Some(Command::Serve)) {
+        return serve().await;
+    }
+    let server = Server::start();
+    let load = Load::new(&server, cli.concurrency);
+    load.warm_up().await;
+    println!("{}", Row::header());
+    println!("{}", load.unique_runs(&server, cli.runs).await);
+    println!("{}", load.duplicates(&server, cli.duplicates).await);
+    println!("\n{} at a time, on {} cores, memory of the stack {} MB", cli.concurrency, cores(), server.memory_mb());
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+async fn serve() {
+    let stack = Stack::start(Options { port: 0, storage: Storage::Memory, ..Options::default() }).await.unwrap();
+    println!("{} {}", stack.url(), stack.sqs().0);
+    std::future::pending::<()>().await;
+}
