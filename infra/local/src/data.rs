@@ -1,6 +1,6 @@
 //! The data folder: who uses it, and the files in it.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::error::StackError;
@@ -15,7 +15,7 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     pub(crate) fn open(path: &Path) -> Result<Self, StackError> {
         let refuse = |why: String| StackError::Data { path: path.to_owned(), why };
-        fs::create_dir_all(path).map_err(|error| refuse(error.to_string()))?;
+        private(DirBuilder::new().recursive(true)).create(path).map_err(|error| refuse(error.to_string()))?;
         let lock = File::create(path.join("lock")).map_err(|error| refuse(error.to_string()))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
@@ -32,4 +32,11 @@ impl DataFolder {
     pub(crate) fn unreadable(&self, why: impl ToString) -> StackError {
         StackError::Data { path: self.path.clone(), why: why.to_string() }
     }
+}
+
+/// For its owner alone: payloads are kept in it.
+fn private(builder: &mut DirBuilder) -> &mut DirBuilder {
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(builder, 0o700);
+    builder
 }

@@ -31,6 +31,8 @@ pub const ENVIRONMENTS: [(&str, &str); 2] = [("local/dev", "tr_dev_local"), ("lo
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// How long an invocation of any function but the worker may take.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a stack that is stopped waits for its parts.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A queue's visibility timeout, as a multiple of its function's timeout: what AWS recommends.
 const VISIBILITY_FACTOR: u32 = 6;
 
@@ -169,7 +171,10 @@ impl Stack {
     /// Takes no more requests and messages, lets what is under way end within a few seconds, and stops.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        while self.parts.join_next().await.is_some() {}
+        let ended = async { while self.parts.join_next().await.is_some() {} };
+        if tokio::time::timeout(PATIENCE, ended).await.is_err() {
+            self.parts.shutdown().await;
+        }
         self.endpoints.0.send_replace(true);
         // Their clients keep idle connections open; nothing is under way on them.
         self.endpoints.1.shutdown().await;

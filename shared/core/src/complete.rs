@@ -103,6 +103,10 @@ pub async fn bury_run(app: &App, message: &RunMessage) -> Result<DeadRun, Error>
     if let Some(until) = run.lease_until.filter(|until| *until > app.clock.now()) {
         return Ok(DeadRun::Leased { until });
     }
+    if message.due_at.is_some_and(|due_at| due_at > app.clock.now()) {
+        app.queues.send_run(message).await?;
+        return Ok(DeadRun::Settled);
+    }
     let granted = run.max_attempts.or(run.spec.options.max_attempts);
     let policy = RetryPolicy::default();
     let pause = policy.pause_after(run.attempt, granted.unwrap_or(policy.max_attempts));

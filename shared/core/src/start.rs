@@ -57,7 +57,7 @@ pub async fn start(
     let mut transition = Transition::new(Event::Start, guard, now).lease(now, lease_until, granted);
     if let Some(first) = &message.first {
         let absent = Run::new(message.run_id.clone(), first.spec.clone(), first.payload.clone());
-        transition = transition.creating(&absent);
+        transition = transition.creating(&absent)?;
     }
     match app.store.move_run(&message.run_id, transition).await? {
         Ok(run) if run.attempt == 1 && run.spec.expires_unless_started_by().is_some_and(|end| now > end) => {

@@ -68,16 +68,18 @@ impl Transition {
     }
 
     /// Makes the run if it is absent: the worker does so when it is ahead of the trigger, or the trigger died.
-    #[must_use]
-    pub fn creating(mut self, run: &Run) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] when the run cannot be written as an item.
+    pub fn creating(mut self, run: &Run) -> Result<Self, Error> {
         self.creates = true;
-        for (name, value) in item(run).unwrap_or_default() {
+        for (name, value) in item(run)? {
             let moves = ["status", "updated_at", "run_id", "item"].contains(&name.as_str());
             if !moves {
                 self.expression.set_if_absent(&name, value);
             }
         }
-        self
+        Ok(self)
     }
 
     /// The next attempt and when it may start.
