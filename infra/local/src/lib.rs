@@ -1,7 +1,7 @@
 //! The local stack: Oncekey whole, in one process, without AWS, Java, Docker or network.
 //!
 //! What is imitated here is AWS, at the wire: an embedded DynamoDB API ([`dynoxide`]), an SQS endpoint ([`sqs`]) and
-//! Lambda's event source mappings ([`mapping`]). Above that runs the very code that runs on AWS.
+//! Lambda's event source mappings (`mapping.rs`). Above that runs the very code that runs on AWS.
 
 mod data;
 pub mod dev;
