@@ -1,5 +1,6 @@
 //! `oncekey dev`: the local stack in the foreground.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,8 +49,12 @@ pub async fn dev(dev: Dev) -> Result<(), StackError> {
         ..Options::default()
     })
     .await?;
-    println!("{}", banner(&stack, &kept));
-    stop_signal().await;
+    // Listening from here on, so that whoever has read the banner can stop us.
+    let mut asked_to_stop = Box::pin(stop_signal());
+    let _ = futures_util::poll!(&mut asked_to_stop);
+    // A reader that has gone away is no reason to end.
+    let _ = writeln!(std::io::stdout(), "{}", banner(&stack, &kept));
+    asked_to_stop.await;
     eprintln!("stopping…");
     stack.stop().await;
     Ok(())
