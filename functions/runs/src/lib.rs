@@ -27,7 +27,7 @@ async fn retrieve(
     Segment(id): Segment,
 ) -> Result<Json<Value>, ApiError> {
     let run = find(&app, &environment, &run_id(&id)?).await?;
-    let relatives: Vec<&RunId> = [&run.spec.parent, &run.spec.root].into_iter().flatten().collect();
+    let relatives: Vec<&RunId> = run.spec.lineage.iter().flat_map(|line| [&line.parent, &line.root]).collect();
     let relatives = if relatives.is_empty() { Vec::new() } else { app.store.runs(&unique(relatives)).await? };
     let now = app.clock.now();
     let holds = app.store.holds_key(std::slice::from_ref(&run), now).await?;

@@ -1,6 +1,6 @@
 //! A run as the API shows it. An absent field is left out, as the client refuses `null`.
 
-use oncekey_core::{Run, RunStatus, Timestamp};
+use oncekey_core::{Run, RunId, RunStatus, Timestamp};
 use serde_json::{Map, Value, json};
 
 /// An item of a list of runs.
@@ -19,15 +19,16 @@ pub fn retrieved(run: &Run, holds_key: bool, relatives: &[Run], now: Timestamp) 
     shown.insert("attempts".to_owned(), json!([]));
     shown.insert("attemptCount".to_owned(), json!(if run.started_at.is_some() { run.attempt } else { 0 }));
     extend(&mut shown, family(run));
-    let relative = |id: &Option<_>| {
-        let found = relatives.iter().find(|relative| Some(&relative.id) == id.as_ref())?;
+    let lineage = run.spec.lineage.as_ref();
+    let relative = |id: Option<&RunId>| {
+        let found = relatives.iter().find(|relative| Some(&relative.id) == id)?;
         let mut relative = common(found, false, now);
         extend(&mut relative, family(found));
         Some(relative)
     };
     let mut related = Map::new();
-    insert(&mut related, "root", relative(&run.spec.root));
-    insert(&mut related, "parent", relative(&run.spec.parent));
+    insert(&mut related, "root", relative(lineage.map(|line| &line.root)));
+    insert(&mut related, "parent", relative(lineage.map(|line| &line.parent)));
     shown.insert("relatedRuns".to_owned(), Value::Object(related));
     insert(&mut shown, "payload", run.payload().value().ok().flatten());
     insert(&mut shown, "output", run.output.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()));
@@ -36,7 +37,10 @@ pub fn retrieved(run: &Run, holds_key: bool, relatives: &[Run], now: Timestamp) 
 }
 
 fn family(run: &Run) -> Value {
-    json!({ "depth": run.spec.depth, "triggerFunction": "trigger" })
+    json!({
+        "depth": run.spec.lineage.as_ref().map_or(0, |line| line.depth),
+        "triggerFunction": run.spec.function,
+    })
 }
 
 /// The fields that every view of a run has.

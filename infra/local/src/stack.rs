@@ -95,6 +95,14 @@ impl Stack {
     /// # Errors
     /// [`StackError`], in one line each.
     pub async fn start(options: Options) -> Result<Self, StackError> {
+        Self::start_with(options, oncekey_function_worker::worker()).await
+    }
+
+    /// Starts everything, on loopback, with a worker of yours.
+    ///
+    /// # Errors
+    /// [`StackError`], in one line each.
+    pub async fn start_with(options: Options, worker: Worker) -> Result<Self, StackError> {
         // First of all, so that a taken port leaves no trace.
         let http = listen(options.port).await?;
         let address = http.local_addr().map_err(|source| StackError::Port { port: options.port, source })?;
@@ -131,7 +139,7 @@ impl Stack {
 
         let stop = watch::Sender::new(false);
         let mut parts = JoinSet::new();
-        for mapping in mappings(&app, &sqs, &options) {
+        for mapping in mappings(&app, &sqs, &options, worker) {
             parts.spawn(mapping.run(stop.subscribe()));
         }
         parts.spawn(serve(http, oncekey_http::finish(routes(&app)), stop.subscribe()));
@@ -251,9 +259,8 @@ fn routes(app: &App) -> Router {
 }
 
 /// Which queue feeds which function.
-fn mappings(app: &App, sqs: &aws_sdk_sqs::Client, options: &Options) -> Vec<Mapping> {
+fn mappings(app: &App, sqs: &aws_sdk_sqs::Client, options: &Options, worker: Worker) -> Vec<Mapping> {
     let urls = app.queues.urls().clone();
-    let worker = Arc::new(oncekey_function_worker::worker());
     let mapping = |queue_url: &str, function: &Function, batch_size, concurrency, timeout| Mapping {
         sqs: sqs.clone(),
         clock: app.clock.clone(),
@@ -263,7 +270,7 @@ fn mappings(app: &App, sqs: &aws_sdk_sqs::Client, options: &Options) -> Vec<Mapp
         concurrency,
         timeout,
     };
-    let work = worker_function(app, worker);
+    let work = worker_function(app, Arc::new(worker));
     let ingest = function(app, |app, event| async move { oncekey_function_ingest::handle(&app, event).await });
     let complete = function(app, |app, event| async move { oncekey_function_complete::handle(&app, event).await });
     let mut all = vec![

@@ -13,6 +13,7 @@ use crate::retry::RetryPolicy;
 use crate::run::{Run, RunError};
 use crate::status::{Event, RunStatus};
 use crate::store::{Guard, Transition};
+use crate::wait::{wake, wake_waiters};
 
 /// Carries a completion event out.
 ///
@@ -71,7 +72,7 @@ fn reached(run: &Run, event: &CompletionEvent, what: Event) -> bool {
     same && run.status == what.leads_to()
 }
 
-/// What must happen after a move: a retry is sent, a failed run's key is cleared.
+/// What must happen after a move: a retry is sent; a failed run's key is cleared, and whoever waits for a final run woken.
 async fn follow_up(app: &App, run: &Run) -> Result<(), Error> {
     if run.status == RunStatus::Queued {
         return app.queues.send_run(&RunMessage::next(run)).await;
@@ -79,7 +80,7 @@ async fn follow_up(app: &App, run: &Run) -> Result<(), Error> {
     if run.status.frees_key() {
         app.store.clear_key(run).await?;
     }
-    Ok(())
+    wake_waiters(app, run).await
 }
 
 /// Carries out a run message that was delivered too often: its attempt counts as crashed once its lease is over, never
@@ -88,6 +89,10 @@ async fn follow_up(app: &App, run: &Run) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`]; the message is to be delivered again.
 pub async fn bury_run(app: &App, message: &RunMessage) -> Result<DeadRun, Error> {
+    if let Some(waiter) = message.waiter() {
+        wake(app, &waiter).await?;
+        return Ok(DeadRun::Settled);
+    }
     if let Some(first) = &message.first {
         // The trigger may be about to put it, or may have died: from here on it exists either way.
         let absent = Run::new(message.run_id.clone(), first.spec.clone(), first.payload.clone());

@@ -30,6 +30,7 @@ pub mod start;
 pub mod status;
 pub mod store;
 pub mod trigger;
+pub mod wait;
 pub mod window;
 
 pub use app::App;

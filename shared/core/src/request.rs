@@ -13,7 +13,7 @@ use crate::ids::{EnvironmentId, RequestId, RunId, TaskId};
 use crate::key::{IdempotencyKey, KeyHash, Scope};
 use crate::object::Object;
 use crate::payload::{Payload, PayloadType};
-use crate::run::RunOptions;
+use crate::run::{Lineage, RunOptions, TriggerFunction};
 use crate::span;
 use crate::window::Window;
 
@@ -49,8 +49,12 @@ pub struct TriggerRequest {
     pub queue: Option<String>,
     /// What else was said.
     pub options: RunOptions,
-    /// The run that triggers.
+    /// The run that triggers, by name.
     pub parent: Option<RunId>,
+    /// Where the run will stand in its family, if that is known already.
+    pub lineage: Option<Lineage>,
+    /// The call that triggers.
+    pub function: TriggerFunction,
 }
 
 /// The body of a trigger over HTTP, and the greater part of a message on the `triggers` queue.
@@ -184,6 +188,8 @@ impl TriggerBody<'_> {
             payload: Payload::from_wire(payload, options.payload_type.unwrap_or_default())?,
             queue: options.queue.as_ref().map(|Object(queue)| queue.name.clone()),
             parent: options.parent_run_id.clone(),
+            lineage: None,
+            function: TriggerFunction::Trigger,
             options: options.checked(traceparent, now)?,
         })
     }

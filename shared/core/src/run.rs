@@ -36,15 +36,57 @@ pub struct RunSpec {
     /// What else the trigger's options said.
     #[serde(flatten)]
     pub options: RunOptions,
+    /// Where it stands in its family, if it has a parent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lineage: Option<Lineage>,
+    /// The call that triggered it.
+    #[serde(skip_serializing_if = "TriggerFunction::is_plain", default)]
+    pub function: TriggerFunction,
+}
+
+/// Where a run stands in its family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
     /// The run that triggered this one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub parent: Option<RunId>,
-    /// The first run of the family; absent when that is this one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub root: Option<RunId>,
-    /// Generations between root and this run.
-    #[serde(default)]
+    pub parent: RunId,
+    /// The first run of the family.
+    pub root: RunId,
+    /// Generations between root and this run, at least 1.
     pub depth: u32,
+}
+
+impl Lineage {
+    /// Where the children of `parent` stand.
+    pub fn of_child(parent: &Run) -> Self {
+        let above = parent.spec.lineage.as_ref();
+        Self {
+            parent: parent.id.clone(),
+            root: above.map_or_else(|| parent.id.clone(), |above| above.root.clone()),
+            depth: above.map_or(0, |above| above.depth).saturating_add(1),
+        }
+    }
+}
+
+/// The call that triggered a run. The names are the wire's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TriggerFunction {
+    /// One run, not waited for.
+    #[default]
+    Trigger,
+    /// One run, waited for.
+    TriggerAndWait,
+    /// One of a batch, not waited for.
+    BatchTrigger,
+    /// One of a batch, waited for.
+    BatchTriggerAndWait,
+}
+
+impl TriggerFunction {
+    /// Most are: it is left out of what is stored.
+    fn is_plain(&self) -> bool {
+        *self == Self::Trigger
+    }
 }
 
 /// A run's key and its window's end.
@@ -125,6 +167,15 @@ pub struct Run {
     pub attempt: u32,
     /// How often this run has been resumed, over all attempts.
     pub resume: u32,
+    /// Wake-ups so far that came while it was awake.
+    #[serde(default)]
+    pub wakes: u32,
+    /// What it waits for, or waited for last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waiting_on: Option<String>,
+    /// Who waits for it: added one by one, as a set.
+    #[serde(skip_serializing, default)]
+    pub waiters: Vec<String>,
     /// When the present attempt may start, if it is a retry.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_at: Option<Timestamp>,
@@ -184,6 +235,9 @@ impl Run {
             status,
             attempt: 1,
             resume: 0,
+            wakes: 0,
+            waiting_on: None,
+            waiters: Vec::new(),
             updated_at: spec.created_at,
             payload,
             spec,

@@ -10,6 +10,7 @@ use crate::queue::message::RunMessage;
 use crate::run::{Run, RunSpec};
 use crate::status::{Event, RunStatus};
 use crate::store::{Guard, Transition};
+use crate::wait::wake;
 
 /// A wait shorter than this is spent in place, because SQS delays by whole seconds.
 const IN_PLACE: Duration = Duration::from_secs(1);
@@ -51,6 +52,10 @@ pub async fn start(
         }
         app.clock.sleep_until(due_at).await;
     }
+    if let Some(waiter) = message.waiter() {
+        wake(app, &waiter).await?;
+        return Ok(Start::Nothing(Disposition::Done));
+    }
     let now = app.clock.now();
     let guard = Guard::At { attempt: message.attempt, resume: message.resume };
     let granted = message.first.as_ref().map(|first| max_attempts(&first.spec));
@@ -60,7 +65,10 @@ pub async fn start(
         transition = transition.creating(&absent)?;
     }
     match app.store.move_run(&message.run_id, transition).await? {
-        Ok(run) if run.attempt == 1 && run.spec.expires_unless_started_by().is_some_and(|end| now > end) => {
+        Ok(run)
+            if (run.attempt, run.resume) == (1, 0)
+                && run.spec.expires_unless_started_by().is_some_and(|end| now > end) =>
+        {
             Ok(Start::TooLate(Box::new(run)))
         }
         Ok(run) => Ok(Start::Execute(Box::new(run))),

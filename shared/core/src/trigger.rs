@@ -3,7 +3,7 @@
 //! The order of the steps is the protocol: claim the key, send the message, put the run, answer. A run that exists has
 //! been enqueued, so there is no outbox to sweep: the queue is the outbox.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::claim::{Claim, claim};
@@ -12,11 +12,11 @@ use crate::ids::RunId;
 use crate::queue::DEFAULT_QUEUE;
 use crate::queue::message::RunMessage;
 use crate::request::TriggerRequest;
-use crate::run::{ClaimedKey, Run, RunSpec};
+use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
 use crate::store::KeyRecord;
 
 /// What a trigger answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Handle {
     /// The run.
@@ -57,10 +57,14 @@ pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Handle, Error
 
 /// The run that a claim makes: the claim's name and moment, the request's everything else.
 async fn new_run(app: &App, request: TriggerRequest, claim: KeyRecord, queue: String) -> Result<Run, Error> {
-    let TriggerRequest { environment, task, key, payload, options, parent, .. } = request;
-    let parent = match parent {
-        Some(id) => app.store.run(&id).await?.filter(|parent| parent.spec.environment == environment),
-        None => None,
+    let TriggerRequest { environment, task, key, payload, options, parent, lineage, function, .. } = request;
+    let lineage = match (lineage, parent) {
+        (Some(known), _) => Some(known),
+        (None, Some(id)) => {
+            let parent = app.store.run(&id).await?.filter(|parent| parent.spec.environment == environment);
+            parent.as_ref().map(Lineage::of_child)
+        }
+        (None, None) => None,
     };
     let spec = RunSpec {
         environment,
@@ -70,9 +74,8 @@ async fn new_run(app: &App, request: TriggerRequest, claim: KeyRecord, queue: St
         key: key.map(|key| ClaimedKey { key, window_ends_at: claim.window_ends_at }),
         queue,
         options,
-        depth: parent.as_ref().map_or(0, |parent| parent.spec.depth.saturating_add(1)),
-        root: parent.as_ref().map(|parent| parent.spec.root.clone().unwrap_or_else(|| parent.id.clone())),
-        parent: parent.map(|parent| parent.id),
+        lineage,
+        function,
     };
     Ok(Run::new(claim.run_id, spec, payload.text))
 }

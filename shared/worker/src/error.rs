@@ -1,7 +1,10 @@
 //! Why a task failed, and whether trying again may help.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
+
+use crate::call::CallError;
 
 /// The error of a task. Any error turns into one with `?`, and is retried; [`TaskError::abort`] is not.
 ///
@@ -25,8 +28,11 @@ impl TaskError {
 }
 
 /// Keeps the whole chain of causes in the message.
-impl<E: Error> From<E> for TaskError {
+impl<E: Error + 'static> From<E> for TaskError {
     fn from(error: E) -> Self {
+        if let Some(error) = (&error as &dyn Any).downcast_ref::<CallError>().filter(|error| !error.may_pass()) {
+            return Self::abort(error.to_string());
+        }
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use oncekey_core::queue::message::Outcome;
 use oncekey_core::run::RunError;
-use oncekey_core::{Clock, Run, Timestamp};
+use oncekey_core::{App, Error, Run, Timestamp};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::context::Context;
 use crate::error::TaskError;
@@ -17,16 +18,22 @@ use crate::task::Task;
 /// The largest output, as JSON: with a payload of 200 KB it fits DynamoDB's 400 KB an item.
 const MAX_OUTPUT_BYTES: usize = 150 * 1024;
 
-/// Runs the task on what is stored, until it ends, its limit is over, or `stop_at` has come.
-pub(crate) async fn execute(task: &Task, run: &Run, stop_at: Timestamp, clock: &Clock) -> Outcome {
+/// Runs the task on what is stored, until it ends, its limit is over, or `stop_at` has come. `None` if there is nothing
+/// to report: the run suspended itself, or is not this invocation's any more.
+pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestamp) -> Result<Option<Outcome>, Error> {
     let input = match run.payload().value() {
         Ok(input) => input.unwrap_or(Value::Null),
-        Err(error) => return failed(task, run, TaskError::abort(format!("the payload cannot be read: {error}"))),
+        Err(error) => {
+            let error = TaskError::abort(format!("the payload cannot be read: {error}"));
+            return Ok(Some(failed(task, run, error)));
+        }
     };
+    let (halt, mut halted) = mpsc::unbounded_channel();
+    let context = Context::of(app, run, halt).await?;
     // A panic may also happen before the task's first await.
-    let body = AssertUnwindSafe(async { task.run(Context::of(run), input).await }).catch_unwind();
+    let body = AssertUnwindSafe(async { task.run(context, input).await }).catch_unwind();
     let limit = task.limit_of(&run.spec);
-    tokio::select! {
+    let outcome = tokio::select! {
         ended = body => match ended {
             Ok(Ok(output)) => succeeded(task, run, &output),
             Ok(Err(error)) => failed(task, run, error),
@@ -36,8 +43,10 @@ pub(crate) async fn execute(task: &Task, run: &Run, stop_at: Timestamp, clock: &
             let seconds = limit.unwrap_or_default().as_secs_f64();
             Outcome::TimedOut { error: RunError::new("TimedOut", &format!("the attempt took longer than its limit of {seconds} s")) }
         }
-        () = clock.sleep_until(stop_at) => crashed(task, run, "the worker's own time ran out before the task ended"),
-    }
+        () = app.clock.sleep_until(stop_at) => crashed(task, run, "the worker's own time ran out before the task ended"),
+        Some(()) = halted.recv() => return Ok(None),
+    };
+    Ok(Some(outcome))
 }
 
 async fn after(limit: Option<Duration>) {

@@ -34,15 +34,23 @@
 //! **What a key protects.** An idempotency key deduplicates *triggers*. The code inside a task may run more than once, on
 //! each attempt: give an outside API its own idempotency key, made from [`Context::run_id`].
 
+mod call;
+mod child;
 mod context;
 mod error;
 mod execute;
+mod key;
 mod task;
 mod worker;
 
-pub use context::Context;
+pub use call::CallError;
+pub use child::Child;
+pub use context::{Context, Parts};
 pub use error::TaskError;
+pub use key::Key;
 pub use lambda_runtime::Error as LambdaError;
+pub use oncekey_core::Timestamp;
 pub use oncekey_core::retry::RetryPolicy;
+pub use oncekey_core::trigger::Handle;
 pub use task::Task;
 pub use worker::Worker;

@@ -75,22 +75,22 @@ impl Worker {
                 };
                 (run, outcome)
             }
-            Start::Execute(run) => {
-                let outcome = self.execute(app, &run, deadline).await;
-                (run, outcome)
-            }
+            Start::Execute(run) => match self.execute(app, &run, deadline).await? {
+                Some(outcome) => (run, outcome),
+                None => return Ok(Disposition::Done),
+            },
         };
         app.queues.send_completion(&CompletionEvent::new(&run, outcome)).await?;
         Ok(Disposition::Done)
     }
 
-    async fn execute(&self, app: &App, run: &Run, deadline: Timestamp) -> Outcome {
+    async fn execute(&self, app: &App, run: &Run, deadline: Timestamp) -> Result<Option<Outcome>, Error> {
         let Some(task) = self.tasks.get(&run.spec.task) else {
-            return self.unknown(run);
+            return Ok(Some(self.unknown(run)));
         };
         let left = deadline.since(app.clock.now());
         let stop_at = app.clock.now().plus(left.saturating_sub(TO_REPORT));
-        execute(task, run, stop_at, &app.clock).await
+        execute(app, task, run, stop_at).await
     }
 
     fn attempts_of(&self, spec: &oncekey_core::run::RunSpec) -> u32 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use oncekey::{Options, Stack, Storage};
 use oncekey_core::{App, Clock, EnvironmentId, KeyHash, RunId, TaskId, Timestamp};
+use oncekey_worker::Worker;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -48,12 +49,17 @@ impl Oncekey {
 
     /// A stack with other options.
     pub async fn with(change: impl FnOnce(Options) -> Options) -> Self {
+        Self::running(oncekey_function_worker::worker(), change).await
+    }
+
+    /// A stack with other tasks.
+    pub async fn running(worker: Worker, change: impl FnOnce(Options) -> Options) -> Self {
         // What a failing test's stack had to say is in its output; `RUST_LOG` says more.
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,dynoxide=off"));
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let options = change(Options { port: 0, storage: Storage::Memory, ..Options::default() });
         let clock = options.clock.clone();
-        let stack = Stack::start(options).await.unwrap();
+        let stack = Stack::start_with(options, worker).await.unwrap();
         Self { stack, clock, http: reqwest::Client::new(), api_key: DEV }
     }
 

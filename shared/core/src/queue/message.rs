@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
 use crate::run::{Run, RunError, RunSpec};
+use crate::wait::Waiter;
 
 /// The version of every message this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -23,6 +24,9 @@ pub struct RunMessage {
     pub attempt: u32,
     /// The resume this message starts.
     pub resume: u32,
+    /// The call whose timed wait is over: wake the run from it, instead of starting an attempt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wakes: Option<u32>,
     /// Not before this moment.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub due_at: Option<Timestamp>,
@@ -50,6 +54,7 @@ impl RunMessage {
             queue: run.spec.queue.clone(),
             attempt: run.attempt,
             resume: run.resume,
+            wakes: None,
             due_at: run.spec.options.delay_until,
             first: Some(FirstDispatch { spec: run.spec.clone(), payload: run.payload.clone() }),
         }
@@ -63,9 +68,30 @@ impl RunMessage {
             queue: run.spec.queue.clone(),
             attempt: run.attempt,
             resume: run.resume,
+            wakes: None,
             due_at: run.retry_at,
             first: None,
         }
+    }
+
+    /// The end of a timed wait.
+    pub fn wake(waiter: &Waiter, queue: &str, due_at: Option<Timestamp>) -> Self {
+        Self {
+            v: VERSION,
+            run_id: waiter.run.clone(),
+            queue: queue.to_owned(),
+            attempt: waiter.attempt,
+            resume: 0,
+            wakes: Some(waiter.call),
+            due_at,
+            first: None,
+        }
+    }
+
+    /// Whom this message wakes, if it is the end of a timed wait.
+    pub fn waiter(&self) -> Option<Waiter> {
+        let call = self.wakes?;
+        Some(Waiter { run: self.run_id.clone(), attempt: self.attempt, call })
     }
 
     /// Reads a message.

@@ -108,6 +108,14 @@ impl Queues {
         self.send(&self.urls.completions, event, 0).await
     }
 
+    /// Sends a trigger as a message.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when the message would not fit, [`Error::Aws`].
+    pub async fn send_trigger(&self, message: &serde_json::Value) -> Result<(), Error> {
+        self.send(&self.urls.triggers, message, 0).await
+    }
+
     /// Puts a trigger message that can never be carried out where people look for it, with the reason.
     ///
     /// # Errors

@@ -41,6 +41,11 @@ impl Expression {
         self.set.push(format!("{n} = if_not_exists({n}, {v})"));
     }
 
+    pub(super) fn add(&mut self, name: &str, by: u32) {
+        let (n, v) = (self.name(name), self.value(number(by)));
+        self.set.push(format!("{n} = {n} + {v}"));
+    }
+
     pub(super) fn remove(&mut self, name: &str) {
         let n = self.name(name);
         self.remove.push(n);

@@ -16,6 +16,9 @@ use crate::ids::{EnvironmentId, RunId, TaskId};
 use crate::key::{IdempotencyKey, KeyHash};
 use crate::run::Run;
 
+/// Most items that one `BatchGetItem` reads, a DynamoDB limit.
+const MOST_A_CALL: usize = 100;
+
 /// Who holds a key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct KeyRecord {
@@ -155,7 +158,7 @@ impl Store {
         }
     }
 
-    /// For each of up to 100 runs, whether it holds the key it was triggered with at `now`: one batch read.
+    /// For each run, whether it holds the key it was triggered with at `now`.
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -185,7 +188,7 @@ impl Store {
         Ok(runs.iter().map(|run| holds(run).unwrap_or(false)).collect())
     }
 
-    /// Reads the items of up to 100 keys of one table, consistently, asking again for what was left out.
+    /// Reads the items of these keys of one table, consistently.
     async fn batch_get(
         &self,
         table: &str,
@@ -195,7 +198,7 @@ impl Store {
         self.batch_get_items(table, keys.into_iter().map(|key| HashMap::from([(name.to_owned(), key)])).collect()).await
     }
 
-    /// Reads up to 100 items of one table, consistently, asking again for what DynamoDB left out.
+    /// Reads items of one table, consistently, a hundred a call, asking again for what DynamoDB left out.
     pub(super) async fn batch_get_items(
         &self,
         table: &str,
@@ -204,6 +207,7 @@ impl Store {
         let mut found = Vec::with_capacity(keys.len());
         let mut left = keys;
         while !left.is_empty() {
+            let later = left.split_off(left.len().min(MOST_A_CALL));
             let request = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build();
             let answer = self
                 .client
@@ -215,6 +219,7 @@ impl Store {
             found.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());
             let unprocessed = answer.unprocessed_keys.unwrap_or_default().remove(table);
             left = unprocessed.map(|keys| keys.keys).unwrap_or_default();
+            left.extend(later);
         }
         Ok(found)
     }

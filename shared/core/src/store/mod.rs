@@ -2,12 +2,14 @@
 
 mod environments;
 mod expression;
+mod journal;
 mod keys;
 mod runs;
 
 use aws_sdk_dynamodb::Client;
 
 pub use environments::EnvironmentRecord;
+pub use journal::{Journal, WaitRecord};
 pub use keys::{ClaimRefused, KeyRecord};
 pub(crate) use runs::Position;
 pub use runs::{Guard, Transition};

@@ -15,7 +15,7 @@ use crate::run::{Run, RunError};
 use crate::status::{Event, RunStatus};
 
 /// The sort key of the run itself, among the items of its partition.
-const RUN_ITEM: &str = "run";
+pub(super) const RUN_ITEM: &str = "run";
 
 /// One move of a run, as a conditional write.
 pub struct Transition {
@@ -24,6 +24,10 @@ pub struct Transition {
     guard: Guard,
     expression: Expression,
     creates: bool,
+    /// Wake-ups so far, in a suspension.
+    wakes: Option<u32>,
+    /// What is waited for, in a wake-up.
+    waiting_on: Option<String>,
 }
 
 /// Which attempt a move belongs to.
@@ -53,7 +57,7 @@ impl Transition {
         if to != RunStatus::Executing {
             expression.remove("lease_until");
         }
-        Self { event, guard, expression, creates: false }
+        Self { event, guard, expression, creates: false, wakes: None, waiting_on: None }
     }
 
     /// Takes the lease of an attempt that starts now.
@@ -90,6 +94,24 @@ impl Transition {
         self
     }
 
+    /// What the run waits for, on condition that there was no wake-up since `seen`; it is kept until `until` at least.
+    #[must_use]
+    pub fn waiting_on(mut self, what: &str, seen: u32, until: Timestamp) -> Self {
+        self.wakes = Some(seen);
+        self.expression.set("waiting_on", text(what));
+        self.expression.set("expires_at", number(until.seconds_rounded_up()));
+        self
+    }
+
+    /// The next resume, on condition that the run waits for `what`.
+    #[must_use]
+    pub fn resuming(mut self, what: &str) -> Self {
+        self.waiting_on = Some(what.to_owned());
+        self.expression.add("resume", 1);
+        self.expression.remove("retry_at");
+        self
+    }
+
     /// What the task returned.
     #[must_use]
     pub fn output(mut self, output: Option<&str>) -> Self {
@@ -120,6 +142,15 @@ impl Transition {
             let (attempt, resume) = (self.expression.value(number(attempt)), self.expression.value(number(resume)));
             condition = format!("{condition} AND {a} = {attempt} AND {r} = {resume}");
         }
+        if let Some(seen) = self.wakes {
+            let (wakes, seen_now) = (self.expression.name("wakes"), self.expression.value(number(seen)));
+            let none_yet = if seen == 0 { format!("attribute_not_exists({wakes}) OR ") } else { String::new() };
+            condition = format!("{condition} AND ({none_yet}{wakes} = {seen_now})");
+        }
+        if let Some(what) = self.waiting_on.take() {
+            let (waiting_on, what) = (self.expression.name("waiting_on"), self.expression.value(text(what)));
+            condition = format!("{condition} AND {waiting_on} = {what}");
+        }
         if self.creates {
             condition = format!("attribute_not_exists(run_id) OR ({condition})");
         }
@@ -127,7 +158,7 @@ impl Transition {
     }
 }
 
-fn read(item: HashMap<String, AttributeValue>) -> Result<Run, Error> {
+pub(super) fn read(item: HashMap<String, AttributeValue>) -> Result<Run, Error> {
     serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a run item", error))
 }
 
@@ -146,7 +177,7 @@ fn list_pk(environment: &EnvironmentId, shard: u32) -> String {
     format!("{environment}#{shard}")
 }
 
-fn run_key(id: &RunId) -> HashMap<String, AttributeValue> {
+pub(super) fn run_key(id: &RunId) -> HashMap<String, AttributeValue> {
     HashMap::from([("run_id".to_owned(), text(id.as_str())), ("item".to_owned(), text(RUN_ITEM))])
 }
 
@@ -219,7 +250,35 @@ impl Store {
         answer.item.map(read).transpose()
     }
 
-    /// Reads up to 100 runs; those that are gone are left out.
+    /// Where a run stands: status, attempt and resume, strongly consistent.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn standing(&self, id: &RunId) -> Result<Option<(RunStatus, u32, u32)>, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(run_key(id)))
+            .projection_expression("#status, attempt, #resume")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#resume", "resume")
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Error::aws("dynamodb:GetItem"))?;
+        #[derive(serde::Deserialize)]
+        struct Standing {
+            status: RunStatus,
+            attempt: u32,
+            resume: u32,
+        }
+        let Some(item) = answer.item else { return Ok(None) };
+        let read: Standing = serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a run item", error))?;
+        Ok(Some((read.status, read.attempt, read.resume)))
+    }
+
+    /// Reads runs; those that are gone are left out.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].

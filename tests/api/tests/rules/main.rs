@@ -9,5 +9,7 @@ mod ingest;
 mod protocol;
 mod reading;
 mod reset;
+mod tasks;
 mod triggering;
+mod waits;
 mod window;

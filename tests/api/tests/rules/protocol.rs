@@ -31,9 +31,8 @@ fn run_to_be(oncekey: &Oncekey) -> Run {
         key: Some(ClaimedKey { key: key("k"), window_ends_at: now.plus(HOUR) }),
         queue: "default".to_owned(),
         options: RunOptions::default(),
-        parent: None,
-        root: None,
-        depth: 0,
+        lineage: None,
+        function: Default::default(),
     };
     Run::new(id, spec, Some("1".to_owned()))
 }
@@ -321,9 +320,8 @@ fn a_run_outlives_its_key() {
         key: Some(ClaimedKey { key: key("k"), window_ends_at: now.plus(window) }),
         queue: "default".to_owned(),
         options: RunOptions::default(),
-        parent: None,
-        root: None,
-        depth: 0,
+        lineage: None,
+        function: Default::default(),
     };
     assert_eq!(spec.kept_until(), now.plus(window + Duration::from_secs(86_400)));
 }

@@ -1,0 +1,155 @@
+//! Wait: a run gives up its worker until what it waits for has come.
+//!
+//! It writes what it waits for into its journal, registers itself on each child that is not final yet, and suspends on
+//! condition that its counter of wake-ups is still what it was. Whoever ends a child takes it out of the journal's set;
+//! when the set is empty the run is woken. No wake-up can fall in between: one that comes while the run is still awake
+//! raises the counter, and so the suspension is refused.
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::RunId;
+use crate::queue::message::RunMessage;
+use crate::run::Run;
+use crate::status::{Event, RunStatus};
+use crate::store::{Guard, Transition, WaitRecord};
+
+/// One wait of one run: what a child knows of whom to wake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// The run that waits.
+    pub run: RunId,
+    /// The attempt that waits.
+    pub attempt: u32,
+    /// The number of the call that waits, within the attempt.
+    pub call: u32,
+}
+
+impl Waiter {
+    /// Reads what [`Waiter::fmt`](std::fmt::Display) writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('#');
+        let waiter = Self {
+            run: RunId::parse(parts.next()?).ok()?,
+            attempt: parts.next()?.parse().ok()?,
+            call: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(waiter)
+    }
+}
+
+impl std::fmt::Display for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}#{}#{}", self.run, self.attempt, self.call)
+    }
+}
+
+/// What came of an attempt to suspend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspension {
+    /// The run waits; its worker lets go of it.
+    Suspended,
+    /// There was a wake-up meanwhile: look whether it was for this wait, and try again with this count.
+    LookAgain {
+        /// Wake-ups so far.
+        wakes: u32,
+    },
+    /// The run is not this attempt's any more: it was cancelled, or its lease ran out.
+    Lost,
+}
+
+/// Journals that `waiter` waits for `children`, and registers it with each. The record as it now is: children that are
+/// final already are not in its set. Doing it again finds what was done.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn await_children(
+    app: &App,
+    waiter: &Waiter,
+    record: WaitRecord,
+    until: Timestamp,
+) -> Result<WaitRecord, Error> {
+    let mut record = app.store.put_wait(waiter, record, until).await?;
+    for child in record.pending.clone() {
+        if !app.store.register_waiter(&child, waiter).await? {
+            record = app.store.take_out(waiter, &child).await?.unwrap_or(record);
+        }
+    }
+    Ok(record)
+}
+
+/// Journals that `waiter` waits until `record.due_at`, and sends the message that will wake it then.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn await_time(
+    app: &App,
+    waiter: &Waiter,
+    queue: &str,
+    record: WaitRecord,
+    until: Timestamp,
+) -> Result<WaitRecord, Error> {
+    let record = app.store.put_wait(waiter, record, until).await?;
+    app.queues.send_run(&RunMessage::wake(waiter, queue, record.due_at)).await?;
+    Ok(record)
+}
+
+/// Suspends `run` for `waiter`, unless there was a wake-up since `seen`: one conditional write.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn suspend(app: &App, run: &Run, waiter: &Waiter, seen: u32, until: Timestamp) -> Result<Suspension, Error> {
+    let guard = Guard::At { attempt: run.attempt, resume: run.resume };
+    let transition =
+        Transition::new(Event::Suspend, guard, app.clock.now()).waiting_on(&waiter.to_string(), seen, until);
+    Ok(match app.store.move_run(&run.id, transition).await? {
+        Ok(_) => Suspension::Suspended,
+        Err(Some(now))
+            if now.status == RunStatus::Executing && (now.attempt, now.resume) == (run.attempt, run.resume) =>
+        {
+            Suspension::LookAgain { wakes: now.wakes }
+        }
+        Err(_) => Suspension::Lost,
+    })
+}
+
+/// Tells everybody who waits for `child` that it has ended.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`]; to be done again from the start.
+pub async fn wake_waiters(app: &App, child: &Run) -> Result<(), Error> {
+    for waiter in child.waiters.iter().filter_map(|text| Waiter::parse(text)) {
+        let left = app.store.take_out(&waiter, &child.id).await?;
+        // Gone: the journal was deleted with its run, long ago.
+        if left.is_some_and(|record| record.pending.is_empty()) {
+            wake(app, &waiter).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Wakes a run whose wait is over. Done twice, it sends the resume message twice, and one of them is dropped.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn wake(app: &App, waiter: &Waiter) -> Result<(), Error> {
+    let this = waiter.to_string();
+    loop {
+        let transition = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(&this);
+        match app.store.move_run(&waiter.run, transition).await? {
+            Ok(run) => return app.queues.send_run(&RunMessage::next(&run)).await,
+            Err(Some(run)) if run.attempt != waiter.attempt => return Ok(()),
+            Err(Some(run)) if run.status == RunStatus::Queued && run.waiting_on.as_deref() == Some(&this) => {
+                return app.queues.send_run(&RunMessage::next(&run)).await;
+            }
+            Err(Some(run)) if run.status == RunStatus::Executing => {
+                // Still awake, perhaps about to suspend: after this it cannot without looking again.
+                let raised = app.store.raise_wakes(&waiter.run).await?;
+                if !raised.is_some_and(|run| run.status == RunStatus::Waiting) {
+                    return Ok(());
+                }
+            }
+            Err(_) => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a task says of a child that it triggers.
+
+use oncekey_core::key::Parent;
+use oncekey_core::{Error, IdempotencyKey, TaskId};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::key::Key;
+
+/// A child to trigger: its task, its payload, and the options of a trigger.
+#[derive(Clone, Debug)]
+pub struct Child {
+    pub(crate) task: String,
+    payload: Result<Value, String>,
+    key: Option<Key>,
+    options: Map<String, Value>,
+}
+
+impl Child {
+    /// A child of this task with this payload, which is written as JSON.
+    pub fn new(task: &str, payload: impl Serialize) -> Self {
+        Self {
+            task: task.to_owned(),
+            payload: serde_json::to_value(payload).map_err(|error| error.to_string()),
+            key: None,
+            options: Map::new(),
+        }
+    }
+
+    /// The key that makes this trigger happen once.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<Key>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// How long the key stays claimed: a whole number and `s`, `m`, `h` or `d`. 30 days by default.
+    #[must_use]
+    pub fn idempotency_key_ttl(self, ttl: &str) -> Self {
+        self.option("idempotencyKeyTTL", ttl)
+    }
+
+    /// The child starts no earlier: a span like `1h30m`, or an ISO 8601 date.
+    #[must_use]
+    pub fn delay(self, delay: &str) -> Self {
+        self.option("delay", delay)
+    }
+
+    /// The child expires unless it has started within this span after it was due.
+    #[must_use]
+    pub fn ttl(self, ttl: &str) -> Self {
+        self.option("ttl", ttl)
+    }
+
+    /// Up to 10 tags of up to 128 characters.
+    #[must_use]
+    pub fn tags<const N: usize>(self, tags: [&str; N]) -> Self {
+        self.option("tags", tags.as_slice())
+    }
+
+    /// Attempts in all, 1 to 100; wins over the task's own.
+    #[must_use]
+    pub fn max_attempts(self, attempts: u32) -> Self {
+        self.option("maxAttempts", attempts)
+    }
+
+    /// The queue that carries it.
+    #[must_use]
+    pub fn queue(self, name: &str) -> Self {
+        self.option("queue", json!({ "name": name }))
+    }
+
+    fn option(mut self, name: &str, value: impl Serialize) -> Self {
+        self.options.insert(name.to_owned(), json!(value));
+        self
+    }
+
+    pub(crate) fn task_id(&self) -> Result<TaskId, Error> {
+        TaskId::parse(&self.task)
+    }
+
+    /// The key under which the trigger is claimed.
+    pub(crate) fn hashed_key(&self, parent: Parent<'_>) -> Result<Option<IdempotencyKey>, Error> {
+        self.key.as_ref().map_or(Ok(None), |key| key.hashed(parent))
+    }
+
+    /// The trigger's body, as it would go over HTTP: it is checked at the same door.
+    pub(crate) fn body(&self, key: Option<&IdempotencyKey>) -> Result<Map<String, Value>, Error> {
+        let payload =
+            self.payload.clone().map_err(|why| Error::Invalid { field: "payload".to_owned(), message: why })?;
+        let mut options = self.options.clone();
+        if let Some(key) = key {
+            options.insert("idempotencyKey".to_owned(), json!(key.hash));
+            if let (Some(text), Some(scope)) = (&key.text, key.scope) {
+                options.insert("idempotencyKeyOptions".to_owned(), json!({ "key": text, "scope": scope }));
+            }
+        }
+        let mut body = Map::new();
+        if !payload.is_null() {
+            body.insert("payload".to_owned(), payload);
+        }
+        body.insert("options".to_owned(), Value::Object(options));
+        Ok(body)
+    }
+}
