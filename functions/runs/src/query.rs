@@ -1,7 +1,7 @@
 //! The query of a list of runs: `page[…]` and `filter[…]`, parsed at the door.
 
 use oncekey_core::list::{Cursor, Filter, From, MAX_PAGE};
-use oncekey_core::{Error, RunStatus, TaskId, Timestamp, span};
+use oncekey_core::{BatchId, Error, RunStatus, TaskId, Timestamp, span};
 
 /// A page's size unless it is asked for.
 const DEFAULT_SIZE: usize = 25;
@@ -40,6 +40,7 @@ impl Asked {
             "filter[taskIdentifier]" => filter.tasks = list().map(TaskId::parse).collect::<Result<_, _>>()?,
             "filter[tag]" => filter.tags = list().map(str::to_owned).collect(),
             "filter[queue]" => filter.queues = list().map(str::to_owned).collect(),
+            "filter[batch]" => filter.batches = list().map(BatchId::parse).collect::<Result<_, _>>()?,
             "filter[isTest]" => filter.is_test = Some(value.parse().map_err(|_| wrong(name, "give true or false"))?),
             "filter[createdAt][from]" => filter.from = Some(moment(name, value)?),
             "filter[createdAt][to]" => filter.to = Some(moment(name, value)?),

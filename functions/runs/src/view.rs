@@ -75,6 +75,7 @@ fn common(run: &Run, holds_key: bool, now: Timestamp) -> Map<String, Value> {
     );
     let key = run.spec.key.as_ref().filter(|_| holds_key).map(|claimed| claimed.key.shown());
     insert(&mut shown, "idempotencyKey", key);
+    insert(&mut shown, "batchId", run.spec.batch.as_ref());
     insert(&mut shown, "startedAt", run.started_at.map(|at| at.to_string()));
     insert(&mut shown, "finishedAt", run.finished_at.map(|at| at.to_string()));
     insert(&mut shown, "delayedUntil", options.delay_until.map(|at| at.to_string()));

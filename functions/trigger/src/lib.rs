@@ -1,8 +1,10 @@
-//! Triggers one task over HTTP: `POST /api/v1/tasks/{task}/trigger`.
+//! Triggers over HTTP: one task (`POST /api/v1/tasks/{task}/trigger`) or a batch (`POST /api/v3/batches`, then its items).
+
+mod batch;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
 use oncekey_core::trigger::{Handle, trigger};
@@ -11,7 +13,12 @@ use oncekey_http::{ApiError, Body, Caller, Segment, header_text, quoted_or_bare}
 
 /// The routes of this function.
 pub fn router(app: App) -> Router {
-    Router::new().route("/api/v1/tasks/{task}/trigger", post(trigger_task)).with_state(app)
+    Router::new()
+        .route("/api/v1/tasks/{task}/trigger", post(trigger_task))
+        .route("/api/v3/batches", post(batch::create_batch))
+        .route("/api/v3/batches/{id}/items", post(batch::add_batch_items))
+        .route("/api/v2/batches/{id}", get(batch::retrieve_batch))
+        .with_state(app)
 }
 
 async fn trigger_task(

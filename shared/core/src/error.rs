@@ -25,8 +25,8 @@ pub enum Error {
     /// Well-formed, but not acceptable as it stands.
     #[error("{0}")]
     Unprocessable(String),
-    /// A key changed hands again and again while we tried to claim it. Retrying helps.
-    #[error("the key {0} is being claimed and freed by many callers at once: try again")]
+    /// A key or batch changed again and again while we tried to change it. Retrying helps.
+    #[error("{0} is being changed by many callers at once: try again")]
     Contended(String),
     /// A run was asked to make a move that its status does not allow.
     #[error(transparent)]

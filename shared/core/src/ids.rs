@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+use crate::key::KeyHash;
 
 /// The isolation boundary of keys and runs: a project and a name in it, such as `acme/prod`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -88,6 +89,16 @@ impl RequestId {
         Self(format!("message:{message_id}"))
     }
 
+    /// One item of a batch: the same however often the batch's calls are repeated.
+    pub fn from_batch(batch: &BatchId, index: u32) -> Self {
+        Self(format!("batch:{batch}.{index}"))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// A request that nobody can send again: fresh randomness.
     pub fn fresh() -> Self {
         Self(format!("fresh:{}", uuid::Uuid::new_v4()))
@@ -103,13 +114,7 @@ impl RunId {
     /// The run that `request` makes: the same request always names the same run, so a re-sent one costs nothing to
     /// recognise. 160 bits of sha256 are kept, enough that two requests never meet.
     pub fn named(environment: &EnvironmentId, task: &TaskId, request: &RequestId) -> Self {
-        let mut hasher = Sha256::new();
-        // Neither of the first two can hold a NUL, so no two triples hash alike.
-        for part in [environment.as_str(), "\0", task.as_str(), "\0", request.0.as_str()] {
-            hasher.update(part.as_bytes());
-        }
-        let digest = hasher.finalize();
-        Self(format!("run_{}", BASE32_NOPAD.encode(&digest[..20]).to_ascii_lowercase()))
+        Self(format!("run_{}", name_of([environment.as_str(), task.as_str(), request.as_str()])))
     }
 
     /// Reads a run id.
@@ -117,9 +122,8 @@ impl RunId {
     /// # Errors
     /// [`Error::Invalid`] when the text cannot be one.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let base32 = |b: u8| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b);
         match text.strip_prefix("run_") {
-            Some(rest) if rest.len() == 32 && rest.bytes().all(base32) => Ok(Self(text.to_owned())),
+            Some(rest) if is_name(rest) => Ok(Self(text.to_owned())),
             _ => Err(Error::invalid("run id", "a run id is run_ and 32 characters of a-z and 2-7")),
         }
     }
@@ -140,6 +144,50 @@ impl RunId {
         let sum = self.0.bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
         sum % shards
     }
+}
+
+/// A batch's id: `batch_` and 32 characters of lower-case base32.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BatchId(String);
+
+impl BatchId {
+    /// The batch that `request` creates: the same request always names the same batch.
+    pub fn named(environment: &EnvironmentId, request: &RequestId) -> Self {
+        Self(format!("batch_{}", name_of([environment.as_str(), "request", request.as_str()])))
+    }
+
+    /// The batch that a key stands for.
+    pub fn of_key(environment: &EnvironmentId, key: &KeyHash) -> Self {
+        Self(format!("batch_{}", name_of([environment.as_str(), "key", key.as_str()])))
+    }
+
+    /// Reads a batch id.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the text cannot be one.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        match text.strip_prefix("batch_") {
+            Some(rest) if is_name(rest) => Ok(Self(text.to_owned())),
+            _ => Err(Error::invalid("batch id", "a batch id is batch_ and 32 characters of a-z and 2-7")),
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// 160 bits of the sha256 of three parts, of which the first two can hold no NUL, so that no two triples hash alike.
+fn name_of(parts: [&str; 3]) -> String {
+    let digest = Sha256::digest(parts.join("\0").as_bytes());
+    BASE32_NOPAD.encode(&digest[..20]).to_ascii_lowercase()
+}
+
+fn is_name(text: &str) -> bool {
+    let base32 = |b: u8| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b);
+    text.len() == 32 && text.bytes().all(base32)
 }
 
 macro_rules! text_id {
@@ -165,6 +213,7 @@ macro_rules! text_id {
 text_id!(EnvironmentId);
 text_id!(TaskId);
 text_id!(RunId);
+text_id!(BatchId);
 
 #[cfg(test)]
 mod tests {

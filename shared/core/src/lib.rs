@@ -8,6 +8,7 @@
 //! This crate knows no HTTP and no Lambda: functions and the worker crate hand it typed values.
 
 pub mod app;
+pub mod batch;
 pub mod cancel;
 pub mod claim;
 pub mod clock;
@@ -36,7 +37,7 @@ pub mod window;
 pub use app::App;
 pub use clock::{Clock, Timestamp};
 pub use error::Error;
-pub use ids::{EnvironmentId, RequestId, RunId, TaskId};
+pub use ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 pub use key::{IdempotencyKey, KeyHash, Scope};
 pub use run::Run;
 pub use status::RunStatus;

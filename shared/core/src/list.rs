@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{EnvironmentId, RunId, TaskId};
+use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::run::Run;
 use crate::status::RunStatus;
 use crate::store::{Position, SHARDS};
@@ -28,6 +28,8 @@ pub struct Filter {
     pub tags: Vec<String>,
     /// On one of these queues.
     pub queues: Vec<String>,
+    /// New runs of one of these batches.
+    pub batches: Vec<BatchId>,
     /// Marked as a test, or not.
     pub is_test: Option<bool>,
     /// Created at this moment or later.
@@ -39,7 +41,9 @@ pub struct Filter {
 impl Filter {
     /// Whether some runs in the span of time are not wanted, so that more must be looked at than are shown.
     fn leaves_out(&self) -> bool {
-        let any = [self.tasks.is_empty(), self.tags.is_empty(), self.queues.is_empty()].iter().all(|empty| *empty);
+        let any = [self.tasks.is_empty(), self.tags.is_empty(), self.queues.is_empty(), self.batches.is_empty()]
+            .iter()
+            .all(|empty| *empty);
         !any || self.statuses.is_some() || self.is_test.is_some()
     }
 
@@ -50,6 +54,7 @@ impl Filter {
         self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&run.status))
             && among(&self.tasks, &run.spec.task)
             && among(&self.queues, &run.spec.queue)
+            && (self.batches.is_empty() || run.spec.batch.as_ref().is_some_and(|batch| self.batches.contains(batch)))
             && (self.tags.is_empty() || run.spec.options.tags.iter().any(|tag| self.tags.contains(tag)))
             && self.is_test.is_none_or(|test| test == run.spec.options.test)
     }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{EnvironmentId, RequestId, RunId, TaskId};
+use crate::ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 use crate::key::{IdempotencyKey, KeyHash, Scope};
 use crate::object::Object;
 use crate::payload::{Payload, PayloadType};
@@ -55,6 +55,8 @@ pub struct TriggerRequest {
     pub lineage: Option<Lineage>,
     /// The call that triggers.
     pub function: TriggerFunction,
+    /// The batch it is an item of.
+    pub batch: Option<BatchId>,
 }
 
 /// The body of a trigger over HTTP, and the greater part of a message on the `triggers` queue.
@@ -64,6 +66,36 @@ pub struct TriggerBody<'a> {
     payload: Option<&'a RawValue>,
     #[serde(default)]
     options: Option<Object<Options>>,
+}
+
+/// A line of a batch's items.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchLine<'a> {
+    /// Its place in the batch.
+    pub index: u32,
+    /// What to run.
+    pub task: String,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+    /// Read only when it is checked, so that what is wrong with one item is that item's error.
+    #[serde(borrow, default)]
+    options: Option<&'a RawValue>,
+}
+
+impl<'a> BatchLine<'a> {
+    /// The item's trigger, as a body over HTTP would say it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the option that is of a wrong type.
+    pub fn body(&self) -> Result<TriggerBody<'a>, Error> {
+        let options = self.options.map(|raw| parse_json(raw.get().as_bytes()).map(Object)).transpose();
+        let options = options.map_err(|error| match error {
+            Error::Invalid { field, message } => Error::invalid(format!("options.{field}"), message),
+            other => other,
+        })?;
+        Ok(TriggerBody { payload: self.payload, options })
+    }
 }
 
 /// A message on the `triggers` queue.
@@ -190,6 +222,7 @@ impl TriggerBody<'_> {
             parent: options.parent_run_id.clone(),
             lineage: None,
             function: TriggerFunction::Trigger,
+            batch: None,
             options: options.checked(traceparent, now)?,
         })
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::ids::{EnvironmentId, RunId, TaskId};
+use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::key::IdempotencyKey;
 use crate::payload::{Payload, PayloadType};
 use crate::status::RunStatus;
@@ -42,6 +42,9 @@ pub struct RunSpec {
     /// The call that triggered it.
     #[serde(skip_serializing_if = "TriggerFunction::is_plain", default)]
     pub function: TriggerFunction,
+    /// The batch it is an item of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch: Option<BatchId>,
 }
 
 /// Where a run stands in its family.

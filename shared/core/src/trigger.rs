@@ -3,6 +3,9 @@
 //! The order of the steps is the protocol: claim the key, send the message, put the run, answer. A run that exists has
 //! been enqueued, so there is no outbox to sweep: the queue is the outbox.
 
+use std::collections::HashSet;
+
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
@@ -14,6 +17,9 @@ use crate::queue::message::RunMessage;
 use crate::request::TriggerRequest;
 use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
 use crate::store::KeyRecord;
+
+/// Triggers of a batch that are under way at a time.
+const AT_A_TIME: usize = 10;
 
 /// What a trigger answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +61,26 @@ pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Handle, Error
     Ok(Handle { id: run.id, is_cached })
 }
 
+/// Triggers several at once; their handles or errors, in their order. Of those that share a key, the first makes the run:
+/// the others come after it.
+pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result<Handle, Error>> {
+    let mut keys = HashSet::new();
+    let mut is_first = |request: &TriggerRequest| {
+        request.key.as_ref().is_none_or(|key| keys.insert((request.task.clone(), key.hash.clone())))
+    };
+    let (first, later): (Vec<_>, Vec<_>) = requests.into_iter().enumerate().partition(|(_, request)| is_first(request));
+    let mut results = Vec::new();
+    for requests in [first, later] {
+        let triggers = requests.into_iter().map(|(place, request)| async move { (place, trigger(app, request).await) });
+        results.extend(stream::iter(triggers).buffer_unordered(AT_A_TIME).collect::<Vec<_>>().await);
+    }
+    results.sort_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
 /// The run that a claim makes: the claim's name and moment, the request's everything else.
 async fn new_run(app: &App, request: TriggerRequest, claim: KeyRecord, queue: String) -> Result<Run, Error> {
-    let TriggerRequest { environment, task, key, payload, options, parent, lineage, function, .. } = request;
+    let TriggerRequest { environment, task, key, payload, options, parent, lineage, function, batch, .. } = request;
     let lineage = match (lineage, parent) {
         (Some(known), _) => Some(known),
         (None, Some(id)) => {
@@ -76,6 +99,7 @@ async fn new_run(app: &App, request: TriggerRequest, claim: KeyRecord, queue: St
         options,
         lineage,
         function,
+        batch,
     };
     Ok(Run::new(claim.run_id, spec, payload.text))
 }

@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use oncekey_core::key::{KeyHash, Parent, Scope};
-use oncekey_core::request::{Envelope, TriggerBody, parse_json};
+use oncekey_core::request::{Envelope, TriggerBody, TriggerRequest, parse_json};
 use oncekey_core::run::{Lineage, TriggerFunction};
 use oncekey_core::store::{Journal, WaitRecord};
-use oncekey_core::trigger::{Handle, trigger};
+use oncekey_core::trigger::{Handle, trigger_all};
 use oncekey_core::wait::{Suspension, Waiter, await_children, await_time, suspend};
-use oncekey_core::{App, EnvironmentId, Error, RequestId, Run, RunId, RunStatus, Timestamp};
+use oncekey_core::{App, EnvironmentId, Error, RequestId, Run, RunId, RunStatus, TaskId, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::call::{Call, CallError};
@@ -32,8 +31,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const KEPT_WAITING: Duration = Duration::from_secs(396 * 24 * 60 * 60);
 /// How long a run that waits for a moment is kept beyond it.
 const KEPT_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// Triggers of a batch that are under way at a time.
-const BATCH_CONCURRENCY: usize = 10;
 /// The largest step result, as JSON.
 const MAX_STEP_BYTES: usize = 150 * 1024;
 
@@ -317,28 +314,41 @@ impl Context {
         if let Some(before) = before {
             return Ok(Started { number, handles: before.children, fresh: false });
         }
-        let triggers = triggers.into_iter().enumerate().map(|(index, (task, body))| async move {
-            let body = serde_json::to_vec(&body)
-                .map_err(|error| Error::Unreadable { what: "a trigger".to_owned(), why: error.to_string() })?;
-            let envelope = Envelope {
-                environment: self.environment().clone(),
-                task,
-                request_id: RequestId::from_caller(&self.request(number, index))?,
-                key: None,
-                key_ttl: None,
-                traceparent: self.inner.run.spec.options.traceparent.clone(),
-                now: self.inner.app.clock.now(),
-            };
-            let mut request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
-            request.lineage = Some(Lineage::of_child(&self.inner.run));
-            request.function = function;
-            trigger(&self.inner.app, request).await
-        });
-        let handles: Vec<Handle> = stream::iter(triggers).buffered(BATCH_CONCURRENCY).try_collect().await?;
+        let mut requests = Vec::with_capacity(triggers.len());
+        for (index, (task, body)) in triggers.into_iter().enumerate() {
+            requests.push(self.request_of(task, &body, self.request(number, index), function)?);
+        }
+        let triggered = trigger_all(&self.inner.app, requests).await;
+        let handles = triggered.into_iter().collect::<Result<Vec<_>, _>>()?;
         if let Some(call) = lock(&self.inner.calls).get_mut(number as usize - 1) {
             call.children.clone_from(&handles);
         }
         Ok(Started { number, handles, fresh: true })
+    }
+
+    /// The trigger of a child, through the door that every trigger goes through.
+    fn request_of(
+        &self,
+        task: TaskId,
+        body: &Map<String, Value>,
+        name: String,
+        function: TriggerFunction,
+    ) -> Result<TriggerRequest, Error> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Error::Invalid { field: "payload".to_owned(), message: error.to_string() })?;
+        let envelope = Envelope {
+            environment: self.environment().clone(),
+            task,
+            request_id: RequestId::from_caller(&name)?,
+            key: None,
+            key_ttl: None,
+            traceparent: self.inner.run.spec.options.traceparent.clone(),
+            now: self.inner.app.clock.now(),
+        };
+        let mut request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
+        request.lineage = Some(Lineage::of_child(&self.inner.run));
+        request.function = function;
+        Ok(request)
     }
 
     /// The children once all are final.

@@ -1,5 +1,6 @@
 //! DynamoDB: one file a table, and what they share.
 
+mod batches;
 mod environments;
 mod expression;
 mod journal;

@@ -33,6 +33,7 @@ fn run_to_be(oncekey: &Oncekey) -> Run {
         options: RunOptions::default(),
         lineage: None,
         function: Default::default(),
+        batch: None,
     };
     Run::new(id, spec, Some("1".to_owned()))
 }
@@ -322,6 +323,7 @@ fn a_run_outlives_its_key() {
         options: RunOptions::default(),
         lineage: None,
         function: Default::default(),
+        batch: None,
     };
     assert_eq!(spec.kept_until(), now.plus(window + Duration::from_secs(86_400)));
 }

@@ -1,0 +1,252 @@
+//! Batches: many triggers under one id, sent in two calls, each of which may be repeated.
+//!
+//! A batch remembers which indexes it has, and the run or the error of each. An item is triggered under the name
+//! `{batch}.{index}`, so that a call that died half-way and is sent again names the same runs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{BatchId, EnvironmentId, RequestId, TaskId};
+use crate::key::{IdempotencyKey, KeyHash, Scope};
+use crate::request::{Envelope, TriggerBody, TriggerRequest};
+use crate::run::TriggerFunction;
+use crate::trigger::{Handle, trigger_all};
+
+/// Most items a batch has.
+pub const MAX_ITEMS: u32 = 1_000;
+/// How often outcomes are added while other calls add theirs.
+const ROUNDS: u32 = 20;
+
+/// What a batch was created for.
+#[derive(Clone, Debug)]
+pub struct NewBatch {
+    /// Where.
+    pub environment: EnvironmentId,
+    /// What makes this request this request.
+    pub request_id: RequestId,
+    /// How many items it will have, 1 to [`MAX_ITEMS`].
+    pub run_count: u32,
+    /// The batch's own key: the same batch created again is the same batch (R53).
+    pub key: Option<IdempotencyKey>,
+}
+
+/// A batch as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Its id.
+    pub id: BatchId,
+    /// Where it belongs.
+    pub environment: EnvironmentId,
+    /// How many items it has, once all have come.
+    pub run_count: u32,
+    /// Its own key.
+    pub key: Option<IdempotencyKey>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When items came last.
+    pub updated_at: Timestamp,
+    /// How often its items were written: who writes next must have seen them all.
+    pub version: u64,
+    /// What became of the items that have come, by index.
+    pub items: BTreeMap<u32, BatchItem>,
+}
+
+/// What became of an item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum BatchItem {
+    /// It is this run, new or cached.
+    Run {
+        /// The run's id.
+        id: crate::ids::RunId,
+    },
+    /// It could not be triggered (R51).
+    Error {
+        /// Its task.
+        task: String,
+        /// Why.
+        error: String,
+    },
+}
+
+impl Batch {
+    /// Whether all items have come.
+    pub fn is_sealed(&self) -> bool {
+        self.items.len() >= self.run_count as usize
+    }
+
+    /// Whether any item could not be triggered.
+    pub fn has_errors(&self) -> bool {
+        self.items.values().any(|item| matches!(item, BatchItem::Error { .. }))
+    }
+}
+
+/// A batch's answer to its creation.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// The batch.
+    pub batch: Batch,
+    /// Whether it was there already.
+    pub is_cached: bool,
+}
+
+/// One item, as it came.
+#[derive(Debug)]
+pub struct Item<'a> {
+    /// Its place.
+    pub index: u32,
+    /// Its task, unchecked: a bad one is this item's error and nobody else's.
+    pub task: String,
+    /// What it asks for, or why it could not be read.
+    pub body: Result<TriggerBody<'a>, Error>,
+}
+
+/// How many of a call's items were new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// New ones.
+    pub accepted: usize,
+    /// Ones whose index the batch had already.
+    pub deduplicated: usize,
+}
+
+/// Creates a batch. With a key, the first creation's batch is given to everyone after it, until the batch's record ends
+/// after 30 days.
+///
+/// # Errors
+/// [`Error::Invalid`] for a count out of range, [`Error::Aws`].
+pub async fn create(app: &App, new: NewBatch) -> Result<Created, Error> {
+    if !(1..=MAX_ITEMS).contains(&new.run_count) {
+        let message = format!("a batch has 1 to {MAX_ITEMS} items");
+        return Err(Error::invalid("runCount", message));
+    }
+    let id = match &new.key {
+        Some(key) => BatchId::of_key(&new.environment, &key.hash),
+        None => BatchId::named(&new.environment, &new.request_id),
+    };
+    let now = app.clock.now();
+    let batch = Batch {
+        id,
+        environment: new.environment,
+        run_count: new.run_count,
+        key: new.key,
+        created_at: now,
+        updated_at: now,
+        version: 0,
+        items: BTreeMap::new(),
+    };
+    match app.store.create_batch(&batch, &new.request_id).await? {
+        None => Ok(Created { batch, is_cached: false }),
+        // Our own earlier try, or somebody's with the same key. The client sends no items to a batch that is cached, so
+        // one whose creator died before it had sent them all is not: it is there to be filled.
+        Some((there, ours)) => Ok(Created { is_cached: !ours && there.is_sealed(), batch: there }),
+    }
+}
+
+/// The batch with this id, if it is of this environment.
+///
+/// # Errors
+/// [`Error::NotFound`] otherwise, [`Error::Aws`].
+pub async fn find(app: &App, environment: &EnvironmentId, id: &BatchId) -> Result<Batch, Error> {
+    let batch = app.store.batch(id).await?.filter(|batch| batch.environment == *environment);
+    batch.ok_or_else(|| Error::NotFound(format!("there is no batch {id} in {environment}")))
+}
+
+/// Triggers the items that the batch does not have yet, lowest index first among those that share a key, and remembers
+/// what became of each. The batch as it now is.
+///
+/// # Errors
+/// [`Error::Unprocessable`] for an index beyond the batch's count, [`Error::NotFound`], [`Error::Aws`]: then the call is to
+/// be sent again, and finds what it did.
+pub async fn add_items(
+    app: &App,
+    environment: &EnvironmentId,
+    id: &BatchId,
+    items: Vec<Item<'_>>,
+) -> Result<(Batch, Accepted), Error> {
+    let batch = find(app, environment, id).await?;
+    if let Some(item) = items.iter().find(|item| item.index >= batch.run_count) {
+        return Err(Error::Unprocessable(format!(
+            "index: {} is beyond the batch, which was created for {} items",
+            item.index, batch.run_count
+        )));
+    }
+    let sent = items.len();
+    let mut new: BTreeMap<u32, Item<'_>> = BTreeMap::new();
+    for item in items {
+        if !batch.items.contains_key(&item.index) {
+            new.entry(item.index).or_insert(item);
+        }
+    }
+    let accepted = Accepted { accepted: new.len(), deduplicated: sent - new.len() };
+    if new.is_empty() {
+        return Ok((batch, accepted));
+    }
+    let mut done = BTreeMap::new();
+    let (mut asked, mut requests) = (Vec::new(), Vec::new());
+    for (index, item) in new {
+        let task = item.task.clone();
+        match request_of(app, &batch, item) {
+            Ok(request) => {
+                asked.push((index, task));
+                requests.push(request);
+            }
+            Err(error) => drop(done.insert(index, BatchItem::Error { task, error: error.to_string() })),
+        }
+    }
+    for ((index, task), triggered) in asked.into_iter().zip(trigger_all(app, requests).await) {
+        done.insert(index, outcome(task, triggered)?);
+    }
+    Ok((remember(app, batch, done).await?, accepted))
+}
+
+/// Adds outcomes to a batch, beside those that other calls add meanwhile.
+async fn remember(app: &App, mut batch: Batch, done: BTreeMap<u32, BatchItem>) -> Result<Batch, Error> {
+    for _ in 0..ROUNDS {
+        for (index, outcome) in &done {
+            batch.items.entry(*index).or_insert_with(|| outcome.clone());
+        }
+        batch.updated_at = app.clock.now();
+        if app.store.put_batch_items(&batch).await? {
+            return Ok(batch);
+        }
+        batch = find(app, &batch.environment, &batch.id).await?;
+    }
+    Err(Error::Contended(batch.id.to_string()))
+}
+
+/// The trigger that an item asks for.
+fn request_of(app: &App, batch: &Batch, item: Item<'_>) -> Result<TriggerRequest, Error> {
+    let envelope = Envelope {
+        environment: batch.environment.clone(),
+        task: TaskId::parse(&item.task)?,
+        request_id: RequestId::from_batch(&batch.id, item.index),
+        key: None,
+        key_ttl: None,
+        traceparent: None,
+        now: app.clock.now(),
+    };
+    let mut request = item.body?.check(envelope)?;
+    if let (None, Some(key)) = (&request.key, &batch.key) {
+        // R53: as the official client makes it.
+        let text = format!("{}-{}", key.shown(), item.index);
+        let hash = KeyHash::of(&[&text], Scope::Global, None);
+        request.key = Some(IdempotencyKey { hash, text: Some(text), scope: None });
+    }
+    request.function = TriggerFunction::BatchTrigger;
+    request.batch = Some(batch.id.clone());
+    Ok(request)
+}
+
+/// What the item itself is to blame for is its outcome; what another try may mend is an error.
+fn outcome(task: String, triggered: Result<Handle, Error>) -> Result<BatchItem, Error> {
+    match triggered {
+        Ok(handle) => Ok(BatchItem::Run { id: handle.id }),
+        Err(error @ (Error::Aws { .. } | Error::Contended(_) | Error::Configuration(_))) => Err(error),
+        Err(error) => Ok(BatchItem::Error { task, error: error.to_string() }),
+    }
+}

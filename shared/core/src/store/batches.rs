@@ -1,0 +1,152 @@
+//! Batches, in the runs table: one item a batch.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use super::expression::{moment, number, text};
+use crate::batch::Batch;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{BatchId, EnvironmentId, RequestId};
+use crate::key::IdempotencyKey;
+
+/// How long a batch is kept, and so how long its key holds: 30 days.
+const KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What the caller asked for, as one JSON text.
+#[derive(Serialize, Deserialize)]
+struct Spec {
+    environment: EnvironmentId,
+    run_count: u32,
+    request: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    key: Option<IdempotencyKey>,
+}
+
+fn batch_key(id: &BatchId) -> HashMap<String, AttributeValue> {
+    HashMap::from([("run_id".to_owned(), text(id.as_str())), ("item".to_owned(), text("batch"))])
+}
+
+/// A batch and the request that created it.
+fn read(id: &BatchId, item: &HashMap<String, AttributeValue>) -> Result<(Batch, String), Error> {
+    let unreadable = |why: &str| Error::unreadable(format!("batch {id}"), why);
+    let spec = item.get("spec").and_then(|spec| spec.as_s().ok()).ok_or_else(|| unreadable("it has no spec"))?;
+    let spec: Spec = serde_json::from_str(spec).map_err(|error| unreadable(&error.to_string()))?;
+    let number = |name: &str| {
+        let number = item.get(name).and_then(|value| value.as_n().ok()).and_then(|number| number.parse().ok());
+        number.ok_or_else(|| unreadable("a number is missing"))
+    };
+    let items = match item.get("items").and_then(|items| items.as_s().ok()) {
+        Some(items) => serde_json::from_str(items).map_err(|error| unreadable(&error.to_string()))?,
+        None => BTreeMap::new(),
+    };
+    let batch = Batch {
+        id: id.clone(),
+        environment: spec.environment,
+        run_count: spec.run_count,
+        key: spec.key,
+        created_at: Timestamp::from_millis(number("created_at")?),
+        updated_at: Timestamp::from_millis(number("updated_at")?),
+        version: u64::try_from(number("version")?).unwrap_or_default(),
+        items,
+    };
+    Ok((batch, spec.request))
+}
+
+impl Store {
+    /// Puts a batch on condition that it is absent, or that its 30 days are over. `None` if it was, else the batch that is
+    /// there and whether this very request made it.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn create_batch(&self, batch: &Batch, request: &RequestId) -> Result<Option<(Batch, bool)>, Error> {
+        let spec = Spec {
+            environment: batch.environment.clone(),
+            run_count: batch.run_count,
+            request: request.as_str().to_owned(),
+            key: batch.key.clone(),
+        };
+        let spec = serde_json::to_string(&spec).map_err(|error| Error::unreadable("a batch", error))?;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.runs)
+            .set_item(Some(batch_key(&batch.id)))
+            .item("spec", text(spec))
+            .item("created_at", moment(batch.created_at))
+            .item("updated_at", moment(batch.updated_at))
+            .item("version", number(batch.version))
+            .item("ends_at", moment(batch.created_at.plus(KEPT)))
+            .item("expires_at", number(batch.created_at.plus(KEPT).seconds_rounded_up()))
+            .condition_expression("attribute_not_exists(run_id) OR ends_at <= :now")
+            .expression_attribute_values(":now", moment(batch.created_at))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(None),
+            Err(SdkError::ServiceError(refusal)) if refusal.err().is_conditional_check_failed_exception() => {
+                match refusal.into_err() {
+                    PutItemError::ConditionalCheckFailedException(refused) => {
+                        let item = refused.item.ok_or_else(|| Error::unreadable("a batch", "it was not shown"))?;
+                        let (there, made_by) = read(&batch.id, &item)?;
+                        Ok(Some((there, made_by == request.as_str())))
+                    }
+                    error => Err(Error::aws("dynamodb:PutItem")(error)),
+                }
+            }
+            Err(error) => Err(Error::aws("dynamodb:PutItem")(error)),
+        }
+    }
+
+    /// Reads a batch, strongly consistent.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(batch_key(id)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Error::aws("dynamodb:GetItem"))?;
+        answer.item.map(|item| read(id, &item).map(|(batch, _)| batch)).transpose()
+    }
+
+    /// Remembers what became of a batch's items, on condition that nobody has changed them since `batch` was read. Whether
+    /// nobody had.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn put_batch_items(&self, batch: &Batch) -> Result<bool, Error> {
+        let items = serde_json::to_string(&batch.items).map_err(|error| Error::unreadable("a batch", error))?;
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(batch_key(&batch.id)))
+            // One text and one condition: an expression with a thousand parts is longer than DynamoDB takes.
+            .update_expression("SET #items = :items, updated_at = :now, version = :next")
+            .condition_expression("version = :version")
+            .expression_attribute_names("#items", "items")
+            .expression_attribute_values(":items", text(items))
+            .expression_attribute_values(":now", moment(batch.updated_at))
+            .expression_attribute_values(":version", number(batch.version))
+            .expression_attribute_values(":next", number(batch.version + 1))
+            .send()
+            .await;
+        match updated {
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(false),
+            Err(error) => Err(Error::aws("dynamodb:UpdateItem")(error)),
+        }
+    }
+}
