@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { auth, idempotencyKeys, runs, tasks } from "@trigger.dev/sdk";
+import { auth, batch, idempotencyKeys, runs, tasks } from "@trigger.dev/sdk";
 import { PROD, startStack } from "./stack.mjs";
 
 let stack;
@@ -206,4 +206,41 @@ test("options reach the run", async () => {
   assert.equal(run.status, "DELAYED");
   assert.deepEqual([run.tags, run.metadata, run.ttl], [["a"], { b: 1 }, "600s"]);
   assert.ok(run.delayedUntil > new Date(Date.now() + 3_500_000));
+});
+
+test("r50 items of a batch share runs by key, with each other and on every retry", async () => {
+  const key = freshKey();
+  const items = [
+    { payload: 0, options: { idempotencyKey: key } },
+    { payload: 1 },
+    { payload: 2, options: { idempotencyKey: key } },
+  ];
+  const handle = await tasks.batchTrigger("echo", items);
+  assert.equal(handle.runCount, 3);
+  const made = await batch.retrieve(handle.batchId);
+  assert.deepEqual([made.status, made.processing.errors], ["COMPLETED", []]);
+  assert.equal(made.runs.length, 3);
+  assert.equal(made.runs[0], made.runs[2]);
+  assert.deepEqual((await poll({ id: made.runs[0] })).output, 0);
+  const again = await batch.retrieve((await tasks.batchTrigger("echo", items)).batchId);
+  assert.equal(again.runs[0], made.runs[0]);
+  assert.notEqual(again.runs[1], made.runs[1]);
+});
+
+test("r53 a key on the batch makes it the same batch", async () => {
+  const key = freshKey();
+  const items = [{ payload: 0 }, { payload: 1 }];
+  const one = await tasks.batchTrigger("echo", items, { idempotencyKey: key });
+  const other = await tasks.batchTrigger("echo", items, { idempotencyKey: key });
+  assert.equal(other.batchId, one.batchId);
+});
+
+test("a batch may come as an async iterable and over several tasks", async () => {
+  async function* items() {
+    for (let n = 0; n < 5; n += 1) yield { id: n % 2 ? "echo" : "child-task", payload: { n } };
+  }
+  const handle = await batch.trigger(items());
+  const made = await batch.retrieve(handle.batchId);
+  assert.equal(made.runs.length, 5);
+  for (const [n, id] of made.runs.entries()) assert.deepEqual((await poll({ id })).output, { n });
 });
