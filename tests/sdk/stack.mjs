@@ -4,7 +4,8 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { configure } from "@trigger.dev/sdk";
 
-const binary = process.env.ONCEKEY ?? fileURLToPath(new URL("../../target/debug/oncekey", import.meta.url));
+const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url));
+const binary = `${target}/debug/oncekey`;
 
 export const DEV = "tr_dev_local";
 export const PROD = "tr_prod_local";

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::basics::quickly;
 
-pub(crate) fn tasks() -> [Task; 12] {
+pub(crate) fn tasks() -> [Task; 14] {
     [
         Task::new("my-task", my_task).retry(quickly(10)),
         Task::new("process-order", process_order).retry(quickly(10)),
@@ -19,6 +19,8 @@ pub(crate) fn tasks() -> [Task; 12] {
         Task::new("retry-failed-child", retry_failed_child),
         Task::new("reset-inside", reset_inside),
         Task::new("charge-payload", charge_payload).retry(quickly(10)),
+        Task::new("wait-for-child", wait_for_child),
+        Task::new("wait-for-time", wait_for_time),
         Task::new("child-task", child),
         Task::new("send-email", child),
         Task::new("fetch-latest-data", fetch_latest_data),
@@ -163,6 +165,23 @@ async fn charge_payload(ctx: Context, payload: Value) -> Result<Triggered, TaskE
     let failing: Failing = serde_json::from_value(payload)?;
     failing.check(&ctx)?;
     Ok(Triggered::of(&ctx, &handle))
+}
+
+/// Triggers `sleep` with its own payload and waits for it, holding no worker meanwhile.
+async fn wait_for_child(ctx: Context, payload: Value) -> Result<Value, TaskError> {
+    Ok(ctx.trigger_and_wait(Child::new("sleep", payload)).await?)
+}
+
+/// How long `wait-for-time` waits.
+#[derive(Deserialize)]
+struct Pause {
+    seconds: u64,
+}
+
+/// Waits, holding no worker meanwhile.
+async fn wait_for_time(ctx: Context, pause: Pause) -> Result<Value, TaskError> {
+    ctx.wait_for(Duration::from_secs(pause.seconds)).await?;
+    Ok(json!({ "waitedSeconds": pause.seconds }))
 }
 
 /// Stands for work: returns what it was given.

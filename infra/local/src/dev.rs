@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use oncekey_core::queue::{QUEUE_NAME, is_queue_name};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::StackError;
@@ -25,6 +26,13 @@ pub struct Dev {
     /// Seconds one invocation of the worker may take, and so how long a killed one's runs wait to go on
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=900))]
     timeout: u64,
+    /// A queue for runs beside `default`, with a concurrency of its own; may be given again
+    #[arg(long = "queue", value_name = "NAME", value_parser = queue_name)]
+    queues: Vec<String>,
+}
+
+fn queue_name(name: &str) -> Result<String, String> {
+    if is_queue_name(name) { Ok(name.to_owned()) } else { Err(format!("give {QUEUE_NAME}")) }
 }
 
 /// Runs the stack until Ctrl-C or SIGTERM.
@@ -44,6 +52,7 @@ pub async fn dev(dev: Dev) -> Result<(), StackError> {
         port: dev.port,
         storage,
         worker_timeout: Duration::from_secs(dev.timeout),
+        queues: dev.queues,
         // The AWS SDKs' own setting, so that the stack can run on DynamoDB Local or the like.
         dynamodb_endpoint: std::env::var("AWS_ENDPOINT_URL_DYNAMODB").ok().filter(|url| !url.is_empty()),
         ..Options::default()

@@ -1,6 +1,6 @@
 //! The stack itself: the embedded AWS parts, the functions on top, one HTTP server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use axum::Router;
 use dynoxide::Database;
 use oncekey_core::environment::hash_api_key;
 use oncekey_core::queue::{DEFAULT_QUEUE, QueueUrls};
-use oncekey_core::{App, Clock, EnvironmentId, Timestamp};
+use oncekey_core::{App, Clock, EnvironmentId, TaskId, Timestamp};
 use oncekey_worker::Worker;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -56,6 +56,8 @@ pub struct Options {
     pub worker_timeout: Duration,
     /// Invocations of the worker at a time.
     pub worker_concurrency: usize,
+    /// Queues for runs beside `default` and those that the worker's tasks have.
+    pub queues: Vec<String>,
     /// A DynamoDB API to use instead of the embedded one.
     pub dynamodb_endpoint: Option<String>,
     /// The time.
@@ -69,6 +71,7 @@ impl Default for Options {
             storage: Storage::Folder(PathBuf::from(".oncekey")),
             worker_timeout: Duration::from_secs(60),
             worker_concurrency: 100,
+            queues: Vec::new(),
             dynamodb_endpoint: None,
             clock: Clock::system(),
         }
@@ -125,14 +128,21 @@ impl Stack {
         };
         let sqs_listener = listen(0).await?;
         let sqs_url = url_of(&sqs_listener);
-        let queues = open_queues(folder.as_ref(), &options)?;
+        let run_queues = run_queues(&options, &worker);
+        let queues = open_queues(folder.as_ref(), &options, &run_queues)?;
         endpoints.1.spawn(serve(sqs_listener, sqs::router(queues.clone()), endpoints.0.subscribe()));
 
         let dynamodb = aws_sdk_dynamodb::Client::new(&sdk_config(&dynamodb_url).await);
         let sqs = aws_sdk_sqs::Client::new(&sdk_config(&sqs_url).await);
         let names = tables::names();
         tables::create(&dynamodb, &names).await?;
-        let app = App::new(dynamodb.clone(), sqs.clone(), names, queue_urls(&sqs_url), options.clock.clone());
+        let app = App::new(
+            dynamodb.clone(),
+            sqs.clone(),
+            names,
+            queue_urls(&sqs_url, &run_queues, worker.queues()),
+            options.clock.clone(),
+        );
         for (environment, key) in ENVIRONMENTS {
             app.store.put_environment(&hash_api_key(key), &EnvironmentId::parse(environment)?).await?;
         }
@@ -207,21 +217,37 @@ fn open_database(folder: Option<&DataFolder>) -> Result<Database, StackError> {
     }
 }
 
-fn open_queues(folder: Option<&DataFolder>, options: &Options) -> Result<Queues, StackError> {
-    let queue = |name: &str, timeout: Duration, most: u32| {
-        let (queue, dead) = (format!("oncekey-{name}"), format!("oncekey-{name}-dead"));
-        let visibility_timeout = timeout * VISIBILITY_FACTOR;
-        [
-            QueueSettings { name: queue, visibility_timeout, redrive: Some((most, dead.clone())) },
-            QueueSettings { name: dead, visibility_timeout, redrive: None },
-        ]
+/// The names of the queues for runs: the default one, those that were asked for, and those that tasks have.
+fn run_queues(options: &Options, worker: &Worker) -> BTreeSet<String> {
+    let default = [DEFAULT_QUEUE.to_owned()];
+    default.into_iter().chain(options.queues.iter().cloned()).chain(worker.queues().into_values()).collect()
+}
+
+fn sqs_name(run_queue: &str) -> String {
+    if run_queue == DEFAULT_QUEUE { "oncekey-runs".to_owned() } else { format!("oncekey-runs-{run_queue}") }
+}
+
+fn open_queues(
+    folder: Option<&DataFolder>,
+    options: &Options,
+    run_queues: &BTreeSet<String>,
+) -> Result<Queues, StackError> {
+    let queue = |name: String, timeout: Duration, redrive: Option<(u32, &str)>| QueueSettings {
+        name,
+        visibility_timeout: timeout * VISIBILITY_FACTOR,
+        redrive: redrive.map(|(most, dead)| (most, format!("oncekey-{dead}"))),
     };
-    let settings = [
-        queue("runs", options.worker_timeout, 5),
-        queue("triggers", FUNCTION_TIMEOUT, 5),
-        queue("completions", FUNCTION_TIMEOUT, 10),
+    let own = |name: &str, timeout, most, dead| queue(format!("oncekey-{name}"), timeout, Some((most, dead)));
+    let dead = |name: &str, timeout| queue(format!("oncekey-{name}"), timeout, None);
+    let mut settings = vec![
+        dead("runs-dead", options.worker_timeout),
+        dead("triggers-dead", FUNCTION_TIMEOUT),
+        dead("completions-dead", FUNCTION_TIMEOUT),
+        own("triggers", FUNCTION_TIMEOUT, 5, "triggers-dead"),
+        own("completions", FUNCTION_TIMEOUT, 10, "completions-dead"),
     ];
-    let settings = settings.into_iter().flatten().collect();
+    let of_runs = |name: &String| queue(sqs_name(name), options.worker_timeout, Some((5, "runs-dead")));
+    settings.extend(run_queues.iter().map(of_runs));
     let file = folder.map(|folder| folder.file("queues.sqlite"));
     Queues::open(file.as_deref(), settings, options.clock.clone()).map_err(|error| match folder {
         Some(folder) => folder.unreadable(error),
@@ -229,10 +255,12 @@ fn open_queues(folder: Option<&DataFolder>, options: &Options) -> Result<Queues,
     })
 }
 
-fn queue_urls(sqs: &str) -> QueueUrls {
+fn queue_urls(sqs: &str, run_queues: &BTreeSet<String>, of_task: BTreeMap<TaskId, String>) -> QueueUrls {
     let url = |name: &str| format!("{sqs}/000000000000/oncekey-{name}");
+    let run_queue = |name: &String| (name.clone(), format!("{sqs}/000000000000/{}", sqs_name(name)));
     QueueUrls {
-        runs: BTreeMap::from([(DEFAULT_QUEUE.to_owned(), url("runs"))]),
+        runs: run_queues.iter().map(run_queue).collect(),
+        of_task,
         runs_dead_letter: url("runs-dead"),
         triggers: url("triggers"),
         triggers_dead_letter: url("triggers-dead"),

@@ -101,6 +101,28 @@ async fn queued_and_half_done_runs_go_on_after_kill_9_and_keys_hold() {
 }
 
 #[tokio::test]
+async fn waiting_parents_go_on_after_kill_9_with_the_children_they_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = start(folder.path());
+    let api = Api::of(&running);
+    // One waits for a child that is at work, the other for a moment.
+    let for_child = api.trigger("wait-for-child", json!({ "payload": { "ms": 1_000 } })).await;
+    let for_time = api.trigger("wait-for-time", json!({ "payload": { "seconds": 6 } })).await;
+    for run in [&for_child, &for_time] {
+        api.run_until(id(run), "status", json!("WAITING")).await;
+    }
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+
+    let again = start(folder.path());
+    let api = Api::of(&again);
+    for run in [&for_child, &for_time] {
+        let ended = api.run_until(id(run), "isCompleted", json!(true)).await;
+        assert_eq!((&ended["status"], &ended["attemptCount"]), (&json!("COMPLETED"), &json!(1)), "{ended:#}");
+    }
+}
+
+#[tokio::test]
 async fn sigterm_ends_it_cleanly_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut running = start(folder.path());

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
+
 use crate::clock::Clock;
 use crate::environment::Environments;
 use crate::error::Error;
@@ -40,7 +42,8 @@ impl App {
     }
 
     /// An app as a Lambda's environment variables describe it: `ONCEKEY_KEYS_TABLE`, `ONCEKEY_RUNS_TABLE`,
-    /// `ONCEKEY_ENVIRONMENTS_TABLE`, `ONCEKEY_RUNS_QUEUES` (`{"default": "https://…"}`), `ONCEKEY_RUNS_DEAD_LETTER_QUEUE`,
+    /// `ONCEKEY_ENVIRONMENTS_TABLE`, `ONCEKEY_RUNS_QUEUES` (`{"default": "https://…"}`), `ONCEKEY_TASK_QUEUES`
+    /// (`{"send-email": "email"}`, may be left out), `ONCEKEY_RUNS_DEAD_LETTER_QUEUE`,
     /// `ONCEKEY_TRIGGERS_QUEUE`, `ONCEKEY_TRIGGERS_DEAD_LETTER_QUEUE`, `ONCEKEY_COMPLETIONS_QUEUE`,
     /// `ONCEKEY_COMPLETIONS_DEAD_LETTER_QUEUE`, and whatever the AWS SDK reads.
     ///
@@ -52,12 +55,11 @@ impl App {
             runs: variable("ONCEKEY_RUNS_TABLE")?,
             environments: variable("ONCEKEY_ENVIRONMENTS_TABLE")?,
         };
-        let runs: BTreeMap<String, String> =
-            serde_json::from_str(&variable("ONCEKEY_RUNS_QUEUES")?).map_err(|error| {
-                Error::Configuration(format!("ONCEKEY_RUNS_QUEUES is no JSON of names and URLs: {error}"))
-            })?;
+        let runs = parsed("ONCEKEY_RUNS_QUEUES", &variable("ONCEKEY_RUNS_QUEUES")?)?;
+        let of_task = parsed("ONCEKEY_TASK_QUEUES", &std::env::var("ONCEKEY_TASK_QUEUES").unwrap_or("{}".to_owned()))?;
         let urls = QueueUrls {
             runs,
+            of_task,
             runs_dead_letter: variable("ONCEKEY_RUNS_DEAD_LETTER_QUEUE")?,
             triggers: variable("ONCEKEY_TRIGGERS_QUEUE")?,
             triggers_dead_letter: variable("ONCEKEY_TRIGGERS_DEAD_LETTER_QUEUE")?,
@@ -68,6 +70,12 @@ impl App {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk));
         Ok(Self::new(dynamodb, sqs, tables, urls, Clock::system()))
     }
+}
+
+fn parsed<K: DeserializeOwned + Ord>(name: &str, text: &str) -> Result<BTreeMap<K, String>, Error> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::Configuration(format!("the environment variable {name} is no JSON object of texts: {error}"))
+    })
 }
 
 fn variable(name: &str) -> Result<String, Error> {

@@ -173,6 +173,9 @@ pub struct Run {
     /// Wake-ups so far that came while it was awake.
     #[serde(default)]
     pub wakes: u32,
+    /// Milliseconds that earlier invocations of this attempt computed: they count towards its `maxDuration`.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub spent_ms: u64,
     /// What it waits for, or waited for last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiting_on: Option<String>,
@@ -239,6 +242,7 @@ impl Run {
             attempt: 1,
             resume: 0,
             wakes: 0,
+            spent_ms: 0,
             waiting_on: None,
             waiters: Vec::new(),
             updated_at: spec.created_at,
@@ -254,10 +258,19 @@ impl Run {
         }
     }
 
+    /// How long earlier invocations of this attempt computed.
+    pub fn spent(&self) -> Duration {
+        Duration::from_millis(self.spent_ms)
+    }
+
     /// The payload with its type.
     pub fn payload(&self) -> Payload {
         Payload { text: self.payload.clone(), kind: self.spec.payload_type }
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A field that is stored as one JSON text: cheap to write, and what the messages carry.

@@ -12,7 +12,6 @@ use crate::app::App;
 use crate::claim::{Claim, claim};
 use crate::error::Error;
 use crate::ids::RunId;
-use crate::queue::DEFAULT_QUEUE;
 use crate::queue::message::RunMessage;
 use crate::request::TriggerRequest;
 use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
@@ -36,8 +35,7 @@ pub struct Handle {
 /// # Errors
 /// [`Error::Invalid`] for an unknown queue, [`Error::Contended`], [`Error::TooLarge`], [`Error::Aws`].
 pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Handle, Error> {
-    let queue = request.queue.clone().unwrap_or_else(|| DEFAULT_QUEUE.to_owned());
-    app.queues.known(&queue)?;
+    let queue = app.queues.for_run(&request.task, request.queue.as_deref())?;
     let now = app.clock.now();
     let own = RunId::named(&request.environment, &request.task, &request.request_id);
 

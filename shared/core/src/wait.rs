@@ -5,6 +5,8 @@
 //! when the set is empty the run is woken. No wake-up can fall in between: one that comes while the run is still awake
 //! raises the counter, and so the suspension is refused.
 
+use std::time::Duration;
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -94,14 +96,22 @@ pub async fn await_time(
     Ok(record)
 }
 
-/// Suspends `run` for `waiter`, unless there was a wake-up since `seen`: one conditional write.
+/// Suspends `run`, whose attempt has computed for `spent`, for `waiter`, unless there was a wake-up since `seen`: one
+/// conditional write.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].
-pub async fn suspend(app: &App, run: &Run, waiter: &Waiter, seen: u32, until: Timestamp) -> Result<Suspension, Error> {
+pub async fn suspend(
+    app: &App,
+    run: &Run,
+    waiter: &Waiter,
+    seen: u32,
+    spent: Duration,
+    until: Timestamp,
+) -> Result<Suspension, Error> {
     let guard = Guard::At { attempt: run.attempt, resume: run.resume };
     let transition =
-        Transition::new(Event::Suspend, guard, app.clock.now()).waiting_on(&waiter.to_string(), seen, until);
+        Transition::new(Event::Suspend, guard, app.clock.now()).waiting_on(&waiter.to_string(), seen, spent, until);
     Ok(match app.store.move_run(&run.id, transition).await? {
         Ok(_) => Suspension::Suspended,
         Err(Some(now))

@@ -2,6 +2,7 @@
 
 use oncekey_core::trigger::Handle;
 use oncekey_core::{Error, RunId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// One call, as the journal of a wait remembers it.
@@ -64,4 +65,9 @@ impl CallError {
             Self::Oncekey(error) => matches!(error, Error::Aws { .. } | Error::Contended(_)),
         }
     }
+}
+
+/// Reads a value that a child or a step gave.
+pub(crate) fn typed<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, CallError> {
+    serde_json::from_str(text).map_err(|source| CallError::Type { what: what.to_owned(), source })
 }

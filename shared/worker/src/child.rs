@@ -1,5 +1,7 @@
 //! What a task says of a child that it triggers.
 
+use std::time::Duration;
+
 use oncekey_core::key::Parent;
 use oncekey_core::{Error, IdempotencyKey, TaskId};
 use serde::Serialize;
@@ -64,7 +66,19 @@ impl Child {
         self.option("maxAttempts", attempts)
     }
 
-    /// The queue that carries it.
+    /// How long one attempt may compute; wins over the task's own. Whole seconds, up to a day.
+    #[must_use]
+    pub fn max_duration(self, longest: Duration) -> Self {
+        self.option("maxDuration", longest.as_secs_f64())
+    }
+
+    /// The caller's own data about the run, up to 32 KB of JSON.
+    #[must_use]
+    pub fn metadata(self, metadata: impl Serialize) -> Self {
+        self.option("metadata", metadata)
+    }
+
+    /// The queue that carries it; wins over the task's own.
     #[must_use]
     pub fn queue(self, name: &str) -> Self {
         self.option("queue", json!({ "name": name }))

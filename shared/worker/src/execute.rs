@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::context::Context;
 use crate::error::TaskError;
+use crate::invocation::Invocation;
 use crate::task::Task;
 
 /// The largest output, as JSON: with a payload of 200 KB it fits DynamoDB's 400 KB an item.
@@ -29,7 +31,7 @@ pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestam
         }
     };
     let (halt, mut halted) = mpsc::unbounded_channel();
-    let context = Context::of(app, run, halt).await?;
+    let context = Context { inner: Arc::new(Invocation::of(app, run, halt).await?) };
     // A panic may also happen before the task's first await.
     let body = AssertUnwindSafe(async { task.run(context, input).await }).catch_unwind();
     let limit = task.limit_of(&run.spec);
@@ -39,7 +41,7 @@ pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestam
             Ok(Err(error)) => failed(task, run, error),
             Err(panic) => failed(task, run, panicked(panic.as_ref())),
         },
-        () = after(limit) => {
+        () = after(limit.map(|limit| limit.saturating_sub(run.spent()))) => {
             let seconds = limit.unwrap_or_default().as_secs_f64();
             Outcome::TimedOut { error: RunError::new("TimedOut", &format!("the attempt took longer than its limit of {seconds} s")) }
         }

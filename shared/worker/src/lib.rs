@@ -39,8 +39,11 @@ mod child;
 mod context;
 mod error;
 mod execute;
+mod family;
+mod invocation;
 mod key;
 mod task;
+mod timer;
 mod worker;
 
 pub use call::CallError;

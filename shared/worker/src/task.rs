@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use oncekey_core::TaskId;
+use oncekey_core::queue::{QUEUE_NAME, is_queue_name};
 use oncekey_core::retry::RetryPolicy;
 use oncekey_core::run::RunSpec;
 use serde::Serialize;
@@ -23,6 +24,7 @@ pub struct Task {
     pub(crate) id: TaskId,
     pub(crate) retry: RetryPolicy,
     pub(crate) max_duration: Option<Duration>,
+    pub(crate) queue: Option<String>,
     body: Body,
 }
 
@@ -52,7 +54,7 @@ impl Task {
                 async move { Err(refusal) }.boxed()
             }
         });
-        Self { id, retry: RetryPolicy::default(), max_duration: None, body }
+        Self { id, retry: RetryPolicy::default(), max_duration: None, queue: None, body }
     }
 
     /// How often and how soon it is tried again. The default is [`RetryPolicy::default`]: 3 attempts, 1 s first.
@@ -73,6 +75,18 @@ impl Task {
     #[must_use]
     pub fn max_duration(mut self, longest: Duration) -> Self {
         self.max_duration = Some(longest);
+        self
+    }
+
+    /// The queue that carries its runs unless their trigger names another. A queue has a concurrency of its own: runs of
+    /// one do not wait behind those of another.
+    ///
+    /// # Panics
+    /// When `name` is not [`QUEUE_NAME`].
+    #[must_use]
+    pub fn queue(mut self, name: &str) -> Self {
+        assert!(is_queue_name(name), "Task::queue({name:?}): give {QUEUE_NAME}");
+        self.queue = Some(name.to_owned());
         self
     }
 

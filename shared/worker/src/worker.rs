@@ -37,6 +37,11 @@ impl Worker {
         self
     }
 
+    /// The queue of each task that has one of its own: what triggers need to know of this worker.
+    pub fn queues(&self) -> BTreeMap<TaskId, String> {
+        self.tasks.values().filter_map(|task| Some((task.id.clone(), task.queue.clone()?))).collect()
+    }
+
     /// Runs as a Lambda function whose event source is a run queue, set up by the environment variables that
     /// [`App::from_env`] names.
     ///

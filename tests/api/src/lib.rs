@@ -172,6 +172,12 @@ impl Oncekey {
         sqs.send_message().queue_url(format!("{url}/000000000000/{queue}")).message_body(body).send().await.unwrap();
     }
 
+    /// Takes every message off a queue.
+    pub async fn purge(&self, queue: &str) {
+        let (url, sqs) = self.stack.sqs();
+        sqs.purge_queue().queue_url(format!("{url}/000000000000/{queue}")).send().await.unwrap();
+    }
+
     /// Waits until a queue has no message at all.
     ///
     /// # Panics

@@ -43,11 +43,24 @@ impl Load {
         Row::new("duplicate triggers", start.elapsed(), server.cpu() - cpu, latencies)
     }
 
+    /// Parents that each trigger a child and wait for it, to the last parent's end.
+    pub async fn parents(&self, server: &Server, count: usize) -> Row {
+        let (cpu, start) = (server.cpu(), Instant::now());
+        let keys = (0..count).map(|n| format!("parent-{n}")).collect();
+        let latencies = self.triggers_of("wait-for-child", json!({ "ms": 0 }), keys).await;
+        self.drained().await;
+        Row::new("parents that await a child", start.elapsed(), server.cpu() - cpu, latencies)
+    }
+
     async fn triggers(&self, keys: Vec<String>) -> Vec<Duration> {
+        self.triggers_of("echo", json!({ "n": 1 }), keys).await
+    }
+
+    async fn triggers_of(&self, task: &str, payload: Value, keys: Vec<String>) -> Vec<Duration> {
+        let (payload, url) = (&payload, &format!("{}/api/v1/tasks/{task}/trigger", self.url));
         let trigger = |key: String| async move {
             let start = Instant::now();
-            let body = json!({ "payload": { "n": 1 }, "options": { "idempotencyKey": key } });
-            let url = format!("{}/api/v1/tasks/echo/trigger", self.url);
+            let body = json!({ "payload": payload, "options": { "idempotencyKey": key } });
             let request = self.http.post(url).bearer_auth("tr_dev_local").body(body.to_string());
             request.send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap();
             start.elapsed()
@@ -55,12 +68,14 @@ impl Load {
         stream::iter(keys).map(trigger).buffer_unordered(self.concurrency).collect().await
     }
 
-    /// Waits until no run and no completion is left on a queue.
+    /// Waits until no run and no completion is left on a queue. A message is on the next queue before it leaves the last
+    /// one, so what is nowhere in three looks at both has gone.
     async fn drained(&self) {
-        for queue in ["oncekey-runs", "oncekey-completions", "oncekey-runs", "oncekey-completions"] {
-            while self.depth(queue).await > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let mut empty = 0;
+        while empty < 3 {
+            let left = self.depth("oncekey-runs").await + self.depth("oncekey-completions").await;
+            empty = if left == 0 { empty + 1 } else { 0 };
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 

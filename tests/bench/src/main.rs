@@ -26,6 +26,9 @@ struct Cli {
     /// Triggers of a hundred keys that are taken
     #[arg(long, default_value_t = 20_000)]
     duplicates: usize,
+    /// Parents that each trigger a child and wait for it
+    #[arg(long, default_value_t = 1_000)]
+    parents: usize,
     /// Requests at a time
     #[arg(long, default_value_t = 32)]
     concurrency: usize,
@@ -50,6 +53,7 @@ async fn main() {
     println!("{}", Row::header());
     println!("{}", load.unique_runs(&server, cli.runs).await);
     println!("{}", load.duplicates(&server, cli.duplicates).await);
+    println!("{}", load.parents(&server, cli.parents).await);
     println!("\n{} at a time, on {} cores, memory of the stack {} MB", cli.concurrency, cores(), server.memory_mb());
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
+use crate::ids::TaskId;
 use message::{CompletionEvent, RunMessage};
 
 /// The longest delay SQS carries; longer ones are made of hops.
@@ -24,6 +25,8 @@ const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 pub struct QueueUrls {
     /// Queues that carry runs to workers, by the name a trigger gives. `default` is always there.
     pub runs: BTreeMap<String, String>,
+    /// The queue of each task that has one of its own: a trigger that names no queue takes it.
+    pub of_task: BTreeMap<TaskId, String>,
     /// Where SQS puts a run message that was delivered too often.
     pub runs_dead_letter: String,
     /// Triggers that arrive as messages.
@@ -61,6 +64,15 @@ fn name_in_arn(message: &SqsMessage) -> &str {
 /// The queue a run takes when its trigger names none.
 pub const DEFAULT_QUEUE: &str = "default";
 
+/// What [`is_queue_name`] asks for.
+pub const QUEUE_NAME: &str = "1 to 40 characters of A-Z a-z 0-9 _ -, and not \"dead\"";
+
+/// Whether a queue for runs may be called this: it is the end of an SQS queue's name, which may have 80 characters.
+pub fn is_queue_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    (1..=40).contains(&name.len()) && name.chars().all(fits) && name != "dead"
+}
+
 /// A client of Oncekey's queues.
 #[derive(Clone, Debug)]
 pub struct Queues {
@@ -75,13 +87,15 @@ impl Queues {
         Self { client, urls, clock }
     }
 
-    /// Checks that `name` is one of the queues for runs.
+    /// The queue that carries a run of `task`: the one that its trigger asked for, the task's own, or the default one.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming those that exist.
-    pub fn known(&self, name: &str) -> Result<(), Error> {
+    /// [`Error::Invalid`] for one that does not exist, naming those that do.
+    pub fn for_run(&self, task: &TaskId, asked: Option<&str>) -> Result<String, Error> {
+        let own = || self.urls.of_task.get(task).map(String::as_str);
+        let name = asked.or_else(own).unwrap_or(DEFAULT_QUEUE);
         if self.urls.runs.contains_key(name) {
-            return Ok(());
+            return Ok(name.to_owned());
         }
         let names = self.urls.runs.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         Err(Error::invalid("options.queue.name", format!("there is no queue {name:?}; there are: {names}")))

@@ -1,6 +1,7 @@
 //! The runs table: one item a run, moved along by conditional writes.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -91,14 +92,16 @@ impl Transition {
     pub fn next_attempt(mut self, attempt: u32, retry_at: Timestamp) -> Self {
         self.expression.set("attempt", number(attempt));
         self.expression.set("retry_at", moment(retry_at));
+        self.expression.remove("spent_ms");
         self
     }
 
     /// What the run waits for, on condition that there was no wake-up since `seen`; it is kept until `until` at least.
     #[must_use]
-    pub fn waiting_on(mut self, what: &str, seen: u32, until: Timestamp) -> Self {
+    pub fn waiting_on(mut self, what: &str, seen: u32, spent: Duration, until: Timestamp) -> Self {
         self.wakes = Some(seen);
         self.expression.set("waiting_on", text(what));
+        self.expression.set("spent_ms", number(spent.as_millis()));
         self.expression.set("expires_at", number(until.seconds_rounded_up()));
         self
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use dynoxide::Database;
 use oncekey::Options;
 use oncekey_tests_api::Oncekey;
+use oncekey_worker::{Child, Context, Task, Worker};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -55,6 +57,10 @@ async fn forward(State(proxy): State<Proxy>, headers: HeaderMap, body: Bytes) ->
 
 /// A stack whose DynamoDB calls are counted.
 async fn counted() -> (Oncekey, Units) {
+    counted_with(oncekey_function_worker::worker()).await
+}
+
+async fn counted_with(worker: Worker) -> (Oncekey, Units) {
     let serve = async |router: Router| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -67,8 +73,17 @@ async fn counted() -> (Oncekey, Units) {
     let units = Units::default();
     let proxy = Proxy { behind, http: reqwest::Client::new(), units: Arc::clone(&units) };
     let url = serve(Router::new().fallback(forward).with_state(proxy)).await;
-    let oncekey = Oncekey::with(|options| Options { dynamodb_endpoint: Some(url), ..options }).await;
+    let oncekey = Oncekey::running(worker, |options| Options { dynamodb_endpoint: Some(url), ..options }).await;
     (oncekey, units)
+}
+
+/// `parent` does `wait`; `child` takes long enough to be waited for.
+fn waiting_worker(wait: Task) -> Worker {
+    let child = Task::new("child", |_: Context, _: Value| async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok(())
+    });
+    Worker::new().task(wait).task(child)
 }
 
 fn take(units: &Units) -> (f64, f64) {
@@ -107,7 +122,7 @@ async fn the_budget_of_a_trigger_a_duplicate_a_start_and_a_success_holds() {
     oncekey.trigger("echo", delayed(Some("k"))).await;
     assert_eq!(take(&units), (1.0, 1.0), "a duplicate: the refused claim and a consistent read");
 
-    oncekey.clock.advance(std::time::Duration::from_secs(3_600));
+    oncekey.clock.advance(Duration::from_secs(3_600));
     settled(&oncekey).await;
     assert_eq!(take(&units), (4.0, 0.0), "two runs, each one write to start and one to succeed");
 }
@@ -123,4 +138,43 @@ async fn the_budget_of_a_whole_run_holds_whoever_makes_its_record_first() {
         let (writes, reads) = take(&units);
         assert_eq!((writes, reads), (5.0, 0.0), "key, run, index, start, success; the worker may have made the run");
     }
+}
+
+/// What a run without a key and without waits writes: the run, its index entry, start, success.
+const PLAIN_RUN: f64 = 4.0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_timed_wait_holds() {
+    let wait =
+        Task::new("parent", |ctx: Context, _: Value| async move { Ok(ctx.wait_for(Duration::from_secs(60)).await?) });
+    let (oncekey, units) = counted_with(waiting_worker(wait)).await;
+    oncekey.list("").await;
+    take(&units);
+    let run = oncekey.trigger("parent", json!({})).await;
+    oncekey.in_status(&run.id, "WAITING").await;
+    while oncekey.depth("oncekey-runs").await != [0, 0, 1] {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    oncekey.clock.advance(Duration::from_secs(60));
+    settled(&oncekey).await;
+    assert_eq!(take(&units).0, PLAIN_RUN + 3.0 + 1.0, "journal, suspension, wake-up; and the start that follows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_awaiting_a_new_child_holds() {
+    let wait = Task::new("parent", |ctx: Context, _: Value| async move {
+        Ok(ctx.trigger_and_wait::<()>(Child::new("child", 1)).await?)
+    });
+    let (oncekey, units) = counted_with(waiting_worker(wait)).await;
+    oncekey.list("").await;
+    take(&units);
+    let run = oncekey.trigger("parent", json!({})).await;
+    oncekey.finished(&run.id).await;
+    settled(&oncekey).await;
+    let wanted = PLAIN_RUN + PLAIN_RUN + 5.0 + 1.0;
+    assert_eq!(
+        take(&units).0,
+        wanted,
+        "journal, registration, suspension, result, wake-up; and the start that follows"
+    );
 }

@@ -193,17 +193,12 @@ async fn a_retry_whose_message_was_not_sent_before_a_crash_is_sent_by_the_redeli
     );
     complete(app, &event).await.unwrap();
     assert_eq!(oncekey.depth("oncekey-runs").await, [0, 0, 1]);
-    purge(&oncekey, "oncekey-runs").await;
+    oncekey.purge("oncekey-runs").await;
     complete(app, &event).await.unwrap();
     assert_eq!(oncekey.depth("oncekey-runs").await, [0, 0, 1]);
     oncekey.clock.advance(Duration::from_secs(60));
     let ended = oncekey.finished(run.id.as_str()).await;
     assert_eq!((&ended["status"], &ended["attemptCount"]), (&json!("COMPLETED"), &json!(2)));
-}
-
-async fn purge(oncekey: &Oncekey, queue: &str) {
-    let (url, sqs) = oncekey.stack.sqs();
-    sqs.purge_queue().queue_url(format!("{url}/000000000000/{queue}")).send().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

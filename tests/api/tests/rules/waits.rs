@@ -5,9 +5,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use oncekey::Options;
-use oncekey_tests_api::{Oncekey, answer, run_id};
+use oncekey_core::cancel::cancel;
+use oncekey_core::queue::message::RunMessage;
+use oncekey_core::run::Run;
+use oncekey_core::start::{Start, start};
+use oncekey_core::status::Event;
+use oncekey_core::store::{Guard, Transition, WaitRecord};
+use oncekey_core::wait::{Suspension, Waiter, await_children, await_time, suspend};
+use oncekey_core::{RunId, Timestamp};
+use oncekey_tests_api::{Oncekey, answer, dev, run_id};
 use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
 use serde_json::{Value, json};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn quick() -> RetryPolicy {
     RetryPolicy { first_pause: Duration::from_millis(20), ..RetryPolicy::default() }
@@ -269,8 +279,192 @@ async fn i9_many_parents_and_children_all_end_though_every_message_comes_twice()
     assert_eq!(oncekey.all_runs().await.len(), 100);
 }
 
+/// A parent that a worker of this test, and not the stack's, has begun to execute.
+async fn begun(oncekey: &Oncekey) -> Run {
+    let handle = oncekey.trigger("parent", json!({ "payload": 1, "options": { "delay": "1h" } })).await;
+    let app = oncekey.app();
+    let stored = app.store.run(&run_id(&handle.id)).await.unwrap().unwrap();
+    oncekey.purge("oncekey-runs").await;
+    let message = RunMessage { due_at: None, ..RunMessage::first(&stored) };
+    match start(app, &message, app.clock.now().plus(MINUTE), |_| 3).await.unwrap() {
+        Start::Execute(run) => *run,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Its only child, delayed by an hour, and what it writes to wait for that.
+async fn waiting_for_a_child(oncekey: &Oncekey, parent: &Run) -> (RunId, Waiter, WaitRecord) {
+    let child = oncekey.trigger("child", json!({ "payload": 1, "options": { "delay": "1h" } })).await;
+    let child = run_id(&child.id);
+    let waiter = Waiter { run: parent.id.clone(), attempt: 1, call: 1 };
+    let call =
+        json!([{ "what": "trigger and wait child with key k", "children": [{ "id": child, "isCached": false }] }]);
+    let record = WaitRecord { calls: call.to_string(), pending: vec![child.clone()], due_at: None };
+    (child, waiter, record)
+}
+
+fn waits_for_its_child() -> Task {
+    Task::new("parent", |ctx: Context, _: Value| async move {
+        Ok(ctx.trigger_and_wait::<u64>(Child::new("child", 1).idempotency_key("k")).await?)
+    })
+    .retry(quick())
+}
+
+fn far(oncekey: &Oncekey) -> Timestamp {
+    oncekey.clock.now().plus(MINUTE * 600)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn i8_a_parent_whose_worker_dies_between_journal_and_suspension_is_tried_again() {
+async fn i9_a_child_that_ends_before_its_parent_suspends_is_not_missed() {
+    let oncekey = with(waits_for_its_child()).await;
+    let app = oncekey.app();
+    let parent = begun(&oncekey).await;
+    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
+    await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
+    // Between registering and suspending.
+    cancel(app, &dev(), &child).await.unwrap();
+    oncekey.drained("oncekey-completions").await;
+    let suspended = suspend(app, &parent, &waiter, 0, Duration::ZERO, far(&oncekey)).await.unwrap();
+    assert!(matches!(suspended, Suspension::LookAgain { wakes: 1.. }), "{suspended:?}");
+    assert_eq!(app.store.wait(&waiter).await.unwrap().unwrap().pending, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_child_that_ended_before_its_parent_registers_is_not_waited_for() {
+    let oncekey = with(waits_for_its_child()).await;
+    let app = oncekey.app();
+    let parent = begun(&oncekey).await;
+    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
+    cancel(app, &dev(), &child).await.unwrap();
+    let journalled = await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
+    assert_eq!(journalled.pending, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_worker_that_dies_after_registering_and_before_suspending_crashes_the_attempt_and_nothing_else() {
+    let oncekey = with(waits_for_its_child()).await;
+    let app = oncekey.app();
+    let parent = begun(&oncekey).await;
+    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
+    await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
+    // The worker is dead now, the child ends meanwhile, and once the lease is over the message comes again.
+    cancel(app, &dev(), &child).await.unwrap();
+    oncekey.clock.advance(MINUTE * 61);
+    oncekey.send("oncekey-runs", serde_json::to_string(&RunMessage::first(&parent)).unwrap()).await;
+    let ended = oncekey.finished_somehow(&parent.id).await;
+    assert_eq!(
+        (&ended["status"], &ended["attemptCount"], &ended["output"]),
+        (&json!("COMPLETED"), &json!(2), &json!(1))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_wake_up_whose_message_was_not_sent_is_sent_by_the_redelivered_event() {
+    let oncekey = with(waits_for_its_child()).await;
+    let app = oncekey.app();
+    let parent = begun(&oncekey).await;
+    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
+    await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
+    let suspended = suspend(app, &parent, &waiter, 0, Duration::ZERO, far(&oncekey)).await.unwrap();
+    assert_eq!(suspended, Suspension::Suspended);
+    // What a process that died after this move and before sending leaves behind.
+    app.store.take_out(&waiter, &child).await.unwrap();
+    let woken = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(&waiter.to_string());
+    app.store.move_run(&parent.id, woken).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(oncekey.run(parent.id.as_str()).await["status"], "QUEUED");
+    cancel(app, &dev(), &child).await.unwrap();
+    let ended = oncekey.finished_somehow(&parent.id).await;
+    // Resumed in its first attempt, it got the child's end as an error, and tried again.
+    assert_eq!((&ended["status"], &ended["attemptCount"]), (&json!("COMPLETED"), &json!(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_timed_wait_whose_worker_died_before_suspending_is_tried_again_and_its_message_is_dropped() {
+    let oncekey = with(Task::new("parent", |_: Context, _: Value| async move { Ok(1) }).retry(quick())).await;
+    let app = oncekey.app();
+    let parent = begun(&oncekey).await;
+    let waiter = Waiter { run: parent.id.clone(), attempt: 1, call: 1 };
+    let due_at = Some(app.clock.now().plus(MINUTE / 2));
+    let record = WaitRecord { calls: "[]".to_owned(), pending: Vec::new(), due_at };
+    await_time(app, &waiter, "default", record, far(&oncekey)).await.unwrap();
+    oncekey.clock.advance(MINUTE * 61);
+    oncekey.send("oncekey-runs", serde_json::to_string(&RunMessage::first(&parent)).unwrap()).await;
+    let ended = oncekey.finished_somehow(&parent.id).await;
+    assert_eq!((&ended["status"], &ended["attemptCount"]), (&json!("COMPLETED"), &json!(2)));
+}
+
+trait FinishedSomehow {
+    async fn finished_somehow(&self, id: &RunId) -> Value;
+}
+
+impl FinishedSomehow for Oncekey {
+    /// The run once it is final, while time goes twenty times as fast as it does: what is under way ends long before its
+    /// lease, and what a second delivery left for a lease's end comes.
+    async fn finished_somehow(&self, id: &RunId) -> Value {
+        while self.run(id.as_str()).await["isCompleted"] == false {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.clock.advance(Duration::from_secs(1));
+        }
+        self.run(id.as_str()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn max_duration_counts_what_an_attempt_computes_and_not_what_it_waits() {
+    let oncekey = with(Task::new("parent", |ctx: Context, _: Value| async move {
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            ctx.wait_for(Duration::from_secs(3_600)).await?;
+        }
+        Ok(())
+    }))
+    .await;
+    let started = |seconds: u32| json!({ "options": { "maxDuration": seconds, "maxAttempts": 1 } });
+    let enough = oncekey.trigger("parent", started(20)).await;
+    let little = oncekey.trigger("parent", started(1)).await;
+    for run in [&enough, &little] {
+        while oncekey.run(&run.id).await["isCompleted"] == false {
+            oncekey.drained_but_delayed().await;
+            oncekey.clock.advance(Duration::from_secs(3_600));
+        }
+    }
+    assert_eq!(oncekey.run(&enough.id).await["status"], "COMPLETED");
+    // Half a second in each of three invocations, of which each runs what was before it again.
+    assert_eq!(oncekey.run(&little.id).await["status"], "TIMED_OUT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_takes_the_queue_of_its_trigger_or_its_task() {
+    let own = Task::new("own", |_: Context, _: Value| async move { Ok(()) }).queue("slow");
+    let oncekey =
+        Oncekey::running(children().task(own), |options| Options { queues: vec!["other".to_owned()], ..options }).await;
+    let delayed = |queue: Option<&str>| {
+        let mut options = json!({ "delay": "1h" });
+        if let Some(name) = queue {
+            options["queue"] = json!({ "name": name });
+        }
+        json!({ "payload": 1, "options": options })
+    };
+    let runs = [
+        oncekey.trigger("own", delayed(None)).await,
+        oncekey.trigger("own", delayed(Some("other"))).await,
+        oncekey.trigger("child", delayed(None)).await,
+    ];
+    for queue in ["oncekey-runs-slow", "oncekey-runs-other", "oncekey-runs"] {
+        assert_eq!(oncekey.depth(queue).await, [0, 0, 1], "{queue}");
+    }
+    let (status, error) = oncekey.try_trigger("own", delayed(Some("none"))).await;
+    assert_eq!(status, 400);
+    assert_eq!(error["error"], "options.queue.name: there is no queue \"none\"; there are: default, other, slow");
+    oncekey.clock.advance(MINUTE * 60);
+    for run in runs {
+        assert_eq!(oncekey.finished(&run.id).await["status"], "COMPLETED");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_parent_that_outlives_its_invocation_after_a_wait_is_tried_again() {
     let died = Arc::new(AtomicU32::new(0));
     let oncekey = Oncekey::running(
         children().task(

@@ -1,0 +1,143 @@
+//! Children of a run: how they are triggered, and how their ends are waited for.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use oncekey_core::request::{Envelope, TriggerBody, TriggerRequest, parse_json};
+use oncekey_core::run::{Lineage, TriggerFunction};
+use oncekey_core::store::WaitRecord;
+use oncekey_core::trigger::{Handle, trigger_all};
+use oncekey_core::wait::await_children;
+use oncekey_core::{Error, RequestId, Run, RunId, RunStatus, TaskId};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::call::{CallError, typed};
+use crate::child::Child;
+use crate::invocation::{Invocation, lock};
+
+/// How long a run that waits for a child is kept at least: a child may be delayed by a year, and then run.
+const KEPT_WAITING: Duration = Duration::from_secs(396 * 24 * 60 * 60);
+
+/// Children that were triggered by a call.
+pub(crate) struct Started {
+    pub number: u32,
+    pub handles: Vec<Handle>,
+    /// Whether they were triggered by this invocation.
+    fresh: bool,
+}
+
+impl Started {
+    /// The only child of a call for one.
+    pub(crate) fn only(&self) -> Result<&Handle, CallError> {
+        self.handles
+            .first()
+            .ok_or_else(|| Error::Invalid { field: "children".to_owned(), message: "there is none".to_owned() }.into())
+    }
+}
+
+impl Invocation {
+    /// Triggers children, or finds those that this call triggered before the run was suspended.
+    pub(crate) async fn start_children(
+        &self,
+        verb: &str,
+        children: Vec<Child>,
+        function: TriggerFunction,
+    ) -> Result<Started, CallError> {
+        let mut whats = Vec::with_capacity(children.len());
+        let mut triggers = Vec::with_capacity(children.len());
+        for child in &children {
+            let key = child.hashed_key(self.parent())?;
+            whats.push(match &key {
+                Some(key) => format!("{} with key {}", child.task, key.shown()),
+                None => child.task.clone(),
+            });
+            triggers.push((child.task_id()?, child.body(key.as_ref())?));
+        }
+        let (number, before) = self.next_call(format!("{verb} {}", whats.join(", "))).await?;
+        if let Some(before) = before {
+            return Ok(Started { number, handles: before.children, fresh: false });
+        }
+        let mut requests = Vec::with_capacity(triggers.len());
+        for (index, (task, body)) in triggers.into_iter().enumerate() {
+            requests.push(self.request_of(task, &body, self.request(number, index), function)?);
+        }
+        let triggered = trigger_all(&self.app, requests).await;
+        let handles = triggered.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if let Some(call) = lock(&self.calls).get_mut(number as usize - 1) {
+            call.children.clone_from(&handles);
+        }
+        Ok(Started { number, handles, fresh: true })
+    }
+
+    /// The trigger of a child, through the door that every trigger goes through.
+    fn request_of(
+        &self,
+        task: TaskId,
+        body: &Map<String, Value>,
+        name: String,
+        function: TriggerFunction,
+    ) -> Result<TriggerRequest, Error> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Error::Invalid { field: "payload".to_owned(), message: error.to_string() })?;
+        let envelope = Envelope {
+            environment: self.run.spec.environment.clone(),
+            task,
+            request_id: RequestId::from_caller(&name)?,
+            key: None,
+            key_ttl: None,
+            traceparent: self.run.spec.options.traceparent.clone(),
+            now: self.app.clock.now(),
+        };
+        let mut request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
+        request.lineage = Some(Lineage::of_child(&self.run));
+        request.function = function;
+        Ok(request)
+    }
+
+    /// The children once all are final.
+    pub(crate) async fn ends_of(&self, started: &Started) -> Result<HashMap<RunId, Run>, CallError> {
+        let ids: BTreeSet<RunId> = started.handles.iter().map(|handle| handle.id.clone()).collect();
+        let new = started.fresh && started.handles.iter().all(|handle| !handle.is_cached);
+        if !new {
+            let ends = self.read(&ids).await?;
+            if ends.len() == ids.len() && ends.values().all(|run| run.status.is_final()) {
+                return Ok(ends);
+            }
+        }
+        let waiter = self.waiter(started.number);
+        let record = WaitRecord {
+            calls: self.calls_so_far(started.number)?,
+            pending: ids.iter().cloned().collect(),
+            due_at: None,
+        };
+        let mut record = await_children(&self.app, &waiter, record, self.kept_until(KEPT_WAITING)).await?;
+        while !record.pending.is_empty() {
+            self.suspend(&waiter, self.kept_until(KEPT_WAITING)).await?;
+            record = self.app.store.wait(&waiter).await?.unwrap_or_default();
+        }
+        self.read(&ids).await
+    }
+
+    async fn read(&self, ids: &BTreeSet<RunId>) -> Result<HashMap<RunId, Run>, CallError> {
+        let ids: Vec<&RunId> = ids.iter().collect();
+        let runs = self.app.store.runs(&ids).await?;
+        Ok(runs.into_iter().map(|run| (run.id.clone(), run)).collect())
+    }
+}
+
+/// A child's output, or the error that its parent gets.
+pub(crate) fn output_of<O: DeserializeOwned>(task: &str, id: &RunId, run: Option<&Run>) -> Result<O, CallError> {
+    let (status, run) = match run {
+        Some(run) if run.status == RunStatus::Completed => {
+            return typed(&format!("the output of {task}"), run.output.as_deref().unwrap_or("null"));
+        }
+        Some(run) => (run.status, Some(run)),
+        None => (RunStatus::SystemFailure, None),
+    };
+    let message = match run {
+        Some(run) => run.error.as_ref().map_or_else(|| "it has no error".to_owned(), |error| error.message.clone()),
+        None => "its record was deleted".to_owned(),
+    };
+    Err(CallError::Child { task: task.to_owned(), id: id.clone(), status, message })
+}
