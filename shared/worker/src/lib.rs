@@ -32,7 +32,13 @@
 //! ```
 //!
 //! **What a key protects.** An idempotency key deduplicates *triggers*. The code inside a task may run more than once, on
-//! each attempt: give an outside API its own idempotency key, made from [`Context::run_id`].
+//! each attempt, and from the top again after each wait: wrap what must not in [`Context::step`], and give an outside API the
+//! key of [`Context::step_key`].
+
+/// The programs of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 mod call;
 mod child;
