@@ -1,15 +1,21 @@
-//! Reads and cancels runs: `GET /api/v3/runs/{id}`, `GET /api/v1/runs`, `POST /api/v2/runs/{id}/cancel`.
+//! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; and which run holds a key.
 
+mod key;
 mod query;
 mod view;
 
 use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use oncekey_core::cancel::{cancel, find};
 use oncekey_core::list::list;
+use oncekey_core::replay::{Asked, replay};
+use oncekey_core::request::parse_json;
+use oncekey_core::reschedule::reschedule;
 use oncekey_core::{App, Error, Run, RunId};
-use oncekey_http::{ApiError, Caller, Segment};
+use oncekey_http::{ApiError, Body, Caller, Segment, header_text, request_id};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The routes of this function.
@@ -18,6 +24,9 @@ pub fn router(app: App) -> Router {
         .route("/api/v3/runs/{id}", get(retrieve))
         .route("/api/v1/runs", get(list_runs))
         .route("/api/v2/runs/{id}/cancel", post(cancel_run))
+        .route("/api/v1/runs/{id}/replay", post(replay_run))
+        .route("/api/v1/runs/{id}/reschedule", post(reschedule_run))
+        .route("/api/v1/idempotencyKeys/{key}", get(key::look_up_key))
         .with_state(app)
 }
 
@@ -27,11 +36,16 @@ async fn retrieve(
     Segment(id): Segment,
 ) -> Result<Json<Value>, ApiError> {
     let run = find(&app, &environment, &run_id(&id)?).await?;
+    Ok(Json(retrieved(&app, &run).await?))
+}
+
+/// A run with its relatives, and its key if it holds that.
+async fn retrieved(app: &App, run: &Run) -> Result<Value, Error> {
     let relatives: Vec<&RunId> = run.spec.lineage.iter().flat_map(|line| [&line.parent, &line.root]).collect();
     let relatives = if relatives.is_empty() { Vec::new() } else { app.store.runs(&unique(relatives)).await? };
     let now = app.clock.now();
-    let holds = app.store.holds_key(std::slice::from_ref(&run), now).await?;
-    Ok(Json(view::retrieved(&run, holds == [true], &relatives, now)))
+    let holds = app.store.holds_key(std::slice::from_ref(run), now).await?;
+    Ok(view::retrieved(run, holds == [true], &relatives, now))
 }
 
 fn unique(mut ids: Vec<&RunId>) -> Vec<&RunId> {
@@ -66,6 +80,35 @@ async fn cancel_run(
     let id = run_id(&id)?;
     cancel(&app, &environment, &id).await?;
     Ok(Json(json!({ "id": id })))
+}
+
+async fn replay_run(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    Segment(id): Segment,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    let traceparent = header_text(&headers, "traceparent")?.map(str::to_owned);
+    let asked = Asked { environment, request_id: request_id(&headers)?, traceparent };
+    let triggered = replay(&app, asked, &run_id(&id)?, &body).await?;
+    Ok(Json(json!({ "id": triggered.handle.id })))
+}
+
+#[derive(Deserialize)]
+struct RescheduleBody {
+    delay: Value,
+}
+
+async fn reschedule_run(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    Segment(id): Segment,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    let body: RescheduleBody = parse_json(&body)?;
+    let run = reschedule(&app, &environment, &run_id(&id)?, &body.delay).await?;
+    Ok(Json(retrieved(&app, &run).await?))
 }
 
 /// What cannot be a run's id names no run.

@@ -85,7 +85,7 @@ fn statuses<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<RunStatus>, 
 }
 
 /// The pairs of a query string, percent-decoded.
-fn form_pairs(query: &str) -> Vec<(String, String)> {
+pub(crate) fn form_pairs(query: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 

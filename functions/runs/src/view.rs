@@ -78,7 +78,7 @@ fn common(run: &Run, holds_key: bool, now: Timestamp) -> Map<String, Value> {
     insert(&mut shown, "batchId", run.spec.batch.as_ref());
     insert(&mut shown, "startedAt", run.started_at.map(|at| at.to_string()));
     insert(&mut shown, "finishedAt", run.finished_at.map(|at| at.to_string()));
-    insert(&mut shown, "delayedUntil", options.delay_until.map(|at| at.to_string()));
+    insert(&mut shown, "delayedUntil", run.delayed_until().map(|at| at.to_string()));
     insert(&mut shown, "ttl", options.ttl_ms.map(|ttl| format!("{}s", ttl / 1000)));
     let expired_at = run.finished_at.filter(|_| status == RunStatus::Expired);
     insert(&mut shown, "expiredAt", expired_at.map(|at| at.to_string()));

@@ -7,11 +7,9 @@ use oncekey_core::batch::{Batch, BatchItem, Created, Item, NewBatch, add_items, 
 use oncekey_core::key::Scope;
 use oncekey_core::request::{BatchLine, parse_json};
 use oncekey_core::{App, BatchId, Error, IdempotencyKey, KeyHash};
-use oncekey_http::{ApiError, Body, Caller, Segment};
+use oncekey_http::{ApiError, Body, Caller, Segment, request_id};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-use crate::request_id;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,7 +35,7 @@ impl CreateBody {
         let hash = KeyHash::from_wire("idempotencyKey", text)?;
         let told = self.idempotency_key_options.as_ref();
         let text = told.map(|told| told.key.clone()).or_else(|| (hash.as_str() != text).then(|| text.clone()));
-        Ok(Some(IdempotencyKey { hash, text, scope: told.map(|told| told.scope) }))
+        Ok(Some(IdempotencyKey { text, scope: told.map(|told| told.scope), ..IdempotencyKey::of_hash(hash) }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Triggers over HTTP: one task (`POST /api/v1/tasks/{task}/trigger`) or a batch (`POST /api/v3/batches`, then its items).
 
+mod answer;
 mod batch;
 
 use axum::extract::State;
@@ -7,9 +8,11 @@ use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
-use oncekey_core::trigger::{Handle, trigger};
-use oncekey_core::{App, Error, RequestId, TaskId};
-use oncekey_http::{ApiError, Body, Caller, Segment, header_text, quoted_or_bare};
+use oncekey_core::trigger::trigger;
+use oncekey_core::{App, TaskId};
+use oncekey_http::{ApiError, Body, Caller, Segment, header_text, quoted_or_bare, request_id};
+
+use crate::answer::TriggerAnswer;
 
 /// The routes of this function.
 pub fn router(app: App) -> Router {
@@ -27,7 +30,7 @@ async fn trigger_task(
     Segment(task): Segment,
     headers: HeaderMap,
     Body(body): Body,
-) -> Result<Json<Handle>, ApiError> {
+) -> Result<Json<TriggerAnswer>, ApiError> {
     let header = |name| header_text(&headers, name);
     let envelope = Envelope {
         environment,
@@ -39,13 +42,5 @@ async fn trigger_task(
         now: app.clock.now(),
     };
     let request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
-    Ok(Json(trigger(&app, request).await?))
-}
-
-/// The client's own id of this request, the same on each of its retries; fresh for callers that send none.
-fn request_id(headers: &HeaderMap) -> Result<RequestId, Error> {
-    match header_text(headers, "x-trigger-request-idempotency-key")? {
-        Some(id) => RequestId::from_caller(id),
-        None => Ok(RequestId::fresh()),
-    }
+    Ok(Json(trigger(&app, request).await?.into()))
 }

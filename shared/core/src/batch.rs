@@ -14,7 +14,7 @@ use crate::ids::{BatchId, EnvironmentId, RequestId, TaskId};
 use crate::key::{IdempotencyKey, KeyHash, Scope};
 use crate::request::{Envelope, TriggerBody, TriggerRequest};
 use crate::run::TriggerFunction;
-use crate::trigger::{Handle, trigger_all};
+use crate::trigger::{Triggered, trigger_all};
 
 /// Most items a batch has.
 pub const MAX_ITEMS: u32 = 1_000;
@@ -235,7 +235,7 @@ fn request_of(app: &App, batch: &Batch, item: Item<'_>) -> Result<TriggerRequest
         // R53: as the official client makes it.
         let text = format!("{}-{}", key.shown(), item.index);
         let hash = KeyHash::of(&[&text], Scope::Global, None);
-        request.key = Some(IdempotencyKey { hash, text: Some(text), scope: None });
+        request.key = Some(IdempotencyKey { text: Some(text), ..IdempotencyKey::of_hash(hash) });
     }
     request.function = TriggerFunction::BatchTrigger;
     request.batch = Some(batch.id.clone());
@@ -243,9 +243,9 @@ fn request_of(app: &App, batch: &Batch, item: Item<'_>) -> Result<TriggerRequest
 }
 
 /// What the item itself is to blame for is its outcome; what another try may mend is an error.
-fn outcome(task: String, triggered: Result<Handle, Error>) -> Result<BatchItem, Error> {
+fn outcome(task: String, triggered: Result<Triggered, Error>) -> Result<BatchItem, Error> {
     match triggered {
-        Ok(handle) => Ok(BatchItem::Run { id: handle.id }),
+        Ok(triggered) => Ok(BatchItem::Run { id: triggered.handle.id }),
         Err(error @ (Error::Aws { .. } | Error::Contended(_) | Error::Configuration(_))) => Err(error),
         Err(error) => Ok(BatchItem::Error { task, error: error.to_string() }),
     }

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
 use crate::key::IdempotencyKey;
+use crate::options::OnPayloadMismatch;
 use crate::request::TriggerRequest;
-use crate::store::{ClaimRefused, KeyRecord};
+use crate::run::Run;
+use crate::store::{ClaimRefused, KeyAddress, KeyRecord};
 
 /// How long to wait, before each new look, for a run whose key is claimed: half a second in all. Its claimer is normally
 /// a few milliseconds behind.
@@ -25,14 +29,28 @@ const LOOKS: [Duration; 6] = [
 const ROUNDS: u32 = 20;
 
 /// What a trigger may do about its key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Claim {
     /// The key is ours: make the run. Also when an earlier try of this very request claimed it.
-    Ours(KeyRecord),
+    Ours(KeyRecord, KeyStatus),
     /// It belongs to a claimer that died before its run was sent: make the claimer's run, under its name.
     Help(KeyRecord),
     /// A run that is there holds it: answer with that.
-    Held(RunId),
+    Held(KeyRecord, Box<Run>),
+}
+
+/// Why a trigger with a key was answered as it was. The names are the wire's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyStatus {
+    /// Nobody held the key.
+    Created,
+    /// A run holds it.
+    Cached,
+    /// A run held it whose window was over.
+    ReplacedExpired,
+    /// A run held it that had failed, and whose key was not cleared yet.
+    ReplacedFailed,
 }
 
 /// Claims `key` for the run `own` that `request` would make at `now`.
@@ -46,17 +64,29 @@ pub async fn claim(
     own: &RunId,
     now: Timestamp,
 ) -> Result<Claim, Error> {
-    let record = KeyRecord { run_id: own.clone(), created_at: now, window_ends_at: request.window.end(now) };
-    let fingerprint = request.payload.fingerprint();
-    let address = (&request.environment, &request.task, key);
+    let fingerprint = Some(request.payload.fingerprint());
+    let record = KeyRecord { fingerprint, ..KeyRecord::new(own.clone(), Some(key), now, request.window.end(now)) };
+    let address = KeyAddress { environment: &request.environment, place: key.place(&request.task), hash: &key.hash };
     let mut dead = None;
     for _ in 0..ROUNDS {
-        match app.store.claim_key(address, &record, fingerprint, dead.as_ref()).await? {
-            Ok(()) => return Ok(Claim::Ours(record)),
-            Err(ClaimRefused::HeldBy(holder)) if holder.run_id == *own => return Ok(Claim::Ours(holder)),
+        match app.store.claim_key(address, &record, dead.as_ref()).await? {
+            Ok(None) => return Ok(Claim::Ours(record, KeyStatus::Created)),
+            Ok(Some(before)) if before.window_ends_at <= now => {
+                return Ok(Claim::Ours(record, KeyStatus::ReplacedExpired));
+            }
+            Ok(Some(_)) => return Ok(Claim::Ours(record, KeyStatus::ReplacedFailed)),
+            Err(ClaimRefused::HeldBy(holder)) if holder.run_id == *own => {
+                return Ok(Claim::Ours(holder, KeyStatus::Created));
+            }
             Err(ClaimRefused::HeldBy(holder)) => match holder_state(app, &holder).await? {
-                Holder::Alive => return Ok(Claim::Held(holder.run_id)),
-                Holder::NeverSent => return Ok(Claim::Help(holder)),
+                Holder::Alive(run) => {
+                    guard_payload(request, key, &record, &holder)?;
+                    return Ok(Claim::Held(holder, run));
+                }
+                Holder::NeverSent => {
+                    guard_payload(request, key, &record, &holder)?;
+                    return Ok(Claim::Help(holder));
+                }
                 Holder::Dead => dead = Some(holder),
             },
             Err(ClaimRefused::Unknown) => dead = None,
@@ -65,9 +95,26 @@ pub async fn claim(
     Err(Error::Contended(key.shown().to_owned()))
 }
 
+/// Refuses a duplicate with another payload, if its trigger asked for that.
+fn guard_payload(
+    request: &TriggerRequest,
+    key: &IdempotencyKey,
+    ours: &KeyRecord,
+    holder: &KeyRecord,
+) -> Result<(), Error> {
+    if request.on_payload_mismatch == OnPayloadMismatch::Ignore || ours.fingerprint == holder.fingerprint {
+        return Ok(());
+    }
+    Err(Error::Unprocessable(format!(
+        "idempotency key {:?} is held by {}, which was triggered with another payload: send that payload, or another key",
+        key.shown(),
+        holder.run_id
+    )))
+}
+
 enum Holder {
     /// It holds the key by right.
-    Alive,
+    Alive(Box<Run>),
     /// There is no such run: its claimer died between claiming and sending.
     NeverSent,
     /// It failed and its key is not cleared yet, or the claim was made by a request sent again after the key was freed.
@@ -80,7 +127,7 @@ async fn holder_state(app: &App, holder: &KeyRecord) -> Result<Holder, Error> {
         tokio::time::sleep(pause).await;
         if let Some(run) = app.store.run(&holder.run_id).await? {
             let dead = run.status.frees_key() || !holder.made(&run);
-            return Ok(if dead { Holder::Dead } else { Holder::Alive });
+            return Ok(if dead { Holder::Dead } else { Holder::Alive(Box::new(run)) });
         }
     }
     Ok(Holder::NeverSent)

@@ -108,8 +108,8 @@ pub async fn bury_run(app: &App, message: &RunMessage) -> Result<DeadRun, Error>
     if let Some(until) = run.lease_until.filter(|until| *until > app.clock.now()) {
         return Ok(DeadRun::Leased { until });
     }
-    if message.due_at.is_some_and(|due_at| due_at > app.clock.now()) {
-        app.queues.send_run(message).await?;
+    if let Some(due_at) = message.due_at.max(run.retry_at).filter(|due_at| *due_at > app.clock.now()) {
+        app.queues.send_run(&RunMessage { due_at: Some(due_at), ..message.clone() }).await?;
         return Ok(DeadRun::Settled);
     }
     let granted = run.max_attempts.or(run.spec.options.max_attempts);

@@ -94,6 +94,11 @@ impl RequestId {
         Self(format!("batch:{batch}.{index}"))
     }
 
+    /// A replay of a run: the same as often as this request for it is sent.
+    pub fn for_replay(&self, run: &RunId) -> Self {
+        Self(format!("replay:{run}/{}", self.0))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

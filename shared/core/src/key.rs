@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::ids::RunId;
+use crate::ids::{RunId, TaskId};
 
 /// How far a key reaches. Outside a task all three are one and the same (R10).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,13 +74,95 @@ impl KeyHash {
     }
 
     fn of_text(text: &str) -> Self {
-        Self(HEXLOWER.encode(&Sha256::digest(text.as_bytes())))
+        Self::of_bytes(text.as_bytes())
+    }
+
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        Self(HEXLOWER.encode(&Sha256::digest(bytes)))
     }
 }
 
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A group of tasks that share keys: whichever is triggered first with a key makes its run. 1 to 128 characters of
+/// `A-Z a-z 0-9 _ . : / -`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyGroup(String);
+
+impl KeyGroup {
+    /// Reads a group's name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        match TaskId::parse(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => {
+                Err(Error::invalid("idempotencyKeyGroup", "a group is 1 to 128 characters of A-Z a-z 0-9 _ . : / -"))
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for KeyGroup {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<KeyGroup> for String {
+    fn from(group: KeyGroup) -> Self {
+        group.0
+    }
+}
+
+impl fmt::Display for KeyGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a key holds, within its environment (I6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPlace<'a> {
+    /// In one task.
+    Task(&'a TaskId),
+    /// In a group of tasks.
+    Group(&'a KeyGroup),
+}
+
+impl<'a> KeyPlace<'a> {
+    /// The place that a caller names: a task or a group, and not both.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is neither or both.
+    pub fn of(task: Option<&'a TaskId>, group: Option<&'a KeyGroup>) -> Result<Self, Error> {
+        match (task, group) {
+            (Some(task), None) => Ok(Self::Task(task)),
+            (None, Some(group)) => Ok(Self::Group(group)),
+            (None, None) => Err(Error::invalid("taskIdentifier", "say in which task the key holds")),
+            (Some(_), Some(_)) => Err(Error::invalid(
+                "idempotencyKeyGroup",
+                "leave it out, or taskIdentifier: a key holds in one of them",
+            )),
+        }
+    }
+}
+
+/// No task's name has an `@`, so a group is never taken for a task.
+impl fmt::Display for KeyPlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Task(task) => write!(f, "{task}"),
+            Self::Group(group) => write!(f, "@{group}"),
+        }
     }
 }
 
@@ -95,9 +177,22 @@ pub struct IdempotencyKey {
     /// The scope the caller chose, if it is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub scope: Option<Scope>,
+    /// The group of tasks in which it holds, instead of the task alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub group: Option<KeyGroup>,
 }
 
 impl IdempotencyKey {
+    /// A key of which the hash is all that is known.
+    pub fn of_hash(hash: KeyHash) -> Self {
+        Self { hash, text: None, scope: None, group: None }
+    }
+
+    /// Where it holds, given to a trigger of `task`.
+    pub fn place<'a>(&'a self, task: &'a TaskId) -> KeyPlace<'a> {
+        self.group.as_ref().map_or(KeyPlace::Task(task), KeyPlace::Group)
+    }
+
     /// What to show of this key: the caller's text, or the hash when only that was sent.
     pub fn shown(&self) -> &str {
         self.text.as_deref().unwrap_or(self.hash.as_str())

@@ -2,7 +2,7 @@
 //!
 //! Pure rules come first and touch no network: [`key`], [`window`], [`status`], [`retry`], [`ids`], [`payload`].
 //! Then one file an operation of the protocol: [`trigger`] (with [`claim`]), [`start`], [`complete`], [`reset`],
-//! [`cancel`], [`list`]. [`store`] speaks to DynamoDB and [`queue`] to SQS, through the official SDKs and nothing else;
+//! [`cancel`], [`wait`], and [`replay`], [`reschedule`], [`list`] beside it. [`store`] speaks to DynamoDB and [`queue`] to SQS, through the official SDKs and nothing else;
 //! where AWS is not at hand, its wire protocols are imitated outside this crate.
 //!
 //! This crate knows no HTTP and no Lambda: functions and the worker crate hand it typed values.
@@ -17,12 +17,16 @@ pub mod environment;
 pub mod error;
 pub mod ids;
 pub mod key;
+pub mod key_source;
 pub mod list;
 pub mod logs;
 mod object;
+pub mod options;
 pub mod payload;
 pub mod queue;
+pub mod replay;
 pub mod request;
+pub mod reschedule;
 pub mod reset;
 pub mod retry;
 pub mod run;

@@ -1,5 +1,6 @@
 //! What a run is given and what it returns: text of a declared type.
 
+use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -78,10 +79,10 @@ impl Payload {
     }
 
     /// sha256 of the canonical JSON (RFC 8785) of what the task sees: equal for equal values, however they are spelled.
-    pub fn fingerprint(&self) -> [u8; 32] {
+    pub fn fingerprint(&self) -> String {
         let value = self.value().ok().flatten().unwrap_or(Value::Null);
         let canonical = serde_json_canonicalizer::to_vec(&value).unwrap_or_default();
-        Sha256::digest(&canonical).into()
+        BASE64URL_NOPAD.encode(&Sha256::digest(&canonical))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::key::IdempotencyKey;
 use crate::payload::{Payload, PayloadType};
+use crate::queue::message::RunMessage;
 use crate::status::RunStatus;
 
 /// How long a run is kept: 30 days, longer than a message can live in a queue (14 days, an SQS limit).
@@ -140,15 +141,15 @@ impl RunSpec {
         self.options.delay_until.unwrap_or(self.created_at)
     }
 
-    /// When the run expires unless it has started, if it has a `ttl`.
-    pub fn expires_unless_started_by(&self) -> Option<Timestamp> {
-        self.options.ttl_ms.map(|ttl| self.due_at().plus(Duration::from_millis(ttl)))
-    }
-
     /// Until when the record is kept: 30 days, and a day longer than its key's window and its delay need it.
     pub fn kept_until(&self) -> Timestamp {
+        self.kept_until_if_due(self.due_at())
+    }
+
+    /// The same for a run that is to start at another moment than its trigger said.
+    pub fn kept_until_if_due(&self, due_at: Timestamp) -> Timestamp {
         let for_key = self.key.as_ref().map(|key| key.window_ends_at.plus(OUTLIVES_KEY));
-        self.due_at().plus(KEPT).max(for_key.unwrap_or_default())
+        due_at.plus(KEPT).max(for_key.unwrap_or_default())
     }
 }
 
@@ -182,7 +183,7 @@ pub struct Run {
     /// Who waits for it: added one by one, as a set.
     #[serde(skip_serializing, default)]
     pub waiters: Vec<String>,
-    /// When the present attempt may start, if it is a retry.
+    /// When the present attempt may start, if it is a retry or was rescheduled.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_at: Option<Timestamp>,
     /// Until when a worker holds this run. Past it, that worker is dead.
@@ -258,9 +259,26 @@ impl Run {
         }
     }
 
+    /// When the first attempt may start: what its trigger said, or a reschedule after it.
+    pub fn delayed_until(&self) -> Option<Timestamp> {
+        self.retry_at.filter(|_| self.attempt == 1).or(self.spec.options.delay_until)
+    }
+
+    /// When the run expires unless it has started, if it has a `ttl`.
+    pub fn expires_unless_started_by(&self) -> Option<Timestamp> {
+        let due_at = self.delayed_until().unwrap_or(self.spec.created_at);
+        self.spec.options.ttl_ms.map(|ttl| due_at.plus(Duration::from_millis(ttl)))
+    }
+
     /// How long earlier invocations of this attempt computed.
     pub fn spent(&self) -> Duration {
         Duration::from_millis(self.spent_ms)
+    }
+
+    /// Whether nobody has taken up what `message` is for.
+    pub fn waits_for(&self, message: &RunMessage) -> bool {
+        matches!(self.status, RunStatus::Delayed | RunStatus::Queued)
+            && (self.attempt, self.resume) == (message.attempt, message.resume)
     }
 
     /// The payload with its type.

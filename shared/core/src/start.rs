@@ -66,8 +66,7 @@ pub async fn start(
     }
     match app.store.move_run(&message.run_id, transition).await? {
         Ok(run)
-            if (run.attempt, run.resume) == (1, 0)
-                && run.spec.expires_unless_started_by().is_some_and(|end| now > end) =>
+            if (run.attempt, run.resume) == (1, 0) && run.expires_unless_started_by().is_some_and(|end| now > end) =>
         {
             Ok(Start::TooLate(Box::new(run)))
         }
@@ -76,7 +75,14 @@ pub async fn start(
             tracing::error!(run_id = %message.run_id, "there is no such run: its record was deleted");
             Ok(Start::Nothing(Disposition::Done))
         }
-        Err(Some(run)) => Ok(refused(run, message, now)),
+        Err(Some(run)) => match run.retry_at.filter(|due_at| run.waits_for(message) && *due_at > now) {
+            // Rescheduled: this message goes on to the new start.
+            Some(due_at) => {
+                app.queues.send_run(&RunMessage { due_at: Some(due_at), ..message.clone() }).await?;
+                Ok(Start::Nothing(Disposition::Done))
+            }
+            None => Ok(refused(run, message, now)),
+        },
     }
 }
 

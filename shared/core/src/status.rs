@@ -57,6 +57,8 @@ pub enum Event {
     Wake,
     /// Somebody asked for its end.
     Cancel,
+    /// Somebody asked for another start.
+    Reschedule,
 }
 
 impl Event {
@@ -73,6 +75,7 @@ impl Event {
             Self::TimeOut => RunStatus::TimedOut,
             Self::Suspend => RunStatus::Waiting,
             Self::Cancel => RunStatus::Canceled,
+            Self::Reschedule => RunStatus::Delayed,
         }
     }
 }
@@ -115,6 +118,7 @@ impl RunStatus {
             (Delayed | Queued, Event::Start)
             | (Executing, Event::Succeed | Event::Suspend | Event::TimeOut)
             | (Waiting, Event::Wake)
+            | (Delayed, Event::Reschedule)
             // An attempt can end before it starts: its message may land in the dead-letter queue.
             | (
                 Delayed | Queued | Executing,
@@ -124,6 +128,7 @@ impl RunStatus {
             (Executing | Waiting, Event::Start)
             | (Delayed | Queued | Waiting, Event::Succeed | Event::Suspend | Event::TimeOut)
             | (Delayed | Queued | Executing, Event::Wake)
+            | (Queued | Executing | Waiting, Event::Reschedule)
             | (Waiting, Event::Retry | Event::Fail | Event::Crash | Event::BreakDown | Event::Expire)
             | (Completed | Canceled | Failed | Crashed | SystemFailure | Expired | TimedOut, _) => {
                 Err(IllegalMove { status: self, event })
@@ -197,6 +202,7 @@ mod tests {
             Event::Suspend,
             Event::Wake,
             Event::Cancel,
+            Event::Reschedule,
         ];
         for status in RunStatus::ALL.into_iter().filter(|status| status.is_final()) {
             for event in events {

@@ -9,9 +9,11 @@ use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::claim::{Claim, claim};
+use crate::claim::{Claim, KeyStatus, claim};
+use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::RunId;
+use crate::ids::{RunId, TaskId};
+use crate::key::IdempotencyKey;
 use crate::queue::message::RunMessage;
 use crate::request::TriggerRequest;
 use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
@@ -30,41 +32,81 @@ pub struct Handle {
     pub is_cached: bool,
 }
 
+/// A trigger's answer, and why it is what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Triggered {
+    /// The handle.
+    pub handle: Handle,
+    /// The task whose run it is: another than the one triggered, if they share a group of keys.
+    pub task: TaskId,
+    /// What became of the key, if there was one.
+    pub key: Option<KeyOutcome>,
+}
+
+/// What became of a trigger's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyOutcome {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// Why the handle is this one.
+    pub status: KeyStatus,
+    /// When the window ends.
+    pub window_ends_at: Timestamp,
+    /// When the key was claimed.
+    pub first_triggered_at: Timestamp,
+}
+
+impl KeyOutcome {
+    fn new(key: Option<IdempotencyKey>, record: &KeyRecord, status: KeyStatus) -> Option<Self> {
+        Some(Self { key: key?, status, window_ends_at: record.window_ends_at, first_triggered_at: record.created_at })
+    }
+}
+
 /// Triggers a task. Sending the same request again, before or after a crash anywhere in here, names the same run (I3).
 ///
 /// # Errors
-/// [`Error::Invalid`] for an unknown queue, [`Error::Contended`], [`Error::TooLarge`], [`Error::Aws`].
-pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Handle, Error> {
+/// [`Error::Invalid`] for an unknown queue, [`Error::Unprocessable`] for a duplicate with another payload if that is to be
+/// refused, [`Error::Contended`], [`Error::TooLarge`], [`Error::Aws`].
+pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Triggered, Error> {
     let queue = app.queues.for_run(&request.task, request.queue.as_deref())?;
     let now = app.clock.now();
     let own = RunId::named(&request.environment, &request.task, &request.request_id);
 
     let claim = match &request.key {
         Some(key) => claim(app, &request, key, &own, now).await?,
-        None => Claim::Ours(KeyRecord { run_id: own, created_at: now, window_ends_at: now }),
+        None => Claim::Ours(KeyRecord::new(own, None, now, now), KeyStatus::Created),
     };
-    let (record, is_cached) = match claim {
-        Claim::Held(id) => {
-            tracing::info!(run_id = %id, task = %request.task, environment = %request.environment, "duplicate trigger");
-            return Ok(Handle { id, is_cached: true });
+    let (record, status) = match claim {
+        Claim::Held(record, run) => {
+            let RunSpec { task, environment, .. } = run.spec;
+            tracing::info!(run_id = %run.id, %task, %environment, "duplicate trigger");
+            let key = KeyOutcome::new(request.key, &record, KeyStatus::Cached);
+            return Ok(Triggered { handle: Handle { id: run.id, is_cached: true }, task, key });
         }
-        Claim::Ours(record) => (record, false),
-        Claim::Help(record) => (record, true),
+        Claim::Ours(record, status) => (record, status),
+        Claim::Help(record) => (record, KeyStatus::Cached),
     };
 
+    let key = KeyOutcome::new(request.key.clone(), &record, status);
     let run = new_run(app, request, record, queue).await?;
     app.queues.send_run(&RunMessage::first(&run)).await?;
-    app.store.create_run(&run).await?;
-    tracing::info!(run_id = %run.id, task = %run.spec.task, environment = %run.spec.environment, "triggered");
-    Ok(Handle { id: run.id, is_cached })
+    let created = app.store.create_run(&run).await?;
+    let Run { id, spec: RunSpec { task, environment, .. }, .. } = run;
+    tracing::info!(run_id = %id, %task, %environment, "triggered");
+    // In a group, whoever was first under this name may have made it a run of another task.
+    let in_group = key.as_ref().is_some_and(|outcome| outcome.key.group.is_some());
+    let first = if in_group && !created { app.store.run(&id).await? } else { None };
+    let task = first.map_or(task, |first| first.spec.task);
+    Ok(Triggered { handle: Handle { id, is_cached: status == KeyStatus::Cached }, task, key })
 }
 
-/// Triggers several at once; their handles or errors, in their order. Of those that share a key, the first makes the run:
+/// Triggers several at once; their answers or errors, in their order. Of those that share a key, the first makes the run:
 /// the others come after it.
-pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result<Handle, Error>> {
+pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result<Triggered, Error>> {
     let mut keys = HashSet::new();
     let mut is_first = |request: &TriggerRequest| {
-        request.key.as_ref().is_none_or(|key| keys.insert((request.task.clone(), key.hash.clone())))
+        let key = request.key.as_ref();
+        key.is_none_or(|key| keys.insert((key.place(&request.task).to_string(), key.hash.clone())))
     };
     let (first, later): (Vec<_>, Vec<_>) = requests.into_iter().enumerate().partition(|(_, request)| is_first(request));
     let mut results = Vec::new();

@@ -13,7 +13,7 @@ use oncekey_core::Error;
 
 pub use caller::Caller;
 pub use error::ApiError;
-pub use received::{Body, Segment, header_text, quoted_or_bare};
+pub use received::{Body, Segment, header_text, quoted_or_bare, request_id};
 
 /// The largest request body: 2 MiB, enough for a payload of 200 KB however it is escaped.
 pub const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;

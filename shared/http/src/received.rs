@@ -4,7 +4,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use futures_util::StreamExt;
-use oncekey_core::Error;
+use oncekey_core::{Error, RequestId};
 
 use crate::MAX_BODY_BYTES;
 use crate::error::ApiError;
@@ -67,6 +67,17 @@ pub fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a 
             .map_err(|_| Error::Invalid { field: format!("header {name}"), message: "it is not UTF-8".to_owned() })
     };
     headers.get(name).map(text).transpose()
+}
+
+/// The client's own id of this request, the same on each of its retries; fresh for callers that send none.
+///
+/// # Errors
+/// [`Error::Invalid`] when it is empty or longer than 255 characters.
+pub fn request_id(headers: &HeaderMap) -> Result<RequestId, Error> {
+    match header_text(headers, "x-trigger-request-idempotency-key")? {
+        Some(id) => RequestId::from_caller(id),
+        None => Ok(RequestId::fresh()),
+    }
 }
 
 /// The text of an `Idempotency-Key` header: bare, or a quoted string as in the IETF's draft, whose only escapes are `\"`

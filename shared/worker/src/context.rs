@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use oncekey_core::key::{KeyHash, Scope};
 use oncekey_core::run::TriggerFunction;
+use oncekey_core::store::KeyAddress;
 use oncekey_core::trigger::Handle;
 use oncekey_core::{EnvironmentId, Error, RunId, Timestamp};
 use serde::Serialize;
@@ -134,7 +135,8 @@ impl Context {
             return Ok(true);
         }
         let Some(key) = key.into().hashed(self.inner.parent())? else { return Ok(false) };
-        match oncekey_core::reset::reset(&self.inner.app, self.environment(), &task, &key.hash).await {
+        let address = KeyAddress { environment: self.environment(), place: key.place(&task), hash: &key.hash };
+        match oncekey_core::reset::reset(&self.inner.app, address).await {
             Ok(()) => Ok(true),
             Err(Error::NotFound(_)) => Ok(false),
             Err(error) => Err(error.into()),

@@ -63,7 +63,8 @@ impl Invocation {
             requests.push(self.request_of(task, &body, self.request(number, index), function)?);
         }
         let triggered = trigger_all(&self.app, requests).await;
-        let handles = triggered.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let handles =
+            triggered.into_iter().map(|triggered| Ok(triggered?.handle)).collect::<Result<Vec<_>, Error>>()?;
         if let Some(call) = lock(&self.calls).get_mut(number as usize - 1) {
             call.children.clone_from(&handles);
         }

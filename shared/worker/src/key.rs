@@ -43,11 +43,11 @@ impl Key {
             return Ok(None);
         }
         if self.plain && plain.as_str() == text {
-            return Ok(Some(IdempotencyKey { hash: plain, text: None, scope: None }));
+            return Ok(Some(IdempotencyKey::of_hash(plain)));
         }
         let parts: Vec<&str> = self.parts.iter().map(String::as_str).collect();
         let hash = KeyHash::of(&parts, self.scope, Some(parent));
-        Ok(Some(IdempotencyKey { hash, text: Some(text), scope: Some(self.scope) }))
+        Ok(Some(IdempotencyKey { text: Some(text), scope: Some(self.scope), ..IdempotencyKey::of_hash(hash) }))
     }
 }
 

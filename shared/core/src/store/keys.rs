@@ -4,23 +4,22 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
-use serde::Deserialize;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::expression::{moment, number, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{EnvironmentId, RunId, TaskId};
-use crate::key::{IdempotencyKey, KeyHash};
+use crate::ids::{EnvironmentId, RunId};
+use crate::key::{IdempotencyKey, KeyHash, KeyPlace, Scope};
 use crate::run::Run;
 
 /// Most items that one `BatchGetItem` reads, a DynamoDB limit.
 const MOST_A_CALL: usize = 100;
 
 /// Who holds a key.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
     /// The run that the key stands for.
     pub run_id: RunId,
@@ -28,9 +27,30 @@ pub struct KeyRecord {
     pub created_at: Timestamp,
     /// From this moment on the key is free (I5), whether or not DynamoDB has deleted the item.
     pub window_ends_at: Timestamp,
+    /// [`Payload::fingerprint`](crate::payload::Payload::fingerprint) of what it was claimed with.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fingerprint: Option<String>,
+    /// The caller's own text of the key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<String>,
+    /// The scope the caller chose.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scope: Option<Scope>,
 }
 
 impl KeyRecord {
+    /// The claim of `key` by a run that is made at `now`.
+    pub fn new(run_id: RunId, key: Option<&IdempotencyKey>, now: Timestamp, window_ends_at: Timestamp) -> Self {
+        Self {
+            run_id,
+            created_at: now,
+            window_ends_at,
+            fingerprint: None,
+            key: key.and_then(|key| key.text.clone()),
+            scope: key.and_then(|key| key.scope),
+        }
+    }
+
     /// Whether this is the claim that made `run`, and not one made for it later by a request that was sent again after
     /// the key had been freed.
     pub fn made(&self, run: &Run) -> bool {
@@ -47,8 +67,27 @@ pub enum ClaimRefused {
     Unknown,
 }
 
-fn partition_key(environment: &EnvironmentId, task: &TaskId, hash: &KeyHash) -> AttributeValue {
-    text(format!("{environment}#{task}#{hash}"))
+/// Where in the table a key is.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyAddress<'a> {
+    /// The environment.
+    pub environment: &'a EnvironmentId,
+    /// The task, or the group of tasks.
+    pub place: KeyPlace<'a>,
+    /// The key's hash.
+    pub hash: &'a KeyHash,
+}
+
+impl KeyAddress<'_> {
+    fn partition_key(&self) -> AttributeValue {
+        text(format!("{}#{}#{}", self.environment, self.place, self.hash))
+    }
+}
+
+/// The address of the key that a run was triggered with.
+fn address_of(run: &Run) -> Option<KeyAddress<'_>> {
+    let key = &run.spec.key.as_ref()?.key;
+    Some(KeyAddress { environment: &run.spec.environment, place: key.place(&run.spec.task), hash: &key.hash })
 }
 
 fn read(item: HashMap<String, AttributeValue>) -> Result<KeyRecord, Error> {
@@ -57,35 +96,27 @@ fn read(item: HashMap<String, AttributeValue>) -> Result<KeyRecord, Error> {
 
 impl Store {
     /// Claims a key: one conditional put, which succeeds when nobody holds the key, when the holder's window is over
-    /// (R21, R23), or when the holder is exactly `dead`.
+    /// (R21, R23), or when the holder is exactly `dead`. `Ok` with the record that it took the place of.
     ///
     /// # Errors
     /// [`Error::Aws`]; a refusal is no error.
     pub async fn claim_key(
         &self,
-        (environment, task, key): (&EnvironmentId, &TaskId, &IdempotencyKey),
+        address: KeyAddress<'_>,
         record: &KeyRecord,
-        fingerprint: [u8; 32],
         dead: Option<&KeyRecord>,
-    ) -> Result<Result<(), ClaimRefused>, Error> {
-        let mut put = self
+    ) -> Result<Result<Option<KeyRecord>, ClaimRefused>, Error> {
+        let item = serde_dynamo::to_item(record).map_err(|error| Error::unreadable("a key", error))?;
+        let put = self
             .client
             .put_item()
             .table_name(&self.tables.keys)
-            .item("pk", partition_key(environment, task, &key.hash))
-            .item("run_id", text(record.run_id.as_str()))
-            .item("created_at", moment(record.created_at))
-            .item("window_ends_at", moment(record.window_ends_at))
+            .set_item(Some(item))
+            .item("pk", address.partition_key())
             .item("expires_at", number(record.window_ends_at.seconds_rounded_up()))
-            .item("fingerprint", AttributeValue::B(Blob::new(fingerprint)))
             .expression_attribute_values(":now", moment(record.created_at))
+            .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        if let Some(shown) = &key.text {
-            put = put.item("key", text(shown));
-        }
-        if let Some(scope) = key.scope {
-            put = put.item("scope", text(format!("{scope:?}").to_lowercase()));
-        }
         let free = "attribute_not_exists(pk) OR window_ends_at <= :now";
         let put = match dead {
             None => put.condition_expression(free),
@@ -95,7 +126,7 @@ impl Store {
                 .expression_attribute_values(":dead_since", moment(dead.created_at)),
         };
         match put.send().await {
-            Ok(_) => Ok(Ok(())),
+            Ok(answer) => Ok(Ok(answer.attributes.map(read).transpose()?)),
             Err(SdkError::ServiceError(refusal)) if refusal.err().is_conditional_check_failed_exception() => {
                 match refusal.into_err() {
                     PutItemError::ConditionalCheckFailedException(refused) => Ok(Err(match refused.item {
@@ -114,12 +145,12 @@ impl Store {
     /// # Errors
     /// [`Error::Aws`]; a key that names another run, or none, is no error.
     pub async fn clear_key(&self, run: &Run) -> Result<(), Error> {
-        let Some(claimed) = &run.spec.key else { return Ok(()) };
+        let Some(address) = address_of(run) else { return Ok(()) };
         let cleared = self
             .client
             .delete_item()
             .table_name(&self.tables.keys)
-            .key("pk", partition_key(&run.spec.environment, &run.spec.task, &claimed.key.hash))
+            .key("pk", address.partition_key())
             .condition_expression("run_id = :run")
             .expression_attribute_values(":run", text(run.id.as_str()))
             .send()
@@ -135,18 +166,12 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn reset_key(
-        &self,
-        environment: &EnvironmentId,
-        task: &TaskId,
-        hash: &KeyHash,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
+    pub async fn reset_key(&self, address: KeyAddress<'_>, now: Timestamp) -> Result<bool, Error> {
         let deleted = self
             .client
             .delete_item()
             .table_name(&self.tables.keys)
-            .key("pk", partition_key(environment, task, hash))
+            .key("pk", address.partition_key())
             .condition_expression("window_ends_at > :now")
             .expression_attribute_values(":now", moment(now))
             .send()
@@ -158,15 +183,29 @@ impl Store {
         }
     }
 
+    /// Who holds a key, strongly consistent; also one whose window is over and that is not deleted yet.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn key(&self, address: KeyAddress<'_>) -> Result<Option<KeyRecord>, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.tables.keys)
+            .key("pk", address.partition_key())
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Error::aws("dynamodb:GetItem"))?;
+        answer.item.map(read).transpose()
+    }
+
     /// For each run, whether it holds the key it was triggered with at `now`.
     ///
     /// # Errors
     /// [`Error::Aws`].
     pub async fn holds_key(&self, runs: &[Run], now: Timestamp) -> Result<Vec<bool>, Error> {
-        let key_of = |run: &Run| {
-            let claimed = run.spec.key.as_ref()?;
-            Some(partition_key(&run.spec.environment, &run.spec.task, &claimed.key.hash))
-        };
+        let key_of = |run: &Run| address_of(run).map(|address| address.partition_key());
         let mut wanted: Vec<AttributeValue> = Vec::new();
         for key in runs.iter().filter_map(key_of) {
             if !wanted.contains(&key) {

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::Client;
 
 pub use environments::EnvironmentRecord;
 pub use journal::{Journal, WaitRecord};
-pub use keys::{ClaimRefused, KeyRecord};
+pub use keys::{ClaimRefused, KeyAddress, KeyRecord};
 pub(crate) use runs::Position;
 pub use runs::{Guard, Transition};
 

@@ -29,6 +29,8 @@ pub struct Transition {
     wakes: Option<u32>,
     /// What is waited for, in a wake-up.
     waiting_on: Option<String>,
+    /// By when the attempt must be due, in a start.
+    due_by: Option<Timestamp>,
 }
 
 /// Which attempt a move belongs to.
@@ -58,7 +60,7 @@ impl Transition {
         if to != RunStatus::Executing {
             expression.remove("lease_until");
         }
-        Self { event, guard, expression, creates: false, wakes: None, waiting_on: None }
+        Self { event, guard, expression, creates: false, wakes: None, waiting_on: None, due_by: None }
     }
 
     /// Takes the lease of an attempt that starts now.
@@ -69,6 +71,7 @@ impl Transition {
         if let Some(max_attempts) = max_attempts {
             self.expression.set("max_attempts", number(max_attempts));
         }
+        self.due_by = Some(now);
         self
     }
 
@@ -93,6 +96,14 @@ impl Transition {
         self.expression.set("attempt", number(attempt));
         self.expression.set("retry_at", moment(retry_at));
         self.expression.remove("spent_ms");
+        self
+    }
+
+    /// Another start for a first attempt; the run is kept until `kept_until` at least.
+    #[must_use]
+    pub fn due_at(mut self, due_at: Timestamp, kept_until: Timestamp) -> Self {
+        self.expression.set("retry_at", moment(due_at));
+        self.expression.set("expires_at", number(kept_until.seconds_rounded_up()));
         self
     }
 
@@ -153,6 +164,10 @@ impl Transition {
         if let Some(what) = self.waiting_on.take() {
             let (waiting_on, what) = (self.expression.name("waiting_on"), self.expression.value(text(what)));
             condition = format!("{condition} AND {waiting_on} = {what}");
+        }
+        if let Some(now) = self.due_by {
+            let (due, now) = (self.expression.name("retry_at"), self.expression.value(moment(now)));
+            condition = format!("{condition} AND (attribute_not_exists({due}) OR {due} <= {now})");
         }
         if self.creates {
             condition = format!("attribute_not_exists(run_id) OR ({condition})");

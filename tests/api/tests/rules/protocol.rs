@@ -8,7 +8,7 @@ use oncekey_core::key::IdempotencyKey;
 use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
 use oncekey_core::run::{ClaimedKey, Run, RunError, RunOptions, RunSpec};
 use oncekey_core::start::{Start, start};
-use oncekey_core::store::KeyRecord;
+use oncekey_core::store::{KeyAddress, KeyRecord};
 use oncekey_core::{RequestId, RunId, Timestamp};
 use oncekey_tests_api::{Oncekey, answer, dev, handle, key_hash, run_id, task};
 use serde_json::json;
@@ -16,7 +16,7 @@ use serde_json::json;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn key(text: &str) -> IdempotencyKey {
-    IdempotencyKey { hash: key_hash(text), text: Some(text.to_owned()), scope: None }
+    IdempotencyKey { text: Some(text.to_owned()), ..IdempotencyKey::of_hash(key_hash(text)) }
 }
 
 /// A run of `echo` with key `k`, as a trigger that is about to write it has it.
@@ -39,12 +39,11 @@ fn run_to_be(oncekey: &Oncekey) -> Run {
 }
 
 async fn claim(oncekey: &Oncekey, run: &Run) {
-    let record = KeyRecord {
-        run_id: run.id.clone(),
-        created_at: run.spec.created_at,
-        window_ends_at: run.spec.created_at.plus(HOUR),
-    };
-    oncekey.app().store.claim_key((&dev(), &task("echo"), &key("k")), &record, [0; 32], None).await.unwrap().unwrap();
+    let (key, window) = (key("k"), run.spec.created_at.plus(HOUR));
+    let record = KeyRecord::new(run.id.clone(), Some(&key), run.spec.created_at, window);
+    let (environment, task) = (dev(), run.spec.task.clone());
+    let address = KeyAddress { environment: &environment, place: key.place(&task), hash: &key.hash };
+    oncekey.app().store.claim_key(address, &record, None).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,12 +93,7 @@ async fn r30_a_failed_run_whose_clear_is_late_does_not_hold_the_key() {
     oncekey.in_status(&failed.id, "FAILED").await;
     // The run failed, and the process died before the delete: the key still names it.
     let stored = oncekey.app().store.run(&run_id(&failed.id)).await.unwrap().unwrap();
-    let record = KeyRecord {
-        run_id: stored.id.clone(),
-        created_at: stored.spec.created_at,
-        window_ends_at: stored.spec.created_at.plus(HOUR),
-    };
-    oncekey.app().store.claim_key((&dev(), &task("fail"), &key("k")), &record, [0; 32], None).await.unwrap().unwrap();
+    claim(&oncekey, &stored).await;
     let next = oncekey.keyed("fail", "k").await;
     assert_ne!(next.id, failed.id);
     assert!(!next.is_cached);

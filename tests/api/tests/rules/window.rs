@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use oncekey_core::key::KeyPlace;
+use oncekey_core::store::KeyAddress;
 use oncekey_tests_api::{Handle, Oncekey, dev, key_hash, task};
 use serde_json::{Value, json};
 
@@ -96,7 +98,9 @@ async fn r23_the_window_ends_when_the_item_is_gone() {
     let oncekey = Oncekey::frozen().await;
     let first = ran(&oncekey, with_ttl("60s")).await;
     // What DynamoDB's native TTL does, sooner or later.
-    oncekey.app().store.reset_key(&dev(), &task("echo"), &key_hash("k"), oncekey.clock.now()).await.unwrap();
+    let (environment, task, hash) = (dev(), task("echo"), key_hash("k"));
+    let address = KeyAddress { environment: &environment, place: KeyPlace::Task(&task), hash: &hash };
+    oncekey.app().store.reset_key(address, oncekey.clock.now()).await.unwrap();
     assert_eq!(key_items(&oncekey).await, 0);
     oncekey.clock.advance(Duration::from_secs(60));
     assert_ne!(oncekey.keyed("echo", "k").await.id, first.id);

@@ -1,0 +1,59 @@
+//! Which run holds a key: `GET /api/v1/idempotencyKeys/{key}?taskIdentifier=…`.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use oncekey_core::key::{KeyGroup, KeyPlace, Scope};
+use oncekey_core::reset::look_up;
+use oncekey_core::store::KeyAddress;
+use oncekey_core::{App, Error, KeyHash, RunId, TaskId};
+use oncekey_http::{ApiError, Caller, Segment};
+use serde::Serialize;
+
+use crate::query::form_pairs;
+
+/// Who holds a key.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeyAnswer {
+    /// The key's text, or its hash if no text is known.
+    key: String,
+    hash: KeyHash,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<Scope>,
+    run_id: RunId,
+    first_triggered_at: String,
+    /// From this moment on the key is free.
+    window_ends_at: String,
+}
+
+pub(crate) async fn look_up_key(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    Segment(key): Segment,
+    RawQuery(query): RawQuery,
+) -> Result<Json<KeyAnswer>, ApiError> {
+    let (task, group) = place(query.as_deref().unwrap_or_default())?;
+    let place = KeyPlace::of(task.as_ref(), group.as_ref())?;
+    let hash = KeyHash::from_wire("idempotency key", &key)?;
+    let record = look_up(&app, KeyAddress { environment: &environment, place, hash: &hash }).await?;
+    Ok(Json(KeyAnswer {
+        key: record.key.unwrap_or_else(|| hash.to_string()),
+        hash,
+        scope: record.scope,
+        run_id: record.run_id,
+        first_triggered_at: record.created_at.to_string(),
+        window_ends_at: record.window_ends_at.to_string(),
+    }))
+}
+
+fn place(query: &str) -> Result<(Option<TaskId>, Option<KeyGroup>), Error> {
+    let (mut task, mut group) = (None, None);
+    for (name, value) in form_pairs(query) {
+        match name.as_str() {
+            "taskIdentifier" => task = Some(TaskId::parse(&value)?),
+            "idempotencyKeyGroup" => group = Some(KeyGroup::parse(&value)?),
+            _ => {}
+        }
+    }
+    Ok((task, group))
+}

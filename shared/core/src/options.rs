@@ -1,0 +1,275 @@
+//! The options of a trigger: what a caller may say besides the payload, checked field by field.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::RunId;
+use crate::key::{IdempotencyKey, KeyGroup, KeyHash, Scope};
+use crate::key_source::KeySource;
+use crate::object::Object;
+use crate::payload::{Payload, PayloadType};
+use crate::request::{Envelope, TriggerRequest};
+use crate::run::{RunOptions, TriggerFunction};
+use crate::span;
+use crate::window::Window;
+
+/// Most tags a run has.
+const MAX_TAGS: usize = 10;
+/// The longest tag, in characters.
+const MAX_TAG: usize = 128;
+/// The largest metadata, as JSON: what DynamoDB's 400 KB an item leave beside payload and output.
+const MAX_METADATA_BYTES: usize = 32 * 1024;
+/// The longest delay or ttl.
+const MAX_SPAN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Most attempts a trigger may ask for.
+const MAX_ATTEMPTS: u32 = 100;
+/// The longest `maxDuration`: a day, in seconds.
+const MAX_DURATION: u32 = 86_400;
+
+/// As they came.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Options {
+    pub payload_type: Option<PayloadType>,
+    idempotency_key: Option<String>,
+    #[serde(rename = "idempotencyKeyTTL")]
+    idempotency_key_ttl: Option<String>,
+    idempotency_key_options: Option<Object<KeyOptions>>,
+    idempotency_key_from: Option<KeySource>,
+    idempotency_key_group: Option<KeyGroup>,
+    on_payload_mismatch: Option<OnPayloadMismatch>,
+    delay: Option<Value>,
+    ttl: Option<Value>,
+    tags: Option<Value>,
+    metadata: Option<Value>,
+    max_attempts: Option<u32>,
+    max_duration: Option<f64>,
+    queue: Option<QueueOption>,
+    test: Option<bool>,
+    parent_run_id: Option<RunId>,
+    resume_parent_on_completion: Option<bool>,
+    debounce: Option<Value>,
+    concurrency: Option<Value>,
+    concurrency_key: Option<Value>,
+    priority: Option<Value>,
+    machine: Option<Value>,
+    region: Option<Value>,
+    lock_to_version: Option<Value>,
+    external_deployment_id: Option<Value>,
+}
+
+/// What a trigger does that finds its key held by a run of another payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnPayloadMismatch {
+    /// Answers with that run.
+    #[default]
+    Ignore,
+    /// Fails, and says so.
+    Error,
+}
+
+#[derive(Debug, Deserialize)]
+struct KeyOptions {
+    key: String,
+    scope: Scope,
+}
+
+/// `{"name": "…"}`, or the name alone as a replay says it.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Value")]
+struct QueueOption {
+    name: String,
+}
+
+impl TryFrom<Value> for QueueOption {
+    type Error = &'static str;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        match (value.get("name"), &value) {
+            (Some(Value::String(name)), _) | (None, Value::String(name)) => Ok(Self { name: name.clone() }),
+            _ => Err("give {\"name\": \"…\"}"),
+        }
+    }
+}
+
+impl Options {
+    /// The trigger that these options ask for.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the field, [`Error::TooLarge`], [`Error::Unprocessable`].
+    pub(crate) fn check(self, envelope: Envelope, payload: Payload) -> Result<TriggerRequest, Error> {
+        self.refuse_unsupported()?;
+        let Envelope { environment, task, request_id, key, key_ttl, traceparent, now } = envelope;
+        let window = match key_ttl.as_deref().or(self.idempotency_key_ttl.as_deref()) {
+            Some(ttl) => Window::parse(ttl)?,
+            None => Window::default(),
+        };
+        Ok(TriggerRequest {
+            environment,
+            task,
+            request_id,
+            key: self.key(key, &payload)?,
+            window,
+            on_payload_mismatch: self.on_payload_mismatch.unwrap_or_default(),
+            payload,
+            queue: self.queue.as_ref().map(|queue| queue.name.clone()),
+            parent: self.parent_run_id.clone(),
+            lineage: None,
+            function: TriggerFunction::Trigger,
+            batch: None,
+            options: self.checked(traceparent, now)?,
+        })
+    }
+
+    /// Refuses by name what would change the meaning of the trigger if we ignored it.
+    fn refuse_unsupported(&self) -> Result<(), Error> {
+        let refused = [
+            ("debounce", self.debounce.is_some()),
+            ("resumeParentOnCompletion", self.resume_parent_on_completion == Some(true)),
+        ];
+        match refused.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::Unprocessable(format!("options.{name} is not supported: leave it out"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The key, which the header says, or the body, or the payload itself.
+    fn key(&self, header: Option<String>, payload: &Payload) -> Result<Option<IdempotencyKey>, Error> {
+        let from = self.idempotency_key_from.as_ref();
+        let told = header
+            .map(|text| ("header idempotency-key", text))
+            .or_else(|| self.idempotency_key.clone().map(|text| ("options.idempotencyKey", text)))
+            // R06: an empty key is as no key.
+            .filter(|(_, text)| !text.is_empty());
+        let mut key = match (told, from) {
+            (Some((field, _)), Some(_)) => {
+                return Err(Error::invalid(
+                    "options.idempotencyKeyFrom",
+                    format!("leave it out, or {field}: a trigger has one key"),
+                ));
+            }
+            (None, Some(source)) => source.key_of(payload)?,
+            (Some((field, text)), None) => {
+                let hash = KeyHash::from_wire(field, &text)?;
+                let hidden = hash.as_str() == text;
+                IdempotencyKey { text: (!hidden).then_some(text), ..IdempotencyKey::of_hash(hash) }
+            }
+            (None, None) => return Ok(None),
+        };
+        if let Some(Object(told)) = &self.idempotency_key_options {
+            KeyHash::from_wire("options.idempotencyKeyOptions.key", &told.key)?;
+            key.text = Some(told.key.clone());
+            key.scope = Some(told.scope);
+        }
+        key.group.clone_from(&self.idempotency_key_group);
+        Ok(Some(key))
+    }
+
+    /// Everything that travels with the run.
+    fn checked(self, traceparent: Option<String>, now: Timestamp) -> Result<RunOptions, Error> {
+        let placement: BTreeMap<&str, Option<Value>> = [
+            ("concurrency", self.concurrency),
+            ("concurrencyKey", self.concurrency_key),
+            ("priority", self.priority),
+            ("machine", self.machine),
+            ("region", self.region),
+            ("lockToVersion", self.lock_to_version),
+            ("externalDeploymentId", self.external_deployment_id),
+        ]
+        .into();
+        let placement = placement.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        Ok(RunOptions {
+            tags: self.tags.map(tags).transpose()?.unwrap_or_default(),
+            metadata: metadata(self.metadata)?,
+            delay_until: self.delay.map(|delay| delay_until("options.delay", &delay, now)).transpose()?.flatten(),
+            ttl_ms: self.ttl.map(|ttl| ttl_ms(&ttl)).transpose()?.flatten(),
+            max_attempts: self.max_attempts.map(|n| between("options.maxAttempts", n, MAX_ATTEMPTS)).transpose()?,
+            max_duration: self.max_duration.map(max_duration).transpose()?,
+            test: self.test.unwrap_or(false),
+            traceparent: traceparent.filter(|text| text.len() <= 128),
+            placement,
+        })
+    }
+}
+
+fn between(field: &str, number: u32, most: u32) -> Result<u32, Error> {
+    if (1..=most).contains(&number) {
+        return Ok(number);
+    }
+    Err(Error::invalid(field, format!("{number} is out of range: give a whole number from 1 to {most}")))
+}
+
+/// The client may send a fraction; a part of a second counts as a whole one.
+fn max_duration(seconds: f64) -> Result<u32, Error> {
+    if seconds > 0.0 && seconds <= f64::from(MAX_DURATION) {
+        return Ok(seconds.ceil() as u32);
+    }
+    Err(Error::invalid("options.maxDuration", format!("give seconds, more than 0 and up to {MAX_DURATION} (a day)")))
+}
+
+fn tags(value: Value) -> Result<Vec<String>, Error> {
+    let refuse = || {
+        Error::invalid(
+            "options.tags",
+            format!("give one tag or a list of up to {MAX_TAGS}, each a text of 1 to {MAX_TAG} characters"),
+        )
+    };
+    let list = match value {
+        Value::Array(list) => list,
+        one => vec![one],
+    };
+    if list.len() > MAX_TAGS {
+        return Err(refuse());
+    }
+    let tag = |value| match value {
+        Value::String(tag) if (1..=MAX_TAG).contains(&tag.chars().count()) => Ok(tag),
+        _ => Err(refuse()),
+    };
+    list.into_iter().map(tag).collect()
+}
+
+fn metadata(value: Option<Value>) -> Result<Option<Value>, Error> {
+    let size = value.as_ref().map_or(0, |value| value.to_string().len());
+    if size > MAX_METADATA_BYTES {
+        return Err(Error::TooLarge(format!(
+            "options.metadata: {size} bytes of JSON; the limit is {MAX_METADATA_BYTES} (32 KB)"
+        )));
+    }
+    Ok(value)
+}
+
+/// A span (`"1h30m"`) or a date; one that is over already is no delay.
+pub(crate) fn delay_until(field: &str, value: &Value, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    let moment = value
+        .as_str()
+        .and_then(|text| span::parse(text).map(|span| now.plus(span)).or_else(|| Timestamp::parse(text).ok()))
+        .ok_or_else(|| {
+            Error::invalid(field, "give a span like \"1h30m\" (w, d, h, m, s) or a date like \"2026-01-31T09:30:00Z\"")
+        })?;
+    if moment.since(now) > MAX_SPAN {
+        return Err(Error::invalid(field, "is more than 365 days away"));
+    }
+    Ok((moment > now).then_some(moment))
+}
+
+/// A span or a number of seconds; zero is no ttl.
+fn ttl_ms(value: &Value) -> Result<Option<u64>, Error> {
+    let span = match value {
+        Value::Number(seconds) => seconds.as_u64().map(Duration::from_secs),
+        Value::String(text) => span::parse(text),
+        _ => None,
+    };
+    match span.filter(|span| *span <= MAX_SPAN) {
+        Some(span) => Ok(u64::try_from(span.as_millis()).ok().filter(|millis| *millis > 0)),
+        None => Err(Error::invalid(
+            "options.ttl",
+            "give a span like \"10m\" (w, d, h, m, s) or whole seconds, up to 365 days",
+        )),
+    }
+}

@@ -1,0 +1,82 @@
+//! Replay: the same task once more, with what it was given. It does not carry the first run's idempotency key: it is asked
+//! for because that run is not enough. It may be given a key of its own.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::app::App;
+use crate::cancel::find;
+use crate::error::Error;
+use crate::ids::{EnvironmentId, RequestId, RunId};
+use crate::options::Options;
+use crate::payload::Payload;
+use crate::request::{Envelope, parse_json};
+use crate::run::{RunOptions, TriggerFunction};
+use crate::trigger::{Triggered, trigger};
+
+/// Who asks for a replay.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Where.
+    pub environment: EnvironmentId,
+    /// What makes this request this request.
+    pub request_id: RequestId,
+    /// The header `traceparent`.
+    pub traceparent: Option<String>,
+}
+
+/// What a replay says of its payload; its options lie beside that.
+#[derive(Default, Deserialize)]
+struct Given<'a> {
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+}
+
+/// Triggers the task of a run again. `body` is empty, or a JSON object of what shall be otherwise: `payload` and the options
+/// of a trigger. The run's delay, key, parent and batch are not taken over.
+///
+/// # Errors
+/// [`Error::NotFound`] when this environment has no such run, and those of a trigger.
+pub async fn replay(app: &App, asked: Asked, id: &RunId, body: &[u8]) -> Result<Triggered, Error> {
+    let run = find(app, &asked.environment, id).await?;
+    let (given, options) = match body.trim_ascii() {
+        b"" => (Given::default(), Options::default()),
+        body => (parse_json(body)?, parse_json(body)?),
+    };
+    let payload = match (given.payload, options.payload_type) {
+        (None, None) => run.payload(),
+        (raw, kind) => Payload::from_wire(raw, kind.unwrap_or_default())?,
+    };
+    let envelope = Envelope {
+        environment: asked.environment,
+        task: run.spec.task,
+        request_id: asked.request_id.for_replay(id),
+        key: None,
+        key_ttl: None,
+        traceparent: asked.traceparent,
+        now: app.clock.now(),
+    };
+    let mut request = options.check(envelope, payload)?;
+    let first = run.spec.options;
+    request.queue = request.queue.or(Some(run.spec.queue));
+    request.options = or(request.options, RunOptions { delay_until: None, traceparent: None, ..first });
+    request.function = TriggerFunction::Trigger;
+    trigger(app, request).await
+}
+
+/// What is given, and what the first run had where nothing is.
+fn or(given: RunOptions, first: RunOptions) -> RunOptions {
+    let mut placement = first.placement;
+    placement.extend(given.placement);
+    RunOptions {
+        tags: if given.tags.is_empty() { first.tags } else { given.tags },
+        metadata: given.metadata.or(first.metadata),
+        delay_until: given.delay_until.or(first.delay_until),
+        ttl_ms: given.ttl_ms.or(first.ttl_ms),
+        max_attempts: given.max_attempts.or(first.max_attempts),
+        max_duration: given.max_duration.or(first.max_duration),
+        test: given.test || first.test,
+        traceparent: given.traceparent.or(first.traceparent),
+        placement,
+    }
+}

@@ -1,0 +1,40 @@
+//! Reschedule: another start for a run that is still delayed.
+
+use serde_json::Value;
+
+use crate::app::App;
+use crate::cancel::find;
+use crate::error::Error;
+use crate::ids::{EnvironmentId, RunId};
+use crate::options::delay_until;
+use crate::queue::message::RunMessage;
+use crate::run::Run;
+use crate::status::{Event, RunStatus};
+use crate::store::{Guard, Transition};
+
+/// Gives a delayed run another start: a span from now, or a date. One that is over starts it at once. The run as it now is.
+///
+/// The move comes first: a message that comes before the run is due is sent on, so that the old message carries a later
+/// start. For an earlier one a message of its own is sent after the move; were we to die in between, nobody has been
+/// told of the new start, and the old message still starts the run.
+///
+/// # Errors
+/// [`Error::Invalid`] for what is no delay, [`Error::NotFound`], [`Error::Unprocessable`] when the run is not delayed any
+/// more, [`Error::Aws`].
+pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, delay: &Value) -> Result<Run, Error> {
+    let now = app.clock.now();
+    let due_at = delay_until("delay", delay, now)?.unwrap_or(now);
+    let run = find(app, environment, id).await?;
+    let guard = Guard::At { attempt: run.attempt, resume: run.resume };
+    let transition = Transition::new(Event::Reschedule, guard, now).due_at(due_at, run.spec.kept_until_if_due(due_at));
+    let run = match app.store.move_run(id, transition).await? {
+        Ok(run) => run,
+        Err(now) => {
+            let status = now.map_or(RunStatus::SystemFailure, |run| run.status);
+            let text = format!("run {id} is {status}: only a DELAYED run can be rescheduled");
+            return Err(Error::Unprocessable(text));
+        }
+    };
+    app.queues.send_run(&RunMessage::next(&run)).await?;
+    Ok(run)
+}
