@@ -1,6 +1,7 @@
 //! DynamoDB: one file a table, and what they share.
 
 mod batches;
+mod compressed;
 mod environments;
 mod expression;
 mod journal;

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::expression::{Expression, moment, number, text};
-use super::{RUNS_INDEX, SHARDS, Store};
+use super::{RUNS_INDEX, SHARDS, Store, compressed};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{EnvironmentId, RunId};
@@ -176,7 +176,8 @@ impl Transition {
     }
 }
 
-pub(super) fn read(item: HashMap<String, AttributeValue>) -> Result<Run, Error> {
+pub(super) fn read(mut item: HashMap<String, AttributeValue>) -> Result<Run, Error> {
+    compressed::restore(&mut item).map_err(|error| Error::unreadable("a run's payload", error))?;
     serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a run item", error))
 }
 
@@ -188,6 +189,7 @@ fn item(run: &Run) -> Result<HashMap<String, AttributeValue>, Error> {
     item.insert("list_pk".to_owned(), text(list_pk(&run.spec.environment, run.id.shard(SHARDS))));
     item.insert("list_sk".to_owned(), text(Position::of(run).to_string()));
     item.insert("expires_at".to_owned(), number(run.spec.kept_until().seconds_rounded_up()));
+    compressed::compress(&mut item);
     Ok(item)
 }
 

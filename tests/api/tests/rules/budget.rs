@@ -178,3 +178,14 @@ async fn the_budget_of_awaiting_a_new_child_holds() {
         "journal, registration, suspension, result, wake-up; and the start that follows"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_of_several_kilobytes_that_compresses_costs_as_little_as_a_small_one() {
+    let (oncekey, units) = counted().await;
+    oncekey.list("").await;
+    take(&units);
+    let payload = json!({ "text": "to be or not to be ".repeat(300) });
+    let run = oncekey.trigger("echo", json!({ "payload": payload, "options": { "delay": "1h" } })).await;
+    assert_eq!(take(&units), (2.0, 0.0), "the run and its index entry");
+    assert_eq!(oncekey.run(&run.id).await["payload"], payload);
+}
