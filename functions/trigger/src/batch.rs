@@ -139,6 +139,10 @@ fn shown(batch: &Batch) -> Value {
         "runs": runs,
         "processing": processing,
     });
+    if !batch.is_sealed() {
+        let missing = (0..batch.run_count).filter(|index| !batch.items.contains_key(index));
+        shown["missingIndexes"] = json!(missing.collect::<Vec<_>>());
+    }
     if let Some(key) = &batch.key {
         shown["idempotencyKey"] = json!(key.shown());
     }

@@ -64,6 +64,13 @@ pub struct Options {
     pub clock: Clock,
 }
 
+impl Options {
+    /// In memory, on a free port: for tests and examples.
+    pub fn in_memory() -> Self {
+        Self { port: 0, storage: Storage::Memory, ..Self::default() }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -1,0 +1,219 @@
+//! Batches: up to a thousand triggers under one id, sent in pieces, each of which may be sent again.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::client::{Client, Content};
+use crate::error::Error;
+use crate::key::Key;
+
+/// Most items that one call carries.
+const MOST_ITEMS: usize = 200;
+/// Most bytes that one call carries; one item may be larger.
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// One trigger of a batch.
+#[derive(Clone, Debug)]
+pub struct BatchItem {
+    task: String,
+    payload: Result<Value, String>,
+    options: Map<String, Value>,
+}
+
+impl BatchItem {
+    /// A trigger of a task with a payload, which is written as JSON.
+    pub fn new(task: &str, payload: &impl Serialize) -> Self {
+        let payload = serde_json::to_value(payload).map_err(|error| error.to_string());
+        Self { task: task.to_owned(), payload, options: Map::new() }
+    }
+
+    /// The key that makes this item happen once. An empty text is no key.
+    #[must_use]
+    pub fn idempotency_key(self, key: impl Into<Key>) -> Self {
+        let key = key.into();
+        if key.is_empty() {
+            return self;
+        }
+        let told = key.text().map(|text| json!({ "key": text, "scope": key.told_scope().as_str() }));
+        let item = self.option("idempotencyKey", key.hash());
+        match told {
+            Some(told) => item.option("idempotencyKeyOptions", told),
+            None => item,
+        }
+    }
+
+    /// How long the key holds: a whole number and `s`, `m`, `h` or `d`; 30 days by default.
+    #[must_use]
+    pub fn ttl(self, ttl: &str) -> Self {
+        self.option("idempotencyKeyTTL", ttl)
+    }
+
+    /// Makes the key of the payload: of the whole of it, or of what some JSON pointers name in it.
+    #[must_use]
+    pub fn idempotency_key_from<const N: usize>(self, pointers: [&str; N]) -> Self {
+        let from = if N == 0 { json!("payload") } else { json!(pointers.as_slice()) };
+        self.option("idempotencyKeyFrom", from)
+    }
+
+    /// Any other option of a trigger, by its name on the wire.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: impl Serialize) -> Self {
+        self.options.insert(name.to_owned(), json!(value));
+        self
+    }
+
+    pub(crate) fn into_body(self) -> Result<(String, Value), Error> {
+        use serde::ser::Error as _;
+        let source = serde_json::Error::custom;
+        let payload = self.payload.map_err(|why| Error::Json { what: "the payload", source: source(why) })?;
+        let mut body = json!({ "options": self.options });
+        if !payload.is_null() {
+            body["payload"] = payload;
+        }
+        Ok((self.task, body))
+    }
+}
+
+/// A batch that was created.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// Its id.
+    pub id: String,
+    /// How many items it has, once all have come.
+    pub run_count: usize,
+    /// Whether it was there already, with all its items.
+    pub is_cached: bool,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchReport {
+    /// Its id.
+    pub id: String,
+    /// `PENDING`, `PROCESSING`, `COMPLETED` or `PARTIAL_FAILED`.
+    pub status: String,
+    /// How many items it has, once all have come.
+    pub run_count: usize,
+    /// The items' runs; one that several share is there for each of them.
+    pub runs: Vec<String>,
+    /// Items that could not be triggered.
+    pub processing: Processing,
+    /// Indexes that have not come yet.
+    #[serde(default)]
+    pub missing_indexes: BTreeSet<usize>,
+}
+
+/// How far a batch is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Processing {
+    /// Items that could not be triggered.
+    pub errors: Vec<BatchItemError>,
+}
+
+/// Why an item could not be triggered.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchItemError {
+    /// The item's place.
+    pub index: usize,
+    /// Its task.
+    pub task_identifier: String,
+    /// What is wrong.
+    pub error: String,
+}
+
+impl Client {
+    /// Triggers up to a thousand items as one batch and tells what became of each.
+    ///
+    /// ```
+    /// # use oncekey_client::{BatchItem, Client};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let stack = oncekey::Stack::start(oncekey::Options::in_memory()).await?;
+    /// # let client = Client::new(&stack.url(), "tr_dev_local")?;
+    /// let orders = ["a", "b", "a"].map(|order| BatchItem::new("echo", &order).idempotency_key(order));
+    /// let report = client.batch(orders).await?;
+    /// assert_eq!(report.status, "COMPLETED");
+    /// assert_eq!(report.runs[0], report.runs[2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error`]; an item that cannot be triggered is no error, but stands in the report.
+    pub async fn batch<I>(&self, items: I) -> Result<BatchReport, Error>
+    where
+        I: IntoIterator<Item = BatchItem, IntoIter: ExactSizeIterator>,
+    {
+        let items = items.into_iter();
+        let batch = self.create_batch(items.len(), None).await?;
+        self.send_items(&batch.id, items.enumerate(), |_| ()).await?;
+        self.batch_report(&batch.id).await
+    }
+
+    /// Creates a batch of `count` items, 1 to 1,000. With a key, creating it again gives the first one.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn create_batch(&self, count: usize, key: Option<&Key>) -> Result<Batch, Error> {
+        let mut body = json!({ "runCount": count });
+        if let Some(key) = key.filter(|key| !key.is_empty()) {
+            body["idempotencyKey"] = json!(key.hash());
+            if let Some(text) = key.text() {
+                body["idempotencyKeyOptions"] = json!({ "key": text, "scope": key.told_scope().as_str() });
+            }
+        }
+        self.call(Method::POST, &["api", "v3", "batches"], &[], Content::Json(body)).await
+    }
+
+    /// Sends items of a batch with their indexes, in pieces, as the iterator gives them; `sent` is told how many went with
+    /// each piece. Items that the batch has are not triggered again.
+    ///
+    /// # Errors
+    /// [`Error`]; then some may have been sent, and all can be sent again.
+    pub async fn send_items(
+        &self,
+        batch: &str,
+        items: impl IntoIterator<Item = (usize, BatchItem)>,
+        mut sent: impl FnMut(usize),
+    ) -> Result<(), Error> {
+        let (mut lines, mut count) = (String::new(), 0);
+        for (index, item) in items {
+            let (task, mut line) = item.into_body()?;
+            line["index"] = json!(index);
+            line["task"] = json!(task);
+            let line = line.to_string();
+            if count == MOST_ITEMS || (count > 0 && lines.len() + line.len() > MOST_BYTES) {
+                self.send_lines(batch, std::mem::take(&mut lines)).await?;
+                sent(std::mem::take(&mut count));
+            }
+            lines.push_str(&line);
+            lines.push('\n');
+            count += 1;
+        }
+        if count > 0 {
+            self.send_lines(batch, lines).await?;
+            sent(count);
+        }
+        Ok(())
+    }
+
+    async fn send_lines(&self, batch: &str, lines: String) -> Result<(), Error> {
+        let path = ["api", "v3", "batches", batch, "items"];
+        let _: Value = self.call(Method::POST, &path, &[], Content::Lines(lines)).await?;
+        Ok(())
+    }
+
+    /// What became of a batch.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn batch_report(&self, batch: &str) -> Result<BatchReport, Error> {
+        self.call(Method::GET, &["api", "v2", "batches", batch], &[], Content::None).await
+    }
+}

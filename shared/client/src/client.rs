@@ -1,0 +1,202 @@
+//! The client itself: where Oncekey is, who is calling, and how often a call is tried.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::batch::BatchItem;
+use crate::error::Error;
+use crate::key::Key;
+use crate::model::HeldKey;
+use crate::runs::Runs;
+use crate::trigger::Trigger;
+
+/// How often a call is sent, at most.
+const TRIES: u32 = 5;
+/// The pause before the second try; it doubles, and is spread by half.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause that an answer may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long one try may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client of one environment. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    api_key: String,
+}
+
+/// What a call sends.
+pub(crate) enum Content {
+    None,
+    Json(Value),
+    /// A JSON value a line.
+    Lines(String),
+}
+
+impl Client {
+    /// A client of the Oncekey at `url`, like `http://localhost:3030`.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when `url` is none, or the TLS library cannot be set up.
+    pub fn new(url: &str, api_key: impl Into<String>) -> Result<Self, Error> {
+        let base = Url::parse(url).ok().filter(|base| !base.cannot_be_a_base());
+        let base = base
+            .ok_or_else(|| Error::Configuration(format!("{url:?} is no URL: give one like http://localhost:3030")))?;
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build();
+        let http = http.map_err(|error| Error::Configuration(error.to_string()))?;
+        Ok(Self { http, base, api_key: api_key.into() })
+    }
+
+    /// A client as the environment describes it: `TRIGGER_API_URL` and `TRIGGER_SECRET_KEY`, the variables of the official
+    /// client.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] naming the variable that is missing.
+    pub fn from_env() -> Result<Self, Error> {
+        let variable = |name: &str, what: &str| {
+            std::env::var(name).map_err(|_| {
+                Error::Configuration(format!("the environment variable {name} is not set: give it {what}"))
+            })
+        };
+        let url = variable("TRIGGER_API_URL", "Oncekey's URL, like http://localhost:3030")?;
+        Self::new(&url, variable("TRIGGER_SECRET_KEY", "an API key of your environment")?)
+    }
+
+    /// Triggers a task with a payload, which is written as JSON. Nothing happens until it is awaited.
+    pub fn trigger(&self, task: &str, payload: &impl Serialize) -> Trigger {
+        Trigger::new(self.clone(), BatchItem::new(task, payload))
+    }
+
+    /// Frees a key of a task; the run that held it goes on. A key that was triggered with outside a task is named with
+    /// `.global()`, one from inside a task with its run (and attempt).
+    ///
+    /// # Errors
+    /// [`Error::KeyNeeds`] when the key cannot be hashed as it was; [`Error::Refused`] with 404 when nobody holds it.
+    pub async fn reset(&self, task: &str, key: impl Into<Key>) -> Result<(), Error> {
+        let hash = key.into().hash_elsewhere()?;
+        let body = Content::Json(json!({ "taskIdentifier": task }));
+        let _: Value = self.call(Method::POST, &["api", "v1", "idempotencyKeys", &hash, "reset"], &[], body).await?;
+        Ok(())
+    }
+
+    /// Who holds a key of a task; `None` when it is free.
+    ///
+    /// # Errors
+    /// [`Error::KeyNeeds`] when the key cannot be hashed as it was, and others.
+    pub async fn key(&self, task: &str, key: impl Into<Key>) -> Result<Option<HeldKey>, Error> {
+        let hash = key.into().hash_elsewhere()?;
+        let query = [("taskIdentifier".to_owned(), task.to_owned())];
+        match self.call(Method::GET, &["api", "v1", "idempotencyKeys", &hash], &query, Content::None).await {
+            Ok(held) => Ok(Some(held)),
+            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs that are there.
+    pub fn runs(&self) -> Runs<'_> {
+        Runs { client: self }
+    }
+
+    /// Sends a call until it is answered for good: every time with the same request id.
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(String, String)],
+        content: Content,
+    ) -> Result<T, Error> {
+        let request_id = Uuid::new_v4().to_string();
+        let mut pause = FIRST_PAUSE;
+        let mut tries = 1;
+        loop {
+            let request = self.request(method.clone(), path, query, &content, &request_id);
+            let (error, wait) = match request.send().await {
+                Ok(answer) if answer.status().is_success() => {
+                    // An answer that breaks off is as one that never came.
+                    match answer.bytes().await {
+                        Ok(text) => {
+                            return serde_json::from_slice(&text)
+                                .map_err(|source| Error::Json { what: "the answer", source });
+                        }
+                        Err(error) => (Error::Unreachable(error), None),
+                    }
+                }
+                Ok(answer) => {
+                    let (retry, wait) = (should_retry(&answer), asked_pause(&answer));
+                    let error = refusal(answer).await;
+                    if !retry {
+                        return Err(error);
+                    }
+                    (error, wait)
+                }
+                Err(error) => (Error::Unreachable(error), None),
+            };
+            if tries == TRIES {
+                return Err(error);
+            }
+            tokio::time::sleep(wait.unwrap_or_else(|| pause.mul_f64(0.5 + fastrand::f64()))).await;
+            pause *= 2;
+            tries += 1;
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(String, String)],
+        content: &Content,
+        request_id: &str,
+    ) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        let request = self
+            .http
+            .request(method, url)
+            .query(query)
+            .bearer_auth(&self.api_key)
+            .header("x-trigger-request-idempotency-key", request_id);
+        match content {
+            Content::None => request,
+            Content::Json(body) => request.json(body),
+            Content::Lines(lines) => request.header("content-type", "application/x-ndjson").body(lines.clone()),
+        }
+    }
+}
+
+/// What Oncekey says of another try; else what the status says.
+fn should_retry(answer: &Response) -> bool {
+    match answer.headers().get("x-should-retry").and_then(|value| value.to_str().ok()) {
+        Some("true") => true,
+        Some("false") => false,
+        _ => {
+            let status = answer.status();
+            status.is_server_error()
+                || [StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
+        }
+    }
+}
+
+/// The pause that the answer asks for, in seconds.
+fn asked_pause(answer: &Response) -> Option<Duration> {
+    let seconds = answer.headers().get("retry-after")?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}
+
+async fn refusal(answer: Response) -> Error {
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap_or_default();
+    let told = serde_json::from_str::<Value>(&text).ok();
+    let message = told.and_then(|told| told["error"].as_str().map(str::to_owned)).unwrap_or(text);
+    Error::Refused { status, message }
+}

@@ -1,0 +1,44 @@
+//! Trigger Oncekey tasks from Rust.
+//!
+//! A trigger with an idempotency key makes one run, however often it is sent: the first makes the run, every later one
+//! within the key's window gets the same run's id.
+//!
+//! ```
+//! use oncekey_client::{Client, Error};
+//! use serde_json::json;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let stack = oncekey::Stack::start(oncekey::Options::in_memory()).await?;
+//! # let (url, api_key) = (stack.url(), "tr_dev_local");
+//! let client = Client::new(&url, api_key)?; // or Client::from_env()
+//!
+//! let first = client.trigger("echo", &json!({ "order": 42 })).idempotency_key("order-42").ttl("5m").await?;
+//! let again = client.trigger("echo", &json!({ "order": 42 })).idempotency_key("order-42").ttl("5m").await?;
+//! assert_eq!(first.id, again.id);
+//! assert!(again.is_cached);
+//!
+//! let run = client.runs().poll(&first.id).await?;
+//! assert_eq!(run.output, Some(json!({ "order": 42 })));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Calls that fail on the way are sent again, up to five times in all, with the same request id: so even a trigger without
+//! a key makes one run, however often its answer was lost.
+
+mod batch;
+mod client;
+mod error;
+mod key;
+mod model;
+mod runs;
+mod trigger;
+
+pub use batch::{Batch, BatchItem, BatchItemError, BatchReport};
+pub use client::Client;
+pub use error::Error;
+pub use key::{Key, Scope};
+pub use model::{Handle, HeldKey, Idempotency, Page, Run, RunError, RunStatus};
+pub use runs::{ListRuns, Runs};
+pub use trigger::Trigger;

@@ -1,0 +1,188 @@
+//! Runs that are there: retrieve, list, poll, cancel, replay, reschedule.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::stream::{Stream, try_unfold};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::client::{Client, Content};
+use crate::error::Error;
+use crate::model::{Page, Run};
+
+/// How long [`Runs::poll`] pauses at first, and at most.
+const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Calls about runs: [`Client::runs`].
+#[derive(Clone, Copy, Debug)]
+pub struct Runs<'a> {
+    pub(crate) client: &'a Client,
+}
+
+impl Runs<'_> {
+    /// A run with its payload, output and error.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with 404 when this environment has no such run, and others.
+    pub async fn retrieve(&self, id: &str) -> Result<Run, Error> {
+        self.client.call(Method::GET, &["api", "v3", "runs", id], &[], Content::None).await
+    }
+
+    /// A run once it is final, however long that takes: put a timeout around it.
+    ///
+    /// # Errors
+    /// As [`Runs::retrieve`].
+    pub async fn poll(&self, id: &str) -> Result<Run, Error> {
+        let (mut pause, longest) = POLL;
+        loop {
+            let run = self.retrieve(id).await?;
+            if run.is_completed {
+                return Ok(run);
+            }
+            tokio::time::sleep(pause).await;
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    /// Cancels a run; one that is final stays as it is.
+    ///
+    /// # Errors
+    /// As [`Runs::retrieve`].
+    pub async fn cancel(&self, id: &str) -> Result<(), Error> {
+        let _: Value = self.client.call(Method::POST, &["api", "v2", "runs", id, "cancel"], &[], Content::None).await?;
+        Ok(())
+    }
+
+    /// Triggers the run's task again with what it was given, without its key. The new run's id.
+    ///
+    /// # Errors
+    /// As [`Runs::retrieve`].
+    pub async fn replay(&self, id: &str) -> Result<String, Error> {
+        #[derive(serde::Deserialize)]
+        struct Replayed {
+            id: String,
+        }
+        let path = ["api", "v1", "runs", id, "replay"];
+        let replayed: Replayed = self.client.call(Method::POST, &path, &[], Content::None).await?;
+        Ok(replayed.id)
+    }
+
+    /// Gives a run that is still delayed another start: a span like `1h30m`, or an ISO 8601 date.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with 422 when it is not delayed any more, and as [`Runs::retrieve`].
+    pub async fn reschedule(&self, id: &str, delay: &str) -> Result<Run, Error> {
+        let body = Content::Json(json!({ "delay": delay }));
+        self.client.call(Method::POST, &["api", "v1", "runs", id, "reschedule"], &[], body).await
+    }
+
+    /// Lists runs, newest first.
+    ///
+    /// ```
+    /// # use oncekey_client::Client;
+    /// use futures_util::TryStreamExt;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let stack = oncekey::Stack::start(oncekey::Options::in_memory()).await?;
+    /// # let client = Client::new(&stack.url(), "tr_dev_local")?;
+    /// for n in 0..5 {
+    ///     client.trigger("echo", &n).tags(["mine"]).await?;
+    /// }
+    /// let mut mine = std::pin::pin!(client.runs().list().tag("mine").page_size(2).stream());
+    /// let mut count = 0;
+    /// while let Some(run) = mine.try_next().await? {
+    ///     assert_eq!(run.task_identifier, "echo");
+    ///     count += 1;
+    /// }
+    /// assert_eq!(count, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn list(&self) -> ListRuns {
+        ListRuns { client: self.client.clone(), query: Vec::new() }
+    }
+}
+
+/// A list of runs, to be narrowed down.
+#[derive(Clone, Debug)]
+#[must_use = "a list is asked for with page() or stream()"]
+pub struct ListRuns {
+    client: Client,
+    query: Vec<(String, String)>,
+}
+
+impl ListRuns {
+    fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.query.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Of this task, or of one of several with commas between.
+    pub fn task(self, task: &str) -> Self {
+        self.with("filter[taskIdentifier]", task)
+    }
+
+    /// In this status, such as `FAILED`, or in one of several with commas between.
+    pub fn status(self, status: &str) -> Self {
+        self.with("filter[status]", status)
+    }
+
+    /// With this tag.
+    pub fn tag(self, tag: &str) -> Self {
+        self.with("filter[tag]", tag)
+    }
+
+    /// New runs of this batch.
+    pub fn batch(self, batch: &str) -> Self {
+        self.with("filter[batch]", batch)
+    }
+
+    /// Created within this span, like `7d`.
+    pub fn period(self, span: &str) -> Self {
+        self.with("filter[createdAt][period]", span)
+    }
+
+    /// Runs a page, 1 to 100; 25 by default.
+    pub fn page_size(self, size: usize) -> Self {
+        self.with("page[size]", size.to_string())
+    }
+
+    /// Older than the cursor [`Page::next`] of another page.
+    pub fn after(self, cursor: &str) -> Self {
+        self.with("page[after]", cursor)
+    }
+
+    /// Newer than the cursor [`Page::previous`] of another page.
+    pub fn before(self, cursor: &str) -> Self {
+        self.with("page[before]", cursor)
+    }
+
+    /// One page.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn page(&self) -> Result<Page, Error> {
+        self.client.call(Method::GET, &["api", "v1", "runs"], &self.query, Content::None).await
+    }
+
+    /// All of them, page by page as they are asked for.
+    pub fn stream(self) -> impl Stream<Item = Result<Run, Error>> {
+        let start = (VecDeque::new(), Some(self));
+        try_unfold(start, |(mut runs, mut next): (VecDeque<Run>, Option<ListRuns>)| async move {
+            loop {
+                if let Some(run) = runs.pop_front() {
+                    return Ok(Some((run, (runs, next))));
+                }
+                let Some(list) = next else { return Ok(None) };
+                let page = list.page().await?;
+                let cursor = page.next().map(str::to_owned);
+                runs = page.data.into();
+                next = cursor.map(|cursor| {
+                    let query = list.query.into_iter().filter(|(name, _)| name != "page[after]").collect();
+                    ListRuns { client: list.client, query }.after(&cursor)
+                });
+            }
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! One trigger, as a builder that is a future.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+
+use reqwest::Method;
+use serde::Serialize;
+
+use crate::batch::BatchItem;
+use crate::client::{Client, Content};
+use crate::error::Error;
+use crate::key::Key;
+use crate::model::Handle;
+
+/// A trigger that is sent when it is awaited.
+#[derive(Clone, Debug)]
+#[must_use = "a trigger is sent when it is awaited"]
+pub struct Trigger {
+    client: Client,
+    item: BatchItem,
+}
+
+impl Trigger {
+    pub(crate) fn new(client: Client, item: BatchItem) -> Self {
+        Self { client, item }
+    }
+
+    fn with(mut self, change: impl FnOnce(BatchItem) -> BatchItem) -> Self {
+        self.item = change(self.item);
+        self
+    }
+
+    /// The key that makes this trigger happen once. An empty text is no key.
+    pub fn idempotency_key(self, key: impl Into<Key>) -> Self {
+        self.with(|item| item.idempotency_key(key))
+    }
+
+    /// How long the key holds: a whole number and `s`, `m`, `h` or `d`; 30 days by default.
+    pub fn ttl(self, ttl: &str) -> Self {
+        self.with(|item| item.ttl(ttl))
+    }
+
+    /// Makes the key of the payload: of the whole of it, or of what some JSON pointers name in it.
+    pub fn idempotency_key_from<const N: usize>(self, pointers: [&str; N]) -> Self {
+        self.with(|item| item.idempotency_key_from(pointers))
+    }
+
+    /// Lets the key hold in a group of tasks: whichever is triggered first makes the run.
+    pub fn idempotency_key_group(self, group: &str) -> Self {
+        self.with(|item| item.option("idempotencyKeyGroup", group))
+    }
+
+    /// Fails if the key is held by a run of another payload.
+    pub fn refuse_payload_mismatch(self) -> Self {
+        self.with(|item| item.option("onPayloadMismatch", "error"))
+    }
+
+    /// Starts the run no earlier: a span like `1h30m`, or an ISO 8601 date.
+    pub fn delay(self, delay: &str) -> Self {
+        self.with(|item| item.option("delay", delay))
+    }
+
+    /// Lets the run expire unless it has started within this span, like `10m`, after it was due.
+    pub fn expires_in(self, span: &str) -> Self {
+        self.with(|item| item.option("ttl", span))
+    }
+
+    /// Up to 10 tags of up to 128 characters.
+    pub fn tags<const N: usize>(self, tags: [&str; N]) -> Self {
+        self.with(|item| item.option("tags", tags.as_slice()))
+    }
+
+    /// Your own data about the run, up to 32 KB of JSON.
+    pub fn metadata(self, metadata: impl Serialize) -> Self {
+        self.with(|item| item.option("metadata", metadata))
+    }
+
+    /// Attempts in all, 1 to 100; wins over the task's own.
+    pub fn max_attempts(self, attempts: u32) -> Self {
+        self.with(|item| item.option("maxAttempts", attempts))
+    }
+
+    /// The queue that carries the run.
+    pub fn queue(self, name: &str) -> Self {
+        self.with(|item| item.option("queue", serde_json::json!({ "name": name })))
+    }
+
+    /// Any other option of a trigger, by its name on the wire.
+    pub fn option(self, name: &str, value: impl Serialize) -> Self {
+        self.with(|item| item.option(name, value))
+    }
+
+    async fn send(self) -> Result<Handle, Error> {
+        let (task, body) = self.item.into_body()?;
+        self.client.call(Method::POST, &["api", "v1", "tasks", &task, "trigger"], &[], Content::Json(body)).await
+    }
+}
+
+impl IntoFuture for Trigger {
+    type Output = Result<Handle, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}

@@ -1,0 +1,199 @@
+//! The client against a local stack, and against a server that answers badly.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::{Json, Router};
+use futures_util::TryStreamExt;
+use oncekey::{Options, Stack};
+use oncekey_client::{BatchItem, Client, Error, Key, RunStatus, Scope};
+use serde_json::{Value, json};
+
+async fn start() -> (Stack, Client) {
+    let stack = Stack::start(Options::in_memory()).await.unwrap();
+    let client = Client::new(&stack.url(), "tr_dev_local").unwrap();
+    (stack, client)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r01_a_key_gives_the_first_triggers_run_until_it_is_reset() {
+    let (_stack, client) = start().await;
+    let trigger = || client.trigger("echo", &json!({ "n": 1 })).idempotency_key(["order", "42"]).ttl("1h");
+    let first = trigger().await.unwrap();
+    let again = trigger().await.unwrap();
+    assert_eq!((first.is_cached, again.is_cached, &again.id), (false, true, &first.id));
+    let told = first.idempotency.unwrap();
+    assert_eq!((told.key.as_str(), told.status.as_str()), ("order-42", "created"));
+
+    let key = || Key::from(["order", "42"]).global();
+    assert_eq!(client.key("echo", key()).await.unwrap().unwrap().run_id, first.id);
+    client.reset("echo", key()).await.unwrap();
+    assert_eq!(client.key("echo", key()).await.unwrap(), None);
+    assert_ne!(trigger().await.unwrap().id, first.id);
+    let missing = client.reset("echo", Key::from("other").global()).await.unwrap_err();
+    assert_eq!(missing.status(), Some(404));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r41_a_key_from_inside_a_task_is_reset_with_its_run() {
+    let (_stack, client) = start().await;
+    let order = json!({ "orderId": "7", "email": "a@example.com" });
+    let parent = client.trigger("process-order", &order).await.unwrap();
+    let child = client.runs().poll(&parent.id).await.unwrap().output.unwrap()["child"].clone();
+    let key = Key::from("confirm-order-7");
+    let error = client.reset("send-email", key.clone()).await.unwrap_err();
+    assert!(matches!(error, Error::KeyNeeds { scope: "run", .. }), "{error}");
+    let error = client.reset("send-email", key.clone().scope(Scope::Attempt).in_run(&parent.id)).await.unwrap_err();
+    assert!(matches!(error, Error::KeyNeeds { scope: "attempt", .. }), "{error}");
+    let held = client.key("send-email", key.clone().in_run(&parent.id)).await.unwrap().unwrap();
+    assert_eq!(child, held.run_id);
+    client.reset("send-email", key.in_run(&parent.id)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_retrieved_cancelled_replayed_and_rescheduled() {
+    let (_stack, client) = start().await;
+    let runs = client.runs();
+    let delayed = client.trigger("echo", &1).delay("1h").tags(["a"]).metadata(json!({ "m": 1 })).await.unwrap();
+    let run = runs.retrieve(&delayed.id).await.unwrap();
+    assert_eq!((run.status, run.payload, run.tags), (RunStatus::Delayed, Some(json!(1)), vec!["a".to_owned()]));
+    let moved = runs.reschedule(&delayed.id, "2h").await.unwrap();
+    assert!(moved.delayed_until > run.delayed_until);
+    runs.cancel(&delayed.id).await.unwrap();
+    let run = runs.poll(&delayed.id).await.unwrap();
+    assert_eq!((run.status.to_string(), run.is_success), ("CANCELED".to_owned(), false));
+    assert_eq!(runs.reschedule(&delayed.id, "2h").await.unwrap_err().status(), Some(422));
+
+    let again = runs.poll(&runs.replay(&delayed.id).await.unwrap()).await.unwrap();
+    assert_eq!((again.status, again.output), (RunStatus::Completed, Some(json!(1))));
+    let unknown = runs.retrieve("run_nothing").await.unwrap_err();
+    assert!(
+        matches!(&unknown, Error::Refused { status: 404, message } if message.contains("run_nothing")),
+        "{unknown}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_filtered_and_paged_both_ways() {
+    let (_stack, client) = start().await;
+    for n in 0..7 {
+        client.trigger(if n % 2 == 0 { "echo" } else { "child-task" }, &n).await.unwrap();
+    }
+    let list = || client.runs().list().task("echo").page_size(2);
+    let all: Vec<_> = list().stream().try_collect().await.unwrap();
+    assert_eq!(all.len(), 4);
+    let first = list().page().await.unwrap();
+    let second = list().after(first.next().unwrap()).page().await.unwrap();
+    let back = list().before(second.previous().unwrap()).page().await.unwrap();
+    assert_eq!(back.data.iter().map(|run| &run.id).collect::<Vec<_>>(), [&all[0].id, &all[1].id]);
+    assert_eq!(client.runs().list().status("FAILED").page().await.unwrap().data, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r50_r51_a_batch_goes_in_pieces_and_tells_what_became_of_each_item() {
+    let (_stack, client) = start().await;
+    let mut items: Vec<_> =
+        (0..500).map(|n| BatchItem::new("echo", &n).idempotency_key(format!("{}", n % 250))).collect();
+    items[3] = BatchItem::new("no such task!", &3);
+    let report = client.batch(items).await.unwrap();
+    assert_eq!((report.status.as_str(), report.run_count, report.runs.len()), ("PARTIAL_FAILED", 500, 499));
+    assert_eq!(BTreeSet::from_iter(&report.runs).len(), 250);
+    let [error] = report.processing.errors.as_slice() else { panic!("{report:?}") };
+    assert_eq!((error.index, error.task_identifier.as_str()), (3, "no such task!"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r53_a_batch_with_a_key_can_be_taken_up_where_it_was_left() {
+    let (_stack, client) = start().await;
+    let key = Key::from("import-1").global();
+    let items = || (0..10).map(|n| BatchItem::new("echo", &n)).enumerate();
+    let batch = client.create_batch(10, Some(&key)).await.unwrap();
+    client.send_items(&batch.id, items().take(4), |_| ()).await.unwrap();
+    // The process died here; the next one begins anew.
+    let again = client.create_batch(10, Some(&key)).await.unwrap();
+    assert_eq!((&again.id, again.is_cached), (&batch.id, false));
+    let missing = client.batch_report(&again.id).await.unwrap().missing_indexes;
+    assert_eq!(missing, (4..10).collect());
+    let mut sent = 0;
+    let rest = items().filter(|(index, _)| missing.contains(index));
+    client.send_items(&again.id, rest, |count| sent += count).await.unwrap();
+    assert_eq!(sent, 6);
+    let report = client.batch_report(&again.id).await.unwrap();
+    assert_eq!((report.status.as_str(), report.missing_indexes.len()), ("COMPLETED", 0));
+    assert!(client.create_batch(10, Some(&key)).await.unwrap().is_cached);
+}
+
+/// What a server saw of each request: its id.
+type Seen = Arc<Mutex<Vec<String>>>;
+
+/// A server that gives these answers one after the other, and the last one for ever.
+async fn answering(answers: Vec<(StatusCode, Option<&'static str>, Value)>) -> (Client, Seen) {
+    let seen = Seen::default();
+    let answers = Arc::new(Mutex::new(answers));
+    let handler = {
+        let seen = Arc::clone(&seen);
+        move |headers: HeaderMap| async move {
+            seen.lock().unwrap().push(headers["x-trigger-request-idempotency-key"].to_str().unwrap().to_owned());
+            let mut answers = answers.lock().unwrap();
+            let (status, retry, body) = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
+            let mut answer = (status, Json(body)).into_response();
+            if let Some(retry) = retry {
+                answer.headers_mut().insert("x-should-retry", retry.parse().unwrap());
+            }
+            answer
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
+    (Client::new(&url, "key").unwrap(), seen)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_a_call_that_fails_on_the_way_is_sent_again_as_the_same_request() {
+    let broken = (StatusCode::BAD_GATEWAY, None, json!({ "message": "gateway" }));
+    let busy = (StatusCode::TOO_MANY_REQUESTS, None, json!({ "error": "slow down" }));
+    let good = (StatusCode::OK, None, json!({ "id": "run_1", "isCached": false }));
+    let (client, seen) = answering(vec![broken, busy, good]).await;
+    assert_eq!(client.trigger("echo", &1).await.unwrap().id, "run_1");
+    let ids = seen.lock().unwrap().clone();
+    assert_eq!((ids.len(), BTreeSet::from_iter(&ids).len()), (3, 1));
+    client.trigger("echo", &1).await.unwrap();
+    assert_ne!(seen.lock().unwrap()[3], ids[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_try_cannot_mend_is_not_tried_again() {
+    for (status, retry) in [(StatusCode::BAD_REQUEST, None), (StatusCode::INTERNAL_SERVER_ERROR, Some("false"))] {
+        let (client, seen) = answering(vec![(status, retry, json!({ "error": "what is wrong" }))]).await;
+        let error = client.trigger("echo", &1).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("what is wrong (HTTP {})", status.as_u16()));
+        assert_eq!(seen.lock().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fails_for_good_says_why() {
+    let (client, seen) = answering(vec![(StatusCode::SERVICE_UNAVAILABLE, None, json!({ "error": "busy" }))]).await;
+    let error = client.trigger("echo", &1).await.unwrap_err();
+    assert_eq!((error.to_string().as_str(), seen.lock().unwrap().len()), ("busy (HTTP 503)", 5));
+
+    let nobody = Client::new("http://127.0.0.1:1", "key").unwrap();
+    let error = tokio::time::timeout(Duration::from_secs(30), async { nobody.trigger("echo", &1).await });
+    assert!(matches!(error.await.unwrap().unwrap_err(), Error::Unreachable(_)));
+    assert!(matches!(Client::new("localhost", "key").unwrap_err(), Error::Configuration(_)));
+}
+
+#[test]
+fn a_missing_variable_is_named() {
+    // Nothing here sets it, and the test runner has no reason to.
+    if std::env::var_os("TRIGGER_API_URL").is_none() {
+        let error = Client::from_env().unwrap_err().to_string();
+        assert!(error.starts_with("the environment variable TRIGGER_API_URL is not set"), "{error}");
+    }
+}
