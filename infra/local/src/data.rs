@@ -3,6 +3,8 @@
 use std::fs::{DirBuilder, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::StackError;
 
 /// A data folder that is ours alone for as long as this lives. The lock goes with the process, however it ends.
@@ -31,6 +33,29 @@ impl DataFolder {
     /// That something in the folder cannot be read.
     pub(crate) fn unreadable(&self, why: impl ToString) -> StackError {
         StackError::Data { path: self.path.clone(), why: why.to_string() }
+    }
+}
+
+/// Where the stack that runs on a data folder listens, for commands that speak to its tables.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Endpoints {
+    /// The HTTP API.
+    pub url: String,
+    /// The DynamoDB API.
+    pub dynamodb: String,
+}
+
+impl Endpoints {
+    const FILE: &str = "endpoints.json";
+
+    pub(crate) fn write(&self, folder: &DataFolder) -> Result<(), StackError> {
+        let text = serde_json::to_string(self).map_err(|error| folder.unreadable(error))?;
+        std::fs::write(folder.file(Self::FILE), text).map_err(|error| folder.unreadable(error))
+    }
+
+    /// Of the stack that runs on `folder`, or ran on it last.
+    pub(crate) fn read(folder: &Path) -> Option<Self> {
+        serde_json::from_str(&std::fs::read_to_string(folder.join(Self::FILE)).ok()?).ok()
     }
 }
 

@@ -10,15 +10,15 @@ use aws_lambda_events::sqs::SqsEvent;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use axum::Router;
 use dynoxide::Database;
-use oncekey_core::environment::hash_api_key;
 use oncekey_core::queue::{DEFAULT_QUEUE, QueueUrls};
+use oncekey_core::store::ApiKeyRecord;
 use oncekey_core::{App, Clock, EnvironmentId, TaskId, Timestamp};
 use oncekey_worker::Worker;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::data::DataFolder;
+use crate::data::{DataFolder, Endpoints};
 use crate::error::StackError;
 use crate::mapping::{Function, Mapping};
 use crate::sqs::{self, QueueSettings, Queues};
@@ -151,9 +151,13 @@ impl Stack {
             options.clock.clone(),
         );
         for (environment, key) in ENVIRONMENTS {
-            app.store.put_environment(&hash_api_key(key), &EnvironmentId::parse(environment)?).await?;
+            let record = ApiKeyRecord::new(EnvironmentId::parse(environment)?, key, app.clock.now());
+            app.store.put_api_key(&record).await?;
         }
 
+        if let Some(folder) = &folder {
+            Endpoints { url: format!("http://{address}"), dynamodb: dynamodb_url.clone() }.write(folder)?;
+        }
         let stop = watch::Sender::new(false);
         let mut parts = JoinSet::new();
         for mapping in mappings(&app, &sqs, &options, worker) {
@@ -277,7 +281,7 @@ fn queue_urls(sqs: &str, run_queues: &BTreeSet<String>, of_task: BTreeMap<TaskId
 }
 
 /// Ordinary SDK settings for an endpoint on this machine, which takes any credentials.
-async fn sdk_config(endpoint: &str) -> aws_config::SdkConfig {
+pub(crate) async fn sdk_config(endpoint: &str) -> aws_config::SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("local", "local", None, None, "local"))

@@ -51,7 +51,7 @@ impl BatchItem {
         self.option("idempotencyKeyTTL", ttl)
     }
 
-    /// Makes the key of the payload: of the whole of it, or of what some JSON pointers name in it.
+    /// Makes the key of the payload: of what these JSON pointers name in it, or, for `[]`, of the whole of it.
     #[must_use]
     pub fn idempotency_key_from<const N: usize>(self, pointers: [&str; N]) -> Self {
         let from = if N == 0 { json!("payload") } else { json!(pointers.as_slice()) };

@@ -12,7 +12,7 @@ pub enum Error {
         message: String,
     },
     /// Oncekey could not be reached, after all tries.
-    #[error("Oncekey cannot be reached: {0}")]
+    #[error("Oncekey cannot be reached: {}", causes(.0))]
     Unreachable(#[source] reqwest::Error),
     /// The answer, or what was to be sent, is not the JSON that it should be.
     #[error("{what} is not what it should be: {source}")]
@@ -33,6 +33,17 @@ pub enum Error {
     /// The client is not set up right.
     #[error("{0}")]
     Configuration(String),
+}
+
+/// An error with its causes: the last one says what happened.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    text
 }
 
 impl Error {

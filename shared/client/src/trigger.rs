@@ -40,7 +40,7 @@ impl Trigger {
         self.with(|item| item.ttl(ttl))
     }
 
-    /// Makes the key of the payload: of the whole of it, or of what some JSON pointers name in it.
+    /// Makes the key of the payload: of what these JSON pointers name in it, or, for `[]`, of the whole of it.
     pub fn idempotency_key_from<const N: usize>(self, pointers: [&str; N]) -> Self {
         self.with(|item| item.idempotency_key_from(pointers))
     }

@@ -1,51 +1,112 @@
-//! The environments table: which environment an API key opens.
+//! The environments table: which environment an API key opens, and until when.
 
-use serde::Deserialize;
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Deserialize, Serialize};
 
 use super::Store;
-use super::expression::text;
+use super::expression::{moment, text};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::EnvironmentId;
 
-/// What an API key's hash stands for.
-#[derive(Clone, Debug, Deserialize)]
-pub struct EnvironmentRecord {
+/// What is known of an API key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKeyRecord {
+    /// sha256 of the key, in hex: all that is kept of it, but for the hint.
+    #[serde(rename = "pk")]
+    pub hash: String,
     /// The environment it opens.
     pub environment: EnvironmentId,
+    /// Its beginning and its last four characters, for people to tell keys apart.
+    pub hint: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From this moment on it opens nothing, if it was rotated out or revoked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub valid_until: Option<Timestamp>,
+}
+
+fn read(item: HashMap<String, AttributeValue>) -> Result<ApiKeyRecord, Error> {
+    serde_dynamo::from_item(item).map_err(|error| Error::unreadable("an API key's item", error))
 }
 
 impl Store {
-    /// Looks an API key up by the sha256 of it, in hex.
+    /// Looks an API key up by its hash, strongly consistent.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
-    pub async fn environment_of(&self, key_hash: &str) -> Result<Option<EnvironmentRecord>, Error> {
+    pub async fn api_key(&self, hash: &str) -> Result<Option<ApiKeyRecord>, Error> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.tables.environments)
-            .key("pk", text(key_hash))
+            .key("pk", text(hash))
+            .consistent_read(true)
             .send()
             .await
             .map_err(Error::aws("dynamodb:GetItem"))?;
-        let read =
-            |item| serde_dynamo::from_item(item).map_err(|error| Error::unreadable("an environment item", error));
         answer.item.map(read).transpose()
     }
 
-    /// Lets the API key with this sha256 open `environment`.
+    /// Lets a new API key open its environment. One that is there stays as it is.
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn put_environment(&self, key_hash: &str, environment: &EnvironmentId) -> Result<(), Error> {
-        self.client
+    pub async fn put_api_key(&self, record: &ApiKeyRecord) -> Result<(), Error> {
+        let item = serde_dynamo::to_item(record).map_err(|error| Error::unreadable("an API key", error))?;
+        let put = self
+            .client
             .put_item()
             .table_name(&self.tables.environments)
-            .item("pk", text(key_hash))
-            .item("environment", text(environment.as_str()))
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk)")
             .send()
-            .await
-            .map_err(Error::aws("dynamodb:PutItem"))?;
-        Ok(())
+            .await;
+        match put {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(()),
+            Err(error) => Err(Error::aws("dynamodb:PutItem")(error)),
+        }
+    }
+
+    /// Ends an API key at `until`, unless it ends sooner.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn end_api_key(&self, hash: &str, until: Timestamp) -> Result<(), Error> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.environments)
+            .key("pk", text(hash))
+            .update_expression("SET valid_until = :until")
+            .condition_expression(
+                "attribute_exists(pk) AND (attribute_not_exists(valid_until) OR valid_until > :until)",
+            )
+            .expression_attribute_values(":until", moment(until))
+            .send()
+            .await;
+        match update {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(()),
+            Err(error) => Err(Error::aws("dynamodb:UpdateItem")(error)),
+        }
+    }
+
+    /// Every API key, by a scan: for administration, which is rare, and not for requests.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn api_keys(&self) -> Result<Vec<ApiKeyRecord>, Error> {
+        let mut pages = self.client.scan().table_name(&self.tables.environments).into_paginator().items().send();
+        let mut records = Vec::new();
+        while let Some(item) = pages.next().await {
+            records.push(read(item.map_err(Error::aws("dynamodb:Scan"))?)?);
+        }
+        records.sort_by(|a, b| (&a.environment, a.created_at, &a.hash).cmp(&(&b.environment, b.created_at, &b.hash)));
+        Ok(records)
     }
 }

@@ -10,7 +10,7 @@ mod runs;
 
 use aws_sdk_dynamodb::Client;
 
-pub use environments::EnvironmentRecord;
+pub use environments::ApiKeyRecord;
 pub use journal::{Journal, WaitRecord};
 pub use keys::{ClaimRefused, KeyAddress, KeyRecord};
 pub(crate) use runs::Position;

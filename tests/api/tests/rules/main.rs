@@ -6,6 +6,7 @@ mod bad_input;
 mod batches;
 mod budget;
 mod ends;
+mod environments;
 mod ingest;
 mod keys;
 mod protocol;

@@ -1,0 +1,170 @@
+//! `oncekey batch`: triggers from lines of JSON, which can be taken up again where they were left.
+
+use std::io::Read;
+
+use clap::Args;
+use data_encoding::HEXLOWER;
+use indicatif::{ProgressBar, ProgressStyle};
+use oncekey_client::{BatchItem, BatchReport, Client, Key};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::failure::Failure;
+use super::output;
+use super::remote::Remote;
+
+/// Items of one batch; a longer file is several.
+const MOST_ITEMS: usize = 1_000;
+
+#[derive(Args)]
+pub(crate) struct BatchArgs {
+    /// The file, or - for standard input: a line {"task", "payload"?, "options"?} for each trigger
+    file: String,
+    /// The task of lines that name none
+    #[arg(long)]
+    task: Option<String>,
+    /// What makes this batch this batch: the same key sends each line once [default: the sha256 of the file]
+    #[arg(long, short)]
+    key: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    task: Option<String>,
+    #[serde(default)]
+    payload: Value,
+    #[serde(default)]
+    options: Map<String, Value>,
+}
+
+/// What became of all batches of a file.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    batches: Vec<String>,
+    lines: usize,
+    /// Lines that this call sent; the others had come already.
+    sent: usize,
+    triggered: usize,
+    errors: Vec<LineError>,
+}
+
+#[derive(Serialize)]
+struct LineError {
+    /// From 1.
+    line: usize,
+    task: String,
+    error: String,
+}
+
+pub(crate) async fn batch(args: BatchArgs) -> Result<(), Failure> {
+    let client = args.remote.client()?;
+    let text = read(&args.file)?;
+    let lines = lines(&text, args.task.as_deref())?;
+    let key = args.key.unwrap_or_else(|| HEXLOWER.encode(&Sha256::digest(text.as_bytes())));
+    let bar = ProgressBar::new(lines.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} lines, {per_sec}, {eta} left") {
+        bar.set_style(style);
+    }
+    let mut summary = Summary { lines: lines.len(), ..Summary::default() };
+    for (number, part) in lines.chunks(MOST_ITEMS).enumerate() {
+        let key = Key::from([format!("{key}/{number}")]).global();
+        let report = send(&client, &key, part, &bar, &mut summary.sent).await?;
+        summary.add(report, part);
+    }
+    bar.finish_and_clear();
+    match args.remote.json {
+        true => output::print_json(&summary),
+        false => print(&summary),
+    }
+    match summary.errors.len() {
+        0 => Ok(()),
+        count => Err(Failure::NotDone(format!("{count} of {} lines could not be triggered", summary.lines))),
+    }
+}
+
+/// One batch: created, or found as it was left; then whatever it lacks.
+async fn send(
+    client: &Client,
+    key: &Key,
+    part: &[(usize, BatchItem)],
+    bar: &ProgressBar,
+    sent: &mut usize,
+) -> Result<BatchReport, Failure> {
+    let batch = client.create_batch(part.len(), Some(key)).await?;
+    if batch.run_count != part.len() {
+        let (has, now) = (batch.run_count, part.len());
+        return Err(Failure::NotDone(format!(
+            "this key was used for a batch of {has} lines, and there are {now}: take another --key"
+        )));
+    }
+    let missing = client.batch_report(&batch.id).await?.missing_indexes;
+    bar.inc((part.len() - missing.len()) as u64);
+    let items = part.iter().enumerate().filter(|(index, _)| missing.contains(index));
+    let items = items.map(|(index, (_, item))| (index, item.clone()));
+    client
+        .send_items(&batch.id, items, |count| {
+            *sent += count;
+            bar.inc(count as u64);
+        })
+        .await?;
+    Ok(client.batch_report(&batch.id).await?)
+}
+
+impl Summary {
+    fn add(&mut self, report: BatchReport, part: &[(usize, BatchItem)]) {
+        self.batches.push(report.id);
+        self.triggered += report.runs.len();
+        self.errors.extend(report.processing.errors.into_iter().map(|error| LineError {
+            line: part.get(error.index).map_or(0, |(line, _)| *line),
+            task: error.task_identifier,
+            error: error.error,
+        }));
+    }
+}
+
+fn print(summary: &Summary) {
+    let Summary { batches, lines, sent, triggered, errors } = summary;
+    for error in errors {
+        output::print(format_args!("line {}: {}: {}", error.line, error.task, error.error));
+    }
+    output::print(format_args!(
+        "{lines} lines: {triggered} triggered, {} refused; {sent} sent now, the others before; {}",
+        errors.len(),
+        batches.join(", ")
+    ));
+}
+
+fn read(file: &str) -> Result<String, Failure> {
+    let read = if file == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
+    };
+    read.map_err(|error| Failure::Usage(format!("{file} cannot be read: {error}")))
+}
+
+/// Every line is read before any is sent: its number and its trigger.
+fn lines(text: &str, task: Option<&str>) -> Result<Vec<(usize, BatchItem)>, Failure> {
+    let wrong = |number: usize, why: String| Failure::Usage(format!("line {number}: {why}"));
+    let line = |(number, text): (usize, &str)| {
+        let line: Line = serde_json::from_str(text).map_err(|error| wrong(number, error.to_string()))?;
+        let task = line.task.as_deref().or(task);
+        let task =
+            task.ok_or_else(|| wrong(number, "it names no task: give it one, or all of them with --task".into()))?;
+        let item = BatchItem::new(task, &line.payload);
+        let item = line.options.iter().fold(item, |item, (name, value)| item.option(name, value));
+        Ok((number, item))
+    };
+    let all = text.lines().enumerate().map(|(index, text)| (index + 1, text));
+    let lines: Vec<_> = all.filter(|(_, text)| !text.trim().is_empty()).map(line).collect::<Result<_, Failure>>()?;
+    if lines.is_empty() {
+        return Err(Failure::Usage("there is no line to send".to_owned()));
+    }
+    Ok(lines)
+}

@@ -1,0 +1,161 @@
+//! `oncekey env`: environments and their API keys. It writes to the tables themselves, with AWS's own permissions: no API
+//! key can make another.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use oncekey_core::environment::{ApiKey, create, revoke, rotate};
+use oncekey_core::store::{ApiKeyRecord, Store, TableNames};
+use oncekey_core::{Clock, EnvironmentId, span};
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::output;
+use crate::data::Endpoints;
+use crate::stack::sdk_config;
+use crate::tables;
+
+/// On AWS, the table that holds the API keys' hashes.
+const TABLE: &str = "ONCEKEY_ENVIRONMENTS_TABLE";
+
+#[derive(Subcommand)]
+pub(crate) enum EnvCommand {
+    /// Create an environment, and print its API key: this once
+    Create(OneArgs),
+    /// List environments and their API keys, masked
+    List(Tables),
+    /// Make a new API key, and end the present ones a while later
+    Rotate(RotateArgs),
+    /// End an API key now; it may still work for a minute
+    Revoke(RevokeArgs),
+}
+
+/// Which tables: those that ONCEKEY_ENVIRONMENTS_TABLE names, with AWS's own settings and permissions, or those of the stack
+/// that runs on this machine.
+#[derive(Args)]
+pub(crate) struct Tables {
+    /// The data folder of the stack that runs on this machine
+    #[arg(long, value_name = "DIR", default_value = ".oncekey")]
+    data: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct OneArgs {
+    /// The environment: project/name, of a-z, 0-9 and -
+    #[arg(value_parser = EnvironmentId::parse)]
+    environment: EnvironmentId,
+    #[command(flatten)]
+    tables: Tables,
+}
+
+#[derive(Args)]
+pub(crate) struct RotateArgs {
+    /// How long the present keys still work
+    #[arg(long, default_value = "1d", value_parser = overlap)]
+    overlap: Duration,
+    #[command(flatten)]
+    of: OneArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct RevokeArgs {
+    #[command(flatten)]
+    of: OneArgs,
+    /// The key's name, as `list` shows it
+    key: String,
+}
+
+fn overlap(text: &str) -> Result<Duration, &'static str> {
+    span::parse(text).ok_or("give a span like 30m, 12h or 7d; 0s for none")
+}
+
+pub(crate) async fn env(command: EnvCommand) -> Result<(), Failure> {
+    let clock = Clock::system();
+    match command {
+        EnvCommand::Create(OneArgs { environment, tables }) => {
+            let key = create(&tables.store().await?, &clock, &environment).await?;
+            show_new(&environment, &key, tables.json);
+        }
+        EnvCommand::List(tables) => {
+            let records = tables.store().await?.api_keys().await?;
+            list(&records, &clock, tables.json);
+        }
+        EnvCommand::Rotate(RotateArgs { overlap, of: OneArgs { environment, tables } }) => {
+            let key = rotate(&tables.store().await?, &clock, &environment, overlap).await?;
+            show_new(&environment, &key, tables.json);
+        }
+        EnvCommand::Revoke(RevokeArgs { of: OneArgs { environment, tables }, key }) => {
+            let record = revoke(&tables.store().await?, &clock, &environment, &key).await?;
+            match tables.json {
+                true => output::print_json(&shown(&record, &clock)),
+                false => output::print(format_args!("{} of {environment} is revoked", record.hint)),
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Tables {
+    async fn store(&self) -> Result<Store, Failure> {
+        if let Ok(environments) = std::env::var(TABLE) {
+            let client = aws_sdk_dynamodb::Client::new(&aws_config::load_from_env().await);
+            return Ok(Store::new(client, TableNames { environments, ..tables::names() }));
+        }
+        let Some(endpoints) = Endpoints::read(&self.data) else {
+            let folder = self.data.display();
+            return Err(Failure::Usage(format!(
+                "no oncekey has run on {folder}: start one, name its folder with --data, or set {TABLE} for AWS"
+            )));
+        };
+        // On AWS a network may be slow to answer; here nobody answers when nobody is there.
+        let reachable = tokio::net::TcpStream::connect(endpoints.dynamodb.trim_start_matches("http://")).await;
+        if reachable.is_err() {
+            return Err(Failure::NotDone(format!("no oncekey is running on {}: start it", self.data.display())));
+        }
+        let client = aws_sdk_dynamodb::Client::new(&sdk_config(&endpoints.dynamodb).await);
+        Ok(Store::new(client, tables::names()))
+    }
+}
+
+fn show_new(environment: &EnvironmentId, key: &ApiKey, json: bool) {
+    match json {
+        true => output::print_json(&json!({ "environment": environment, "apiKey": key.reveal() })),
+        false => output::print(format_args!("{environment}  {}\nThis is the only time it is shown.", key.reveal())),
+    }
+}
+
+fn list(records: &[ApiKeyRecord], clock: &Clock, json: bool) {
+    if json {
+        return records.iter().for_each(|record| output::print_json(&shown(record, clock)));
+    }
+    let row = |record: &ApiKeyRecord| {
+        let state = match (record.opens(clock.now()), record.valid_until) {
+            (true, None) => "live".to_owned(),
+            (true, Some(until)) => format!("until {until}"),
+            (false, _) => "ended".to_owned(),
+        };
+        [
+            record.environment.to_string(),
+            record.name().to_owned(),
+            record.hint.clone(),
+            record.created_at.to_string(),
+            state,
+        ]
+    };
+    output::print(output::table(["ENVIRONMENT", "KEY", "LOOKS LIKE", "CREATED", "STATE"], records.iter().map(row)));
+}
+
+fn shown(record: &ApiKeyRecord, clock: &Clock) -> Value {
+    json!({
+        "environment": record.environment,
+        "key": record.name(),
+        "hint": record.hint,
+        "createdAt": record.created_at.to_string(),
+        "validUntil": record.valid_until.map(|until| until.to_string()),
+        "live": record.opens(clock.now()),
+    })
+}

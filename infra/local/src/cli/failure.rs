@@ -1,0 +1,38 @@
+//! Why a command failed, and with which exit code.
+
+use std::process::ExitCode;
+
+use oncekey_client::RunStatus;
+
+use crate::error::StackError;
+
+/// What keeps a command from being done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    #[error(transparent)]
+    Client(#[from] oncekey_client::Error),
+    #[error(transparent)]
+    Core(#[from] oncekey_core::Error),
+    /// Wrong usage that the parser cannot see.
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    NotDone(String),
+    #[error("{id} ended {status}")]
+    RunFailed { id: String, status: RunStatus },
+    #[error("nobody holds {key:?} in {task}")]
+    KeyIsFree { key: String, task: String },
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Stack(_) | Self::Client(_) | Self::Core(_) | Self::NotDone(_) => 1,
+            Self::Usage(_) => 2,
+            Self::RunFailed { .. } => 3,
+            Self::KeyIsFree { .. } => 4,
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! What is printed.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use oncekey_client::Run;
+use serde::Serialize;
+
+/// Prints a line; a reader that has gone away is no reason to complain.
+pub(crate) fn print(text: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a value as one line of JSON.
+pub(crate) fn print_json(value: &impl Serialize) {
+    match serde_json::to_string(value) {
+        Ok(text) => print(text),
+        Err(error) => eprintln!("oncekey: {error}"),
+    }
+}
+
+/// A table without lines: columns, aligned.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(head).add_rows(rows);
+    table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// Prints runs as a table.
+pub(crate) fn print_runs(runs: &[Run]) {
+    let row = |run: &Run| {
+        let key = run.idempotency_key.clone().unwrap_or_default();
+        let took = run.started_at.as_ref().map(|_| milliseconds(run.duration_ms)).unwrap_or_default();
+        [run.id.clone(), run.status.to_string(), run.task_identifier.clone(), key, run.created_at.clone(), took]
+    };
+    print(table(["RUN", "STATUS", "TASK", "KEY", "CREATED", "TOOK"], runs.iter().map(row)));
+}
+
+/// Prints all that is known of a run.
+pub(crate) fn print_run(run: &Run) {
+    let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).unwrap_or_default();
+    let tags = Some(run.tags.join(", ")).filter(|tags| !tags.is_empty());
+    let lines = [
+        ("run", Some(run.id.clone())),
+        ("status", Some(run.status.to_string())),
+        ("task", Some(run.task_identifier.clone())),
+        ("key", run.idempotency_key.clone()),
+        ("tags", tags),
+        ("created", Some(run.created_at.clone())),
+        ("delayed until", run.delayed_until.clone()),
+        ("started", run.started_at.clone()),
+        ("finished", run.finished_at.clone()),
+        ("took", run.started_at.as_ref().map(|_| milliseconds(run.duration_ms))),
+        ("attempts", run.attempt_count.map(|count| count.to_string())),
+        ("error", run.error.as_ref().map(|error| error.message.clone())),
+        ("payload", run.payload.as_ref().map(pretty)),
+        ("output", run.output.as_ref().map(pretty)),
+    ];
+    for (name, value) in lines {
+        if let Some(value) = value {
+            // What spans lines goes on under its first.
+            print(format_args!("{name:<14} {}", value.replace('\n', &format!("\n{:15}", ""))));
+        }
+    }
+}
+
+fn milliseconds(millis: u64) -> String {
+    match millis {
+        0..1_000 => format!("{millis} ms"),
+        1_000..60_000 => format!("{:.1} s", millis as f64 / 1_000.0),
+        _ => format!("{} min {} s", millis / 60_000, millis / 1_000 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned_and_has_no_lines() {
+        let rows = [["a".to_owned(), "long".to_owned()], ["longer".to_owned(), "b".to_owned()]];
+        assert_eq!(table(["X", "Y"], rows), "X       Y\na       long\nlonger  b");
+    }
+
+    #[test]
+    fn spans_are_told_in_their_own_units() {
+        assert_eq!(["999 ms", "1.5 s", "2 min 3 s"], [999, 1_500, 123_456].map(milliseconds).map(String::leak));
+    }
+}

@@ -1,0 +1,160 @@
+//! `oncekey runs`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use futures_util::TryStreamExt;
+use oncekey_client::{Client, Run, RunStatus};
+use serde_json::json;
+
+use super::failure::Failure;
+use super::output;
+use super::remote::Remote;
+
+/// How often `watch` looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+#[derive(Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List runs, newest first
+    List(ListArgs),
+    /// Show a run with its payload, output and error
+    Get(OneArgs),
+    /// Cancel a run; its key stays
+    Cancel(OneArgs),
+    /// Trigger a run's task again with what it was given, without its key
+    Replay(OneArgs),
+    /// Follow a run to its end
+    Watch(OneArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    /// Of this task
+    #[arg(long)]
+    task: Option<String>,
+    /// In this status, like FAILED; several with commas between
+    #[arg(long)]
+    status: Option<String>,
+    /// With this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// Of this batch
+    #[arg(long)]
+    batch: Option<String>,
+    /// Created within this span, like 7d
+    #[arg(long)]
+    period: Option<String>,
+    /// How many at most
+    #[arg(long, short = 'n', default_value_t = 25)]
+    limit: usize,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
+pub(crate) struct OneArgs {
+    /// The run's id
+    run: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(crate) async fn runs(command: RunsCommand) -> Result<(), Failure> {
+    match command {
+        RunsCommand::List(args) => list(args).await,
+        RunsCommand::Get(args) => {
+            let run = args.remote.client()?.runs().retrieve(&args.run).await?;
+            show(&run, args.remote.json);
+            Ok(())
+        }
+        RunsCommand::Cancel(args) => {
+            let client = args.remote.client()?;
+            client.runs().cancel(&args.run).await?;
+            let run = client.runs().retrieve(&args.run).await?;
+            match args.remote.json {
+                true => output::print_json(&run),
+                false => output::print(format_args!("{}  {}", run.id, run.status)),
+            }
+            Ok(())
+        }
+        RunsCommand::Replay(args) => {
+            let id = args.remote.client()?.runs().replay(&args.run).await?;
+            match args.remote.json {
+                true => output::print_json(&json!({ "id": id })),
+                false => output::print(id),
+            }
+            Ok(())
+        }
+        RunsCommand::Watch(args) => watch(&args.remote.client()?, &args.run, args.remote.json).await,
+    }
+}
+
+fn show(run: &Run, json: bool) {
+    match json {
+        true => output::print_json(run),
+        false => output::print_run(run),
+    }
+}
+
+async fn list(args: ListArgs) -> Result<(), Failure> {
+    let client = args.remote.client()?;
+    let mut list = client.runs().list().page_size(args.limit.clamp(1, 100));
+    if let Some(task) = &args.task {
+        list = list.task(task);
+    }
+    if let Some(status) = &args.status {
+        list = list.status(status);
+    }
+    if let Some(tag) = &args.tag {
+        list = list.tag(tag);
+    }
+    if let Some(batch) = &args.batch {
+        list = list.batch(batch);
+    }
+    if let Some(period) = &args.period {
+        list = list.period(period);
+    }
+    let mut runs = Vec::new();
+    let mut found = std::pin::pin!(list.stream());
+    while runs.len() < args.limit
+        && let Some(run) = found.try_next().await?
+    {
+        runs.push(run);
+    }
+    match args.remote.json {
+        true => runs.iter().for_each(output::print_json),
+        false if runs.is_empty() => output::print("no runs"),
+        false => output::print_runs(&runs),
+    }
+    Ok(())
+}
+
+/// A line each time the run has changed.
+async fn watch(client: &Client, id: &str, json: bool) -> Result<(), Failure> {
+    let mut before = None;
+    loop {
+        let run = client.runs().retrieve(id).await?;
+        let stands = Some((run.status, run.attempt_count));
+        if run.is_completed {
+            show(&run, json);
+            return match run.status {
+                RunStatus::Completed => Ok(()),
+                status => Err(Failure::RunFailed { id: run.id, status }),
+            };
+        }
+        if stands != before {
+            match json {
+                true => output::print_json(&run),
+                false => output::print(format_args!(
+                    "{}  {}  attempt {}",
+                    run.updated_at,
+                    run.status,
+                    run.attempt_count.unwrap_or(1)
+                )),
+            }
+            before = stands;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

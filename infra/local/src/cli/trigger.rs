@@ -1,0 +1,108 @@
+//! `oncekey trigger`.
+
+use std::io::Read;
+
+use clap::Args;
+use oncekey_client::{Handle, Key, RunStatus};
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::output;
+use super::remote::Remote;
+
+#[derive(Args)]
+pub(crate) struct TriggerArgs {
+    /// The task
+    task: String,
+    /// Its payload: JSON, @FILE to read it from a file, or - for standard input
+    payload: Option<String>,
+    /// The idempotency key; given several times, its parts
+    #[arg(long, short)]
+    key: Vec<String>,
+    /// How long the key holds, like 60s, 5m, 2h or 3d [default: 30 days]
+    #[arg(long)]
+    ttl: Option<String>,
+    /// Make the key of the payload
+    #[arg(long, conflicts_with = "key")]
+    key_from_payload: bool,
+    /// Start it no earlier: a span like 1h30m, or a date
+    #[arg(long)]
+    delay: Option<String>,
+    /// A tag; may be given again
+    #[arg(long)]
+    tag: Vec<String>,
+    /// The queue that carries it
+    #[arg(long)]
+    queue: Option<String>,
+    /// Wait for its end and print its output
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
+    let client = args.remote.client()?;
+    let payload = args.payload.as_deref().map(payload).transpose()?;
+    let mut trigger = client.trigger(&args.task, &payload);
+    match args.key.as_slice() {
+        [] => {}
+        [text] => trigger = trigger.idempotency_key(text.as_str()),
+        parts => trigger = trigger.idempotency_key(Key::from(parts.to_vec())),
+    }
+    if args.key_from_payload {
+        trigger = trigger.idempotency_key_from([]);
+    }
+    if let Some(ttl) = &args.ttl {
+        trigger = trigger.ttl(ttl);
+    }
+    if let Some(delay) = &args.delay {
+        trigger = trigger.delay(delay);
+    }
+    if let Some(queue) = &args.queue {
+        trigger = trigger.queue(queue);
+    }
+    if !args.tag.is_empty() {
+        trigger = trigger.option("tags", &args.tag);
+    }
+    let handle = trigger.await?;
+    if !args.wait {
+        match args.remote.json {
+            true => output::print_json(&handle),
+            false => output::print(told(&handle)),
+        }
+        return Ok(());
+    }
+    if !args.remote.json {
+        output::print(told(&handle));
+    }
+    let run = client.runs().poll(&handle.id).await?;
+    match args.remote.json {
+        true => output::print_json(&run),
+        false => output::print_run(&run),
+    }
+    match run.status {
+        RunStatus::Completed => Ok(()),
+        status => Err(Failure::RunFailed { id: run.id, status }),
+    }
+}
+
+/// The handle, and why it is this one.
+fn told(handle: &Handle) -> String {
+    let Some(key) = &handle.idempotency else { return format!("{}  created", handle.id) };
+    format!("{}  {}  {:?} until {}", handle.id, key.status, key.key, key.window_ends_at)
+}
+
+fn payload(text: &str) -> Result<Value, Failure> {
+    let (from, text) = match text.strip_prefix('@') {
+        Some(path) => (path, std::fs::read_to_string(path)),
+        None if text == "-" => {
+            let mut read = String::new();
+            ("standard input", std::io::stdin().read_to_string(&mut read).map(|_| read))
+        }
+        None => ("the payload", Ok(text.to_owned())),
+    };
+    let text = text.map_err(|error| Failure::Usage(format!("{from} cannot be read: {error}")))?;
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::Usage(format!("{from} is no JSON: {error}. A text needs its quotes")))
+}

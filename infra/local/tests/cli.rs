@@ -1,0 +1,206 @@
+//! The command line, against a stack in a process of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// A stack that is killed when the test ends.
+struct Stack {
+    child: Child,
+    url: String,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a command did.
+struct Done {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Done {
+    fn json(&self) -> Value {
+        assert_eq!(self.code, 0, "{}", self.err);
+        serde_json::from_str(&self.out).unwrap()
+    }
+}
+
+fn oncekey() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oncekey"));
+    for name in ["TRIGGER_API_URL", "TRIGGER_SECRET_KEY", "ONCEKEY_ENVIRONMENTS_TABLE"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn done(command: &mut Command) -> Done {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Done { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+impl Stack {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_str().unwrap();
+        let mut dev = oncekey();
+        dev.args(["dev", "--port", "0", "--data", data]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = dev.spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let url = first.trim().strip_prefix("Oncekey is listening on ").unwrap().to_owned();
+        Self { child, url, folder }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Done {
+        done(oncekey().args(arguments).env("TRIGGER_API_URL", &self.url))
+    }
+
+    fn with_key(&self, api_key: &str, arguments: &[&str]) -> Done {
+        done(oncekey().args(arguments).env("TRIGGER_API_URL", &self.url).env("TRIGGER_SECRET_KEY", api_key))
+    }
+
+    fn env(&self, arguments: &[&str]) -> Done {
+        let data = self.folder.path().to_str().unwrap();
+        done(oncekey().arg("env").args(arguments).args(["--data", data]))
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn a_trigger_says_whether_and_why_it_made_a_run() {
+    let stack = Stack::start();
+    let first = stack.run(&["trigger", "echo", r#"{"n": 1}"#, "--key", "order-42", "--ttl", "1h"]);
+    let again = stack.run(&["trigger", "echo", r#"{"n": 1}"#, "--key", "order-42", "--wait"]);
+    assert_eq!((first.code, again.code), (0, 0), "{}{}", first.err, again.err);
+    let id = first.out.split_whitespace().next().unwrap();
+    assert!(first.out.contains("created  \"order-42\" until "), "{}", first.out);
+    assert!(again.out.starts_with(&format!("{id}  cached")) && again.out.contains("COMPLETED"), "{}", again.out);
+
+    let file = stack.file("payload.json", "[1, 2]");
+    let run = stack.run(&["trigger", "echo", &format!("@{file}"), "--key-from-payload", "--wait", "--json"]).json();
+    assert_eq!(run["output"], serde_json::json!([1, 2]));
+}
+
+#[test]
+fn exit_codes_are_those_of_the_help() {
+    let stack = Stack::start();
+    let help = stack.run(&["--help"]);
+    assert!(help.code == 0 && help.out.contains("Exit codes:"));
+    assert_eq!(stack.run(&["trigger", "fail", "--wait"]).code, 3);
+    assert_eq!(stack.run(&["keys", "get", "nobody", "--task", "echo"]).code, 4);
+    assert_eq!(stack.run(&["keys", "reset", "nobody", "--task", "echo"]).code, 4);
+    assert_eq!(stack.run(&["runs", "get", "run_nothing"]).code, 1);
+    assert_eq!(stack.run(&["trigger", "echo", "no json"]).code, 2);
+    assert_eq!(stack.run(&["nonsense"]).code, 2);
+    let refused = stack.with_key("tr_wrong", &["runs", "list"]);
+    assert_eq!((refused.code, refused.err.lines().count()), (1, 1), "{}", refused.err);
+    let no_key = done(oncekey().args(["runs", "list", "--url", "https://oncekey.example.com"]));
+    assert_eq!(no_key.code, 2);
+    assert!(no_key.err.contains("set TRIGGER_SECRET_KEY"), "{}", no_key.err);
+    let nobody = done(oncekey().args(["env", "list", "--data", "/nonexistent"]));
+    assert!(nobody.code == 2 && nobody.err.contains("ONCEKEY_ENVIRONMENTS_TABLE"), "{}", nobody.err);
+}
+
+#[test]
+fn runs_are_listed_shown_cancelled_replayed_and_watched() {
+    let stack = Stack::start();
+    let id = stack.run(&["trigger", "echo", "1", "--delay", "1h", "--tag", "a", "--json"]).json()["id"].clone();
+    let id = id.as_str().unwrap();
+    let list = stack.run(&["runs", "list", "--tag", "a", "--status", "DELAYED"]);
+    assert!(list.out.starts_with("RUN") && list.out.contains(id), "{}", list.out);
+    assert_eq!(stack.run(&["runs", "cancel", id]).out.trim(), format!("{id}  CANCELED"));
+    assert_eq!(stack.run(&["runs", "get", id, "--json"]).json()["payload"], 1);
+    let watched = stack.run(&["runs", "watch", id]);
+    assert_eq!(watched.code, 3);
+    let again = stack.run(&["runs", "replay", id]);
+    let watched = stack.run(&["runs", "watch", again.out.trim()]);
+    assert!(watched.code == 0 && watched.out.contains("COMPLETED"), "{}", watched.out);
+    assert_eq!(stack.run(&["runs", "list", "--task", "nothing"]).out.trim(), "no runs");
+}
+
+#[test]
+fn r40_a_key_is_shown_and_reset() {
+    let stack = Stack::start();
+    let id = stack.run(&["trigger", "echo", "1", "-k", "a", "-k", "b", "--json"]).json()["id"].clone();
+    let held = stack.run(&["keys", "get", "a", "b", "--task", "echo", "--json"]).json();
+    assert_eq!((&held["runId"], &held["key"]), (&id, &Value::from("a-b")));
+    let reset = stack.run(&["keys", "reset", "a", "b", "--task", "echo"]);
+    assert_eq!(reset.out.trim(), "\"a-b\" in echo is free");
+    let scoped = stack.run(&["keys", "reset", "a", "--task", "echo", "--scope", "run"]);
+    assert!(scoped.code == 1 && scoped.err.contains("a key of scope run"), "{}", scoped.err);
+}
+
+#[test]
+fn a_batch_that_is_run_again_sends_only_what_is_missing() {
+    let stack = Stack::start();
+    let line = |n: u32| format!("{{\"payload\": {n}}}\n");
+    let file = stack.file("lines.ndjson", &(0..1_200).map(line).collect::<String>());
+    let first = stack.run(&["batch", &file, "--task", "echo", "--json"]).json();
+    assert_eq!((&first["lines"], &first["sent"], &first["triggered"]), (&1_200.into(), &1_200.into(), &1_200.into()));
+    assert_eq!(first["batches"].as_array().unwrap().len(), 2);
+    let again = stack.run(&["batch", &file, "--task", "echo", "--json"]).json();
+    assert_eq!((&again["sent"], &again["triggered"]), (&0.into(), &1_200.into()));
+    let anew = stack.run(&["batch", &file, "--task", "echo", "--key", "second", "--json"]).json();
+    assert_eq!(anew["sent"], 1_200);
+
+    let bad = stack.file("bad.ndjson", "{\"task\": \"echo\"}\n\n{\"payload\": 1}\n");
+    let refused = stack.run(&["batch", &bad]);
+    assert!(refused.code == 2 && refused.err.contains("line 3: it names no task"), "{}", refused.err);
+    let partly = stack.file("partly.ndjson", "{\"task\": \"echo\"}\n{\"task\": \"no task\"}\n");
+    let partly = stack.run(&["batch", &partly]);
+    assert!(partly.code == 1 && partly.out.starts_with("line 2: no task: "), "{}", partly.out);
+}
+
+#[test]
+fn environments_are_created_and_their_keys_rotated_and_revoked() {
+    let stack = Stack::start();
+    let created = stack.env(&["create", "acme/prod", "--json"]).json();
+    let first = created["apiKey"].as_str().unwrap();
+    assert_eq!(stack.with_key(first, &["trigger", "echo"]).code, 0);
+    assert_eq!(stack.env(&["create", "acme/prod"]).code, 1);
+    assert_eq!(stack.env(&["create", "Acme"]).code, 2);
+
+    let rotated = stack.env(&["rotate", "acme/prod", "--json"]).json();
+    let second = rotated["apiKey"].as_str().unwrap();
+    for key in [first, second] {
+        let runs = stack.with_key(key, &["runs", "list", "--json"]);
+        assert_eq!((runs.code, runs.out.lines().count()), (0, 1));
+    }
+    let list = stack.env(&["list"]);
+    assert!(!list.out.contains(first) && !list.out.contains(second), "{}", list.out);
+    assert!(list.out.contains("tr_prod_…") && list.out.contains("until 2"), "{}", list.out);
+    let third = stack.env(&["rotate", "acme/prod", "--overlap", "0s", "--json"]).json();
+    let name = stack.env(&["list", "--json"]).out;
+    let live: Vec<Value> = name.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let live: Vec<&Value> =
+        live.iter().filter(|key| key["environment"] == "acme/prod" && key["live"] == true).collect();
+    let [live] = live.as_slice() else { panic!("{name}") };
+    assert!(third["apiKey"].as_str().unwrap().ends_with(live["hint"].as_str().unwrap().rsplit('…').next().unwrap()));
+    let revoked = stack.env(&["revoke", "acme/prod", live["key"].as_str().unwrap()]);
+    assert_eq!(revoked.code, 0, "{}", revoked.err);
+    // Never seen by the stack, so not remembered either.
+    assert_eq!(stack.with_key(third["apiKey"].as_str().unwrap(), &["runs", "list"]).code, 1);
+    assert_eq!(stack.env(&["revoke", "acme/prod", "nothing"]).code, 1);
+}
+
+#[test]
+fn completions_are_printed() {
+    let script = done(oncekey().args(["completions", "bash"]));
+    assert!(script.code == 0 && script.out.contains("_oncekey"));
+}
