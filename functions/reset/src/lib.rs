@@ -8,28 +8,50 @@ use oncekey_core::request::parse_json;
 use oncekey_core::reset::reset;
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, KeyHash, TaskId};
-use oncekey_http::{ApiError, Body, Caller, Segment};
+use oncekey_http::{ApiError, Body, Caller, Refusal, Segment};
 use serde::{Deserialize, Serialize};
+use utoipa::{OpenApi, ToSchema};
 
 /// The routes of this function.
 pub fn router(app: App) -> Router {
     Router::new().route("/api/v1/idempotencyKeys/{key}/reset", post(reset_key)).with_state(app)
 }
 
-/// Where the key holds: one of the two.
-#[derive(Deserialize)]
+/// What this function answers to.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(paths(reset_key))]
+    struct Described;
+    Described::openapi()
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ResetBody {
+    /// The task in which it holds: this or the next.
     task_identifier: Option<TaskId>,
+    /// The group of tasks in which it holds.
     idempotency_key_group: Option<KeyGroup>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ResetAnswer {
     /// The key as it was given: the client knows it by that.
     id: String,
 }
 
+/// Frees an idempotency key
+///
+/// The run that held it goes on. 404 when nobody holds it.
+#[utoipa::path(
+    post,
+    path = "/api/v1/idempotencyKeys/{key}/reset",
+    tag = "keys",
+    params(("key" = String, Path, description = "The key's hash or text")),
+    request_body = ResetBody,
+    responses((status = 200, description = "It is free", body = ResetAnswer), Refusal),
+    security(("api_key" = []))
+)]
 async fn reset_key(
     State(app): State<App>,
     Caller(environment): Caller,

@@ -6,13 +6,14 @@ use oncekey_core::key::{KeyGroup, KeyPlace, Scope};
 use oncekey_core::reset::look_up;
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, Error, KeyHash, RunId, TaskId};
-use oncekey_http::{ApiError, Caller, Segment};
+use oncekey_http::{ApiError, Caller, Refusal, Segment};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::query::form_pairs;
 
 /// Who holds a key.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KeyAnswer {
     /// The key's text, or its hash if no text is known.
@@ -26,6 +27,21 @@ pub(crate) struct KeyAnswer {
     window_ends_at: String,
 }
 
+/// Shows which run holds an idempotency key
+///
+/// 404 when nobody does.
+#[utoipa::path(
+    get,
+    path = "/api/v1/idempotencyKeys/{key}",
+    tag = "keys",
+    params(
+        ("key" = String, Path, description = "The key's hash or text"),
+        ("taskIdentifier" = Option<TaskId>, Query, description = "The task in which it holds: this or the next"),
+        ("idempotencyKeyGroup" = Option<KeyGroup>, Query, description = "The group of tasks in which it holds"),
+    ),
+    responses((status = 200, description = "Who holds it", body = KeyAnswer), Refusal),
+    security(("api_key" = []))
+)]
 pub(crate) async fn look_up_key(
     State(app): State<App>,
     Caller(environment): Caller,

@@ -6,17 +6,22 @@ mod view;
 
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use oncekey_core::cancel::{cancel, find};
-use oncekey_core::list::list;
+use oncekey_core::list::{Cursor, list};
+use oncekey_core::options::Options;
 use oncekey_core::replay::{Asked, replay};
 use oncekey_core::request::parse_json;
 use oncekey_core::reschedule::reschedule;
 use oncekey_core::{App, Error, Run, RunId};
-use oncekey_http::{ApiError, Body, Caller, Segment, header_text, request_id};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, Segment, header_text, request_id};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{OpenApi, ToSchema};
+
+use crate::view::{RetrievedRun, RunItem};
 
 /// The routes of this function.
 pub fn router(app: App) -> Router {
@@ -27,25 +32,43 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/runs/{id}/replay", post(replay_run))
         .route("/api/v1/runs/{id}/reschedule", post(reschedule_run))
         .route("/api/v1/idempotencyKeys/{key}", get(key::look_up_key))
+        .route("/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], OPENAPI) }))
         .with_state(app)
 }
 
+/// What this function answers to.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(paths(retrieve, list_runs, cancel_run, replay_run, reschedule_run, key::look_up_key))]
+    struct Described;
+    Described::openapi()
+}
+
+/// Shows a run
+#[utoipa::path(
+    get,
+    path = "/api/v3/runs/{id}",
+    tag = "runs",
+    params(("id" = RunId, Path, description = "The run's id")),
+    responses((status = 200, description = "The run", body = RetrievedRun), Refusal),
+    security(("api_key" = []))
+)]
 async fn retrieve(
     State(app): State<App>,
     Caller(environment): Caller,
     Segment(id): Segment,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RetrievedRun>, ApiError> {
     let run = find(&app, &environment, &run_id(&id)?).await?;
     Ok(Json(retrieved(&app, &run).await?))
 }
 
 /// A run with its relatives, and its key if it holds that.
-async fn retrieved(app: &App, run: &Run) -> Result<Value, Error> {
+async fn retrieved(app: &App, run: &Run) -> Result<RetrievedRun, Error> {
     let relatives: Vec<&RunId> = run.spec.lineage.iter().flat_map(|line| [&line.parent, &line.root]).collect();
     let relatives = if relatives.is_empty() { Vec::new() } else { app.store.runs(&unique(relatives)).await? };
     let now = app.clock.now();
     let holds = app.store.holds_key(std::slice::from_ref(run), now).await?;
-    Ok(view::retrieved(run, holds == [true], &relatives, now))
+    Ok(RetrievedRun::new(run, holds == [true], &relatives, now))
 }
 
 fn unique(mut ids: Vec<&RunId>) -> Vec<&RunId> {
@@ -54,58 +77,137 @@ fn unique(mut ids: Vec<&RunId>) -> Vec<&RunId> {
     ids
 }
 
+/// A page of runs, newest first.
+#[derive(Serialize, ToSchema)]
+struct RunsPage {
+    data: Vec<RunItem>,
+    pagination: Pagination,
+}
+
+/// Cursors of the neighbouring pages, where there are any.
+#[derive(Serialize, ToSchema)]
+struct Pagination {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<String>,
+}
+
+/// Lists runs, newest first
+#[utoipa::path(
+    get,
+    path = "/api/v1/runs",
+    tag = "runs",
+    params(
+        ("page[size]" = Option<u32>, Query, description = "Runs a page, 1 to 100; 25 by default"),
+        ("page[after]" = Option<String>, Query, description = "The cursor `next` of another page"),
+        ("page[before]" = Option<String>, Query, description = "The cursor `previous` of another page"),
+        ("filter[status]" = Option<String>, Query, description = "Statuses, with commas between"),
+        ("filter[taskIdentifier]" = Option<String>, Query, description = "Tasks, with commas between"),
+        ("filter[tag]" = Option<String>, Query, description = "Tags, with commas between"),
+        ("filter[queue]" = Option<String>, Query, description = "Queues, with commas between"),
+        ("filter[batch]" = Option<String>, Query, description = "Batches, with commas between"),
+        ("filter[isTest]" = Option<bool>, Query, description = "Marked as a test, or not"),
+        ("filter[createdAt][from]" = Option<String>, Query, description = "Milliseconds since 1970, or a date"),
+        ("filter[createdAt][to]" = Option<String>, Query, description = "Milliseconds since 1970, or a date"),
+        ("filter[createdAt][period]" = Option<String>, Query, description = "A span back from now, like 7d"),
+    ),
+    responses((status = 200, description = "A page", body = RunsPage), Refusal),
+    security(("api_key" = []))
+)]
 async fn list_runs(
     State(app): State<App>,
     Caller(environment): Caller,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RunsPage>, ApiError> {
     let now = app.clock.now();
     let asked = query::Asked::parse(query.as_deref().unwrap_or_default(), now)?;
     let page = list(&app, &environment, &asked.filter, &asked.from, asked.size).await?;
     let holds = app.store.holds_key(&page.runs, now).await?;
-    let item = |(run, holds): (&Run, bool)| view::list_item(run, holds, now);
-    let data: Vec<Value> = page.runs.iter().zip(holds).map(item).collect();
-    // An absent cursor is left out: the client refuses null.
-    let cursors = [("next", page.next), ("previous", page.previous)];
-    let pagination: serde_json::Map<_, _> =
-        cursors.into_iter().filter_map(|(name, cursor)| Some((name.to_owned(), json!(cursor?.to_string())))).collect();
-    Ok(Json(json!({ "data": data, "pagination": pagination })))
+    let data = page.runs.iter().zip(holds).map(|(run, holds)| RunItem::new(run, holds, now)).collect();
+    let shown = |cursor: Option<Cursor>| cursor.map(|cursor| cursor.to_string());
+    Ok(Json(RunsPage { data, pagination: Pagination { next: shown(page.next), previous: shown(page.previous) } }))
 }
 
+/// The run that it is about.
+#[derive(Serialize, ToSchema)]
+struct RunName {
+    id: RunId,
+}
+
+/// Cancels a run
+///
+/// One that is final stays as it is, and that is no error. Its key stays.
+#[utoipa::path(
+    post,
+    path = "/api/v2/runs/{id}/cancel",
+    tag = "runs",
+    params(("id" = RunId, Path, description = "The run's id")),
+    responses((status = 200, description = "It is final", body = RunName), Refusal),
+    security(("api_key" = []))
+)]
 async fn cancel_run(
     State(app): State<App>,
     Caller(environment): Caller,
     Segment(id): Segment,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RunName>, ApiError> {
     let id = run_id(&id)?;
     cancel(&app, &environment, &id).await?;
-    Ok(Json(json!({ "id": id })))
+    Ok(Json(RunName { id }))
 }
 
+/// Triggers a run's task again
+///
+/// With what it was given, or with what the body says otherwise: `payload`, and the options of a trigger beside it. The
+/// first run's key is not taken over.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{id}/replay",
+    tag = "runs",
+    params(
+        ("id" = RunId, Path, description = "The run's id"),
+        ("x-trigger-request-idempotency-key" = Option<String>, Header, description = "The same on every try of one request"),
+    ),
+    request_body = Option<Options>,
+    responses((status = 200, description = "The new run", body = RunName), Refusal),
+    security(("api_key" = []))
+)]
 async fn replay_run(
     State(app): State<App>,
     Caller(environment): Caller,
     Segment(id): Segment,
     headers: HeaderMap,
     Body(body): Body,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RunName>, ApiError> {
     let traceparent = header_text(&headers, "traceparent")?.map(str::to_owned);
     let asked = Asked { environment, request_id: request_id(&headers)?, traceparent };
     let triggered = replay(&app, asked, &run_id(&id)?, &body).await?;
-    Ok(Json(json!({ "id": triggered.handle.id })))
+    Ok(Json(RunName { id: triggered.handle.id }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct RescheduleBody {
+    /// A span from now like `1h30m`, or an ISO 8601 date.
+    #[schema(value_type = String)]
     delay: Value,
 }
 
+/// Gives a delayed run another start
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{id}/reschedule",
+    tag = "runs",
+    params(("id" = RunId, Path, description = "The run's id")),
+    request_body = RescheduleBody,
+    responses((status = 200, description = "The run as it now is", body = RetrievedRun), Refusal),
+    security(("api_key" = []))
+)]
 async fn reschedule_run(
     State(app): State<App>,
     Caller(environment): Caller,
     Segment(id): Segment,
     Body(body): Body,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RetrievedRun>, ApiError> {
     let body: RescheduleBody = parse_json(&body)?;
     let run = reschedule(&app, &environment, &run_id(&id)?, &body.delay).await?;
     Ok(Json(retrieved(&app, &run).await?))

@@ -1,106 +1,205 @@
 //! A run as the API shows it. An absent field is left out, as the client refuses `null`.
 
-use oncekey_core::{Run, RunId, RunStatus, Timestamp};
-use serde_json::{Map, Value, json};
+use oncekey_core::run::{RunError, TriggerFunction};
+use oncekey_core::{BatchId, EnvironmentId, Run, RunId, RunStatus, TaskId, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
-/// An item of a list of runs.
-pub fn list_item(run: &Run, holds_key: bool, now: Timestamp) -> Value {
-    let mut item = common(run, holds_key, now);
-    let environment = &run.spec.environment;
-    item.insert("env".to_owned(), json!({ "id": environment, "name": environment.name() }));
-    Value::Object(item)
+/// What every view of a run has.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RunFields {
+    id: RunId,
+    status: RunStatus,
+    task_identifier: TaskId,
+    is_queued: bool,
+    is_executing: bool,
+    is_waiting: bool,
+    /// Whether the status is final, whichever it is: the client's `runs.poll` waits for this.
+    is_completed: bool,
+    is_success: bool,
+    is_failed: bool,
+    is_cancelled: bool,
+    is_test: bool,
+    created_at: String,
+    updated_at: String,
+    tags: Vec<String>,
+    cost_in_cents: u32,
+    base_cost_in_cents: u32,
+    /// From the first start to the end, or to now; 0 before the start.
+    duration_ms: u64,
+    /// The key that it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_id: Option<BatchId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delayed_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
 }
 
-/// A run with all that is known of it. `relatives` are those of its parent and root that could be read.
-pub fn retrieved(run: &Run, holds_key: bool, relatives: &[Run], now: Timestamp) -> Value {
-    let mut shown = common(run, holds_key, now);
-    let environment = &run.spec.environment;
-    shown.insert("env".to_owned(), json!({ "id": environment, "name": environment.name() }));
-    shown.insert("attempts".to_owned(), json!([]));
-    shown.insert("attemptCount".to_owned(), json!(if run.started_at.is_some() { run.attempt } else { 0 }));
-    extend(&mut shown, family(run));
-    let lineage = run.spec.lineage.as_ref();
-    let relative = |id: Option<&RunId>| {
-        let found = relatives.iter().find(|relative| Some(&relative.id) == id)?;
-        let mut relative = common(found, false, now);
-        extend(&mut relative, family(found));
-        Some(relative)
-    };
-    let mut related = Map::new();
-    insert(&mut related, "root", relative(lineage.map(|line| &line.root)));
-    insert(&mut related, "parent", relative(lineage.map(|line| &line.parent)));
-    shown.insert("relatedRuns".to_owned(), Value::Object(related));
-    insert(&mut shown, "payload", run.payload().value().ok().flatten());
-    insert(&mut shown, "output", run.output.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()));
-    insert(&mut shown, "error", run.error.clone());
-    Value::Object(shown)
+/// A run's environment.
+#[derive(Serialize, ToSchema)]
+struct Env {
+    id: EnvironmentId,
+    name: String,
 }
 
-fn family(run: &Run) -> Value {
-    json!({
-        "depth": run.spec.lineage.as_ref().map_or(0, |line| line.depth),
-        "triggerFunction": run.spec.function,
-    })
+/// Where a run stands in its family.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Family {
+    /// Generations between it and its root.
+    depth: u32,
+    trigger_function: TriggerFunction,
 }
 
-/// The fields that every view of a run has.
-fn common(run: &Run, holds_key: bool, now: Timestamp) -> Map<String, Value> {
-    let status = run.status;
-    let options = &run.spec.options;
-    let completed = status == RunStatus::Completed;
-    let canceled = status == RunStatus::Canceled;
-    let mut shown = Map::new();
-    extend(
-        &mut shown,
-        json!({
-            "id": run.id,
-            "status": status,
-            "taskIdentifier": run.spec.task,
-            "isQueued": matches!(status, RunStatus::Queued | RunStatus::Delayed),
-            "isExecuting": status == RunStatus::Executing,
-            "isWaiting": status == RunStatus::Waiting,
-            // Every final status, or the client's `runs.poll` would spin.
-            "isCompleted": status.is_final(),
-            "isSuccess": completed,
-            "isFailed": status.is_final() && !completed && !canceled,
-            "isCancelled": canceled,
-            "isTest": options.test,
-            "createdAt": run.spec.created_at.to_string(),
-            "updatedAt": run.updated_at.to_string(),
-            "tags": options.tags,
-            "costInCents": 0,
-            "baseCostInCents": 0,
-            "durationMs": duration_ms(run, now),
-        }),
-    );
-    let key = run.spec.key.as_ref().filter(|_| holds_key).map(|claimed| claimed.key.shown());
-    insert(&mut shown, "idempotencyKey", key);
-    insert(&mut shown, "batchId", run.spec.batch.as_ref());
-    insert(&mut shown, "startedAt", run.started_at.map(|at| at.to_string()));
-    insert(&mut shown, "finishedAt", run.finished_at.map(|at| at.to_string()));
-    insert(&mut shown, "delayedUntil", run.delayed_until().map(|at| at.to_string()));
-    insert(&mut shown, "ttl", options.ttl_ms.map(|ttl| format!("{}s", ttl / 1000)));
-    let expired_at = run.finished_at.filter(|_| status == RunStatus::Expired);
-    insert(&mut shown, "expiredAt", expired_at.map(|at| at.to_string()));
-    insert(&mut shown, "metadata", options.metadata.clone());
-    insert(&mut shown, "region", options.placement.get("region").filter(|region| region.is_string()));
-    shown
+/// A run in a list.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RunItem {
+    #[serde(flatten)]
+    run: RunFields,
+    env: Env,
 }
 
-/// Milliseconds from the first start to the end, or to now; 0 before the start.
+/// A run's parent or root.
+#[derive(Serialize, ToSchema)]
+struct RelatedRun {
+    #[serde(flatten)]
+    run: RunFields,
+    #[serde(flatten)]
+    family: Family,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RelatedRuns {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<RelatedRun>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<RelatedRun>,
+}
+
+/// A run with all that is known of it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RetrievedRun {
+    #[serde(flatten)]
+    run: RunFields,
+    env: Env,
+    #[serde(flatten)]
+    family: Family,
+    /// Always empty: of an attempt that is over, nothing but its error is kept.
+    attempts: Vec<Value>,
+    /// Attempts that have started.
+    attempt_count: u32,
+    related_runs: RelatedRuns,
+    /// What the task is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Value>,
+    /// What the task returned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Value>,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<RunError>,
+}
+
+impl RunItem {
+    pub(crate) fn new(run: &Run, holds_key: bool, now: Timestamp) -> Self {
+        Self { env: Env::of(run), run: RunFields::new(run, holds_key, now) }
+    }
+}
+
+impl RetrievedRun {
+    /// `relatives` are those of its parent and root that could be read.
+    pub(crate) fn new(run: &Run, holds_key: bool, relatives: &[Run], now: Timestamp) -> Self {
+        let relative = |id: Option<&RunId>| {
+            let found = relatives.iter().find(|relative| Some(&relative.id) == id)?;
+            Some(RelatedRun { run: RunFields::new(found, false, now), family: Family::of(found) })
+        };
+        let lineage = run.spec.lineage.as_ref();
+        Self {
+            run: RunFields::new(run, holds_key, now),
+            env: Env::of(run),
+            family: Family::of(run),
+            attempts: Vec::new(),
+            attempt_count: if run.started_at.is_some() { run.attempt } else { 0 },
+            related_runs: RelatedRuns {
+                root: relative(lineage.map(|line| &line.root)),
+                parent: relative(lineage.map(|line| &line.parent)),
+            },
+            payload: run.payload().value().ok().flatten(),
+            output: run.output.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+            error: run.error.clone(),
+        }
+    }
+}
+
+impl Env {
+    fn of(run: &Run) -> Self {
+        let environment = &run.spec.environment;
+        Self { id: environment.clone(), name: environment.name().to_owned() }
+    }
+}
+
+impl Family {
+    fn of(run: &Run) -> Self {
+        let depth = run.spec.lineage.as_ref().map_or(0, |line| line.depth);
+        Self { depth, trigger_function: run.spec.function }
+    }
+}
+
+impl RunFields {
+    fn new(run: &Run, holds_key: bool, now: Timestamp) -> Self {
+        let (status, options) = (run.status, &run.spec.options);
+        let shown = |moment: Option<Timestamp>| moment.map(|moment| moment.to_string());
+        let is_success = status == RunStatus::Completed;
+        let is_cancelled = status == RunStatus::Canceled;
+        let key = run.spec.key.as_ref().filter(|_| holds_key);
+        Self {
+            id: run.id.clone(),
+            status,
+            task_identifier: run.spec.task.clone(),
+            is_queued: matches!(status, RunStatus::Queued | RunStatus::Delayed),
+            is_executing: status == RunStatus::Executing,
+            is_waiting: status == RunStatus::Waiting,
+            is_completed: status.is_final(),
+            is_success,
+            is_failed: status.is_final() && !is_success && !is_cancelled,
+            is_cancelled,
+            is_test: options.test,
+            created_at: run.spec.created_at.to_string(),
+            updated_at: run.updated_at.to_string(),
+            tags: options.tags.clone(),
+            cost_in_cents: 0,
+            base_cost_in_cents: 0,
+            duration_ms: duration_ms(run, now),
+            idempotency_key: key.map(|claimed| claimed.key.shown().to_owned()),
+            batch_id: run.spec.batch.clone(),
+            started_at: shown(run.started_at),
+            finished_at: shown(run.finished_at),
+            delayed_until: shown(run.delayed_until()),
+            ttl: options.ttl_ms.map(|ttl| format!("{}s", ttl / 1000)),
+            expired_at: shown(run.finished_at.filter(|_| status == RunStatus::Expired)),
+            metadata: options.metadata.clone(),
+            region: options.placement.get("region").and_then(Value::as_str).map(str::to_owned),
+        }
+    }
+}
+
 fn duration_ms(run: &Run, now: Timestamp) -> u64 {
     let millis = |started: Timestamp| run.finished_at.unwrap_or(now).since(started).as_millis();
     run.started_at.map_or(0, |started| u64::try_from(millis(started)).unwrap_or(u64::MAX))
-}
-
-fn insert<V: serde::Serialize>(map: &mut Map<String, Value>, name: &str, value: Option<V>) {
-    if let Some(value) = value {
-        map.insert(name.to_owned(), json!(value));
-    }
-}
-
-fn extend(map: &mut Map<String, Value>, more: Value) {
-    if let Value::Object(more) = more {
-        map.extend(more);
-    }
 }

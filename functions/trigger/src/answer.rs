@@ -5,9 +5,10 @@ use oncekey_core::key::{KeyGroup, Scope};
 use oncekey_core::trigger::{KeyOutcome, Triggered};
 use oncekey_core::{KeyHash, RunId, TaskId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The answer to a trigger.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TriggerAnswer {
     id: RunId,
@@ -22,7 +23,7 @@ pub(crate) struct TriggerAnswer {
 }
 
 /// What became of a key.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Idempotency {
     /// The key's text, or its hash if that was sent.

@@ -5,25 +5,31 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use oncekey_core::batch::{Batch, BatchItem, Created, Item, NewBatch, add_items, create, find};
 use oncekey_core::key::Scope;
+use oncekey_core::options::Options;
 use oncekey_core::request::{BatchLine, parse_json};
-use oncekey_core::{App, BatchId, Error, IdempotencyKey, KeyHash};
-use oncekey_http::{ApiError, Body, Caller, Segment, request_id};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use oncekey_core::{App, BatchId, Error, IdempotencyKey, KeyHash, RunId, TaskId};
+use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, request_id};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct CreateBody {
+pub(crate) struct CreateBody {
+    /// How many items it will have.
+    #[schema(minimum = 1, maximum = 1000)]
     run_count: u32,
+    /// The batch's own key.
+    #[schema(max_length = 2048)]
     #[serde(default)]
     idempotency_key: Option<String>,
     #[serde(default)]
     idempotency_key_options: Option<KeyOptions>,
+    /// Not supported: leave it out, or false.
     #[serde(default)]
     resume_parent_on_completion: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct KeyOptions {
     key: String,
     scope: Scope,
@@ -39,12 +45,42 @@ impl CreateBody {
     }
 }
 
+/// A batch that was created.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BatchHandle {
+    id: BatchId,
+    /// How many items it has, once all have come.
+    run_count: u32,
+    /// Whether it was there already, with all its items.
+    is_cached: bool,
+    /// The batch's own key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+}
+
+/// Creates a batch
+///
+/// Its items are sent in a second call. With an idempotency key, creating it again gives the first one.
+#[utoipa::path(
+    post,
+    path = "/api/v3/batches",
+    tag = "batches",
+    params(("x-trigger-request-idempotency-key" = Option<String>, Header, description = "The same on every try of one request")),
+    request_body = CreateBody,
+    responses(
+        (status = 202, description = "A batch to be filled", body = BatchHandle),
+        (status = 200, description = "The batch that is there, with all its items", body = BatchHandle),
+        Refusal,
+    ),
+    security(("api_key" = []))
+)]
 pub(crate) async fn create_batch(
     State(app): State<App>,
     Caller(environment): Caller,
     headers: HeaderMap,
     Body(body): Body,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<BatchHandle>), ApiError> {
     let body: CreateBody = parse_json(&body)?;
     if body.resume_parent_on_completion == Some(true) {
         let text = "resumeParentOnCompletion is not supported: leave it out".to_owned();
@@ -52,33 +88,71 @@ pub(crate) async fn create_batch(
     }
     let new = NewBatch { environment, request_id: request_id(&headers)?, run_count: body.run_count, key: body.key()? };
     let Created { batch, is_cached } = create(&app, new).await?;
-    let mut answer = json!({ "id": batch.id, "runCount": batch.run_count, "isCached": is_cached });
-    if let Some(key) = &batch.key {
-        answer["idempotencyKey"] = json!(key.shown());
-    }
     let status = if is_cached { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(answer)))
+    let idempotency_key = batch.key.as_ref().map(|key| key.shown().to_owned());
+    Ok((status, Json(BatchHandle { id: batch.id, run_count: batch.run_count, is_cached, idempotency_key })))
 }
 
+/// What became of a call's items.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ItemsAnswer {
+    id: BatchId,
+    items_accepted: usize,
+    /// Items whose index the batch had already.
+    items_deduplicated: usize,
+    /// Whether all items have come.
+    sealed: bool,
+    /// How many have come, unless all have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enqueued_count: Option<usize>,
+    /// How many there are to be, unless all have come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_count: Option<u32>,
+}
+
+/// An item of a batch: a line of JSON.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described; `BatchLine` is what parses it")]
+struct BatchLineBody {
+    /// Its place in the batch, from 0.
+    index: u32,
+    /// What to run.
+    task: TaskId,
+    /// What the task is given.
+    payload: Option<serde_json::Value>,
+    options: Option<Options>,
+}
+
+/// Sends items of a batch
+///
+/// A line of JSON each: `{"index", "task", "payload"?, "options"?}`. An item that is sent again is not triggered again.
+#[utoipa::path(
+    post,
+    path = "/api/v3/batches/{id}/items",
+    tag = "batches",
+    params(("id" = BatchId, Path, description = "The batch's id")),
+    request_body(content = Vec<BatchLineBody>, content_type = "application/x-ndjson", description = "A line of JSON for each item"),
+    responses((status = 200, description = "What became of them", body = ItemsAnswer), Refusal),
+    security(("api_key" = []))
+)]
 pub(crate) async fn add_batch_items(
     State(app): State<App>,
     Caller(environment): Caller,
     Segment(id): Segment,
     Body(body): Body,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ItemsAnswer>, ApiError> {
     let id = batch_id(&id)?;
     let (batch, accepted) = add_items(&app, &environment, &id, items(&body)?).await?;
-    let mut answer = json!({
-        "id": batch.id,
-        "itemsAccepted": accepted.accepted,
-        "itemsDeduplicated": accepted.deduplicated,
-        "sealed": batch.is_sealed(),
-    });
-    if !batch.is_sealed() {
-        answer["enqueuedCount"] = json!(batch.items.len());
-        answer["expectedCount"] = json!(batch.run_count);
-    }
-    Ok(Json(answer))
+    let sealed = batch.is_sealed();
+    Ok(Json(ItemsAnswer {
+        items_accepted: accepted.accepted,
+        items_deduplicated: accepted.deduplicated,
+        sealed,
+        enqueued_count: (!sealed).then_some(batch.items.len()),
+        expected_count: (!sealed).then_some(batch.run_count),
+        id: batch.id,
+    }))
 }
 
 /// The items of an NDJSON body. Blank lines, `\r\n` and a missing last newline are fine.
@@ -95,58 +169,114 @@ fn items(body: &[u8]) -> Result<Vec<Item<'_>>, Error> {
         let body = line.body();
         Ok(Item { index: line.index, task: line.task, body })
     };
-    lines.map(item).collect()
+    let items: Vec<_> = lines.map(item).collect::<Result<_, _>>()?;
+    if items.is_empty() {
+        let message = "there is no item: send a line of JSON for each".to_owned();
+        return Err(Error::Invalid { field: "body".to_owned(), message });
+    }
+    Ok(items)
 }
 
+/// How far a batch is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum BatchStatus {
+    /// No item has come.
+    Pending,
+    /// Some have.
+    Processing,
+    /// All have, and are triggered.
+    Completed,
+    /// All have, and some could not be triggered.
+    PartialFailed,
+}
+
+/// A batch and what became of its items.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BatchAnswer {
+    id: BatchId,
+    status: BatchStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+    created_at: String,
+    updated_at: String,
+    run_count: u32,
+    /// The items' runs, in their order; one that several share is there for each of them.
+    runs: Vec<RunId>,
+    processing: Processing,
+    /// Indexes that have not come, unless all have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_indexes: Option<Vec<u32>>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Processing {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_at: Option<String>,
+    errors: Vec<ItemError>,
+}
+
+/// Why an item could not be triggered.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ItemError {
+    index: u32,
+    task_identifier: String,
+    error: String,
+    error_code: &'static str,
+}
+
+/// Shows a batch
+#[utoipa::path(
+    get,
+    path = "/api/v2/batches/{id}",
+    tag = "batches",
+    params(("id" = BatchId, Path, description = "The batch's id")),
+    responses((status = 200, description = "The batch", body = BatchAnswer), Refusal),
+    security(("api_key" = []))
+)]
 pub(crate) async fn retrieve_batch(
     State(app): State<App>,
     Caller(environment): Caller,
     Segment(id): Segment,
-) -> Result<Json<Value>, ApiError> {
-    Ok(Json(shown(&find(&app, &environment, &batch_id(&id)?).await?)))
+) -> Result<Json<BatchAnswer>, ApiError> {
+    Ok(Json(shown(find(&app, &environment, &batch_id(&id)?).await?)))
 }
 
-fn shown(batch: &Batch) -> Value {
-    let status = match (batch.is_sealed(), batch.has_errors()) {
-        (false, _) if batch.items.is_empty() => "PENDING",
-        (false, _) => "PROCESSING",
-        (true, false) => "COMPLETED",
-        (true, true) => "PARTIAL_FAILED",
+fn shown(batch: Batch) -> BatchAnswer {
+    let sealed = batch.is_sealed();
+    let status = match (sealed, batch.has_errors()) {
+        (false, _) if batch.items.is_empty() => BatchStatus::Pending,
+        (false, _) => BatchStatus::Processing,
+        (true, false) => BatchStatus::Completed,
+        (true, true) => BatchStatus::PartialFailed,
     };
+    let missing = (0..batch.run_count).filter(|index| !batch.items.contains_key(index)).collect();
     let (mut runs, mut errors) = (Vec::new(), Vec::new());
-    for (index, item) in &batch.items {
+    for (index, item) in batch.items {
         match item {
-            // Items that share a key are one run, named once for each.
-            BatchItem::Run { id } => runs.push(json!(id)),
-            BatchItem::Error { task, error } => errors.push(json!({
-                "index": index,
-                "taskIdentifier": task,
-                "error": error,
-                "errorCode": "BATCH_ITEM_COULD_NOT_TRIGGER",
-            })),
+            BatchItem::Run { id } => runs.push(id),
+            BatchItem::Error { task, error } => errors.push(ItemError {
+                index,
+                task_identifier: task,
+                error,
+                error_code: "BATCH_ITEM_COULD_NOT_TRIGGER",
+            }),
         }
     }
-    let mut processing = json!({ "errors": errors });
-    if batch.is_sealed() {
-        processing["completedAt"] = json!(batch.updated_at.to_string());
+    BatchAnswer {
+        id: batch.id,
+        status,
+        idempotency_key: batch.key.as_ref().map(|key| key.shown().to_owned()),
+        created_at: batch.created_at.to_string(),
+        updated_at: batch.updated_at.to_string(),
+        run_count: batch.run_count,
+        runs,
+        processing: Processing { completed_at: sealed.then(|| batch.updated_at.to_string()), errors },
+        missing_indexes: (!sealed).then_some(missing),
     }
-    let mut shown = json!({
-        "id": batch.id,
-        "status": status,
-        "createdAt": batch.created_at.to_string(),
-        "updatedAt": batch.updated_at.to_string(),
-        "runCount": batch.run_count,
-        "runs": runs,
-        "processing": processing,
-    });
-    if !batch.is_sealed() {
-        let missing = (0..batch.run_count).filter(|index| !batch.items.contains_key(index));
-        shown["missingIndexes"] = json!(missing.collect::<Vec<_>>());
-    }
-    if let Some(key) = &batch.key {
-        shown["idempotencyKey"] = json!(key.shown());
-    }
-    shown
 }
 
 /// What cannot be a batch's id names no batch.

@@ -7,10 +7,12 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use oncekey_core::options::Options;
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
 use oncekey_core::trigger::trigger;
 use oncekey_core::{App, TaskId};
-use oncekey_http::{ApiError, Body, Caller, Segment, header_text, quoted_or_bare, request_id};
+use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, header_text, quoted_or_bare, request_id};
+use utoipa::{OpenApi, ToSchema};
 
 use crate::answer::TriggerAnswer;
 
@@ -24,6 +26,40 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
+/// What this function answers to.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(paths(trigger_task, batch::create_batch, batch::add_batch_items, batch::retrieve_batch))]
+    struct Described;
+    Described::openapi()
+}
+
+/// A trigger's payload and options.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described; `TriggerBody` is what parses it")]
+struct TriggerRequestBody {
+    /// What the task is given: any JSON, or a text that `payloadType` says how to read.
+    payload: Option<serde_json::Value>,
+    options: Option<Options>,
+}
+
+/// Triggers a task
+///
+/// With an idempotency key, the first trigger makes a run; every later one within the key's window gets that run's id.
+#[utoipa::path(
+    post,
+    path = "/api/v1/tasks/{task}/trigger",
+    tag = "triggers",
+    params(
+        ("task" = TaskId, Path, description = "The task's id"),
+        ("idempotency-key" = Option<String>, Header, description = "The key, bare or as a quoted string; wins over the body"),
+        ("idempotency-key-ttl" = Option<String>, Header, description = "How long it holds; wins over the body"),
+        ("x-trigger-request-idempotency-key" = Option<String>, Header, description = "The same on every try of one request"),
+    ),
+    request_body = TriggerRequestBody,
+    responses((status = 200, description = "The run's handle", body = TriggerAnswer), Refusal),
+    security(("api_key" = []))
+)]
 async fn trigger_task(
     State(app): State<App>,
     Caller(environment): Caller,

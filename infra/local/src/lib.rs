@@ -12,5 +12,12 @@ pub mod sqs;
 pub mod stack;
 mod tables;
 
+/// The OpenAPI description of the HTTP API, generated from the code, as JSON.
+pub fn openapi() -> String {
+    let parts =
+        [oncekey_function_trigger::openapi(), oncekey_function_reset::openapi(), oncekey_function_runs::openapi()];
+    oncekey_http::describe(parts).to_pretty_json().unwrap_or_default()
+}
+
 pub use error::StackError;
 pub use stack::{Options, Stack, Storage};

@@ -40,6 +40,7 @@ pub enum Claim {
 }
 
 /// Why a trigger with a key was answered as it was. The names are the wire's.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyStatus {

@@ -10,6 +10,8 @@ use crate::error::Error;
 use crate::key::KeyHash;
 
 /// The isolation boundary of keys and runs: a project and a name in it, such as `acme/prod`.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[a-z0-9-]{1,64}/[a-z0-9-]{1,64}$"))]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EnvironmentId(String);
@@ -45,6 +47,8 @@ impl EnvironmentId {
 }
 
 /// A task's id: 1 to 128 characters of `A-Z a-z 0-9 _ . : / -`.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_.:/-]{1,128}$"))]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TaskId(String);
@@ -111,6 +115,8 @@ impl RequestId {
 }
 
 /// A run's id: `run_` and 32 characters of lower-case base32.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^run_[a-z2-7]{32}$"))]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunId(String);
@@ -152,6 +158,8 @@ impl RunId {
 }
 
 /// A batch's id: `batch_` and 32 characters of lower-case base32.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^batch_[a-z2-7]{32}$"))]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BatchId(String);

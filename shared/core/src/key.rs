@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::ids::{RunId, TaskId};
 
 /// How far a key reaches. Outside a task all three are one and the same (R10).
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -32,6 +33,8 @@ pub struct Parent<'a> {
 }
 
 /// 64 lower-case hex characters: the sha256 that stands for a key everywhere below the door.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyHash(String);
@@ -90,6 +93,8 @@ impl fmt::Display for KeyHash {
 
 /// A group of tasks that share keys: whichever is triggered first with a key makes its run. 1 to 128 characters of
 /// `A-Z a-z 0-9 _ . : / -`.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_.:/-]{1,128}$"))]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyGroup(String);

@@ -31,39 +31,77 @@ const MAX_ATTEMPTS: u32 = 100;
 /// The longest `maxDuration`: a day, in seconds.
 const MAX_DURATION: u32 = 86_400;
 
-/// As they came.
+/// The options of a trigger, as they come.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct Options {
-    pub payload_type: Option<PayloadType>,
+#[serde(rename_all = "camelCase")]
+pub struct Options {
+    /// How to read the payload.
+    pub(crate) payload_type: Option<PayloadType>,
+    /// The key: its hash, or any text. An empty one is no key.
+    #[cfg_attr(feature = "openapi", schema(max_length = 2048))]
     idempotency_key: Option<String>,
+    /// How long the key holds: a whole number and `s`, `m`, `h` or `d`, 1 second to 365 days. 30 days by default.
     #[serde(rename = "idempotencyKeyTTL")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9]{1,8}[smhd]$"))]
     idempotency_key_ttl: Option<String>,
+    /// What to show of the key.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<KeyOptions>))]
     idempotency_key_options: Option<Object<KeyOptions>>,
+    /// Makes the key of the payload: `"payload"`, or JSON pointers into it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<KeySourceSchema>))]
     idempotency_key_from: Option<KeySource>,
+    /// Lets the key hold in a group of tasks instead of the task.
     idempotency_key_group: Option<KeyGroup>,
+    /// What to do if the key is held by a run of another payload.
     on_payload_mismatch: Option<OnPayloadMismatch>,
+    /// A span like `1h30m`, or an ISO 8601 date: the run starts no earlier.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     delay: Option<Value>,
+    /// A span like `10m`, or seconds: the run expires unless it has started within it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<TtlSchema>))]
     ttl: Option<Value>,
+    /// A tag, or up to 10 of them.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<TagsSchema>))]
     tags: Option<Value>,
+    /// The caller's own data about the run, up to 32 KB of JSON.
     metadata: Option<Value>,
+    /// Attempts in all.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
     max_attempts: Option<u32>,
+    /// Seconds that one attempt may compute.
+    #[cfg_attr(feature = "openapi", schema(exclusive_minimum = 0, maximum = 86400))]
     max_duration: Option<f64>,
+    /// The queue that carries the run.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<QueueSchema>))]
     queue: Option<QueueOption>,
+    /// Marks the run as a test.
     test: Option<bool>,
+    /// The run that triggers.
     parent_run_id: Option<RunId>,
+    /// Not supported: leave it out, or false.
     resume_parent_on_completion: Option<bool>,
+    /// Not supported: leave it out.
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     debounce: Option<Value>,
+    /// Recorded, and not acted on.
     concurrency: Option<Value>,
+    /// Recorded, and not acted on.
     concurrency_key: Option<Value>,
+    /// Recorded, and not acted on.
     priority: Option<Value>,
+    /// Recorded, and not acted on.
     machine: Option<Value>,
+    /// Recorded, and not acted on.
     region: Option<Value>,
+    /// Recorded, and not acted on.
     lock_to_version: Option<Value>,
+    /// Recorded, and not acted on.
     external_deployment_id: Option<Value>,
 }
 
 /// What a trigger does that finds its key held by a run of another payload.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnPayloadMismatch {
@@ -74,9 +112,13 @@ pub enum OnPayloadMismatch {
     Error,
 }
 
+/// What to show of a key of which the hash alone is sent.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Deserialize)]
-struct KeyOptions {
+pub struct KeyOptions {
+    /// The caller's own text.
     key: String,
+    /// How far it reaches.
     scope: Scope,
 }
 
@@ -86,6 +128,47 @@ struct KeyOptions {
 struct QueueOption {
     name: String,
 }
+
+/// Shapes that are parsed by hand, for the description of the API alone.
+#[cfg(feature = "openapi")]
+mod described {
+    use serde::Serialize;
+    use utoipa::ToSchema;
+
+    /// `{"name": "…"}`.
+    #[derive(ToSchema)]
+    pub struct QueueSchema {
+        /// The queue's name.
+        #[expect(dead_code, reason = "described, never made")]
+        name: String,
+    }
+
+    #[derive(Serialize, ToSchema)]
+    #[expect(dead_code, reason = "described, never made")]
+    #[serde(untagged)]
+    pub enum TtlSchema {
+        Seconds(u32),
+        Span(String),
+    }
+
+    #[derive(Serialize, ToSchema)]
+    #[expect(dead_code, reason = "described, never made")]
+    #[serde(untagged)]
+    pub enum TagsSchema {
+        One(String),
+        Several(Vec<String>),
+    }
+
+    #[derive(Serialize, ToSchema)]
+    #[expect(dead_code, reason = "described, never made")]
+    #[serde(untagged)]
+    pub enum KeySourceSchema {
+        Payload(String),
+        Pointers(Vec<String>),
+    }
+}
+#[cfg(feature = "openapi")]
+use described::{KeySourceSchema, QueueSchema, TagsSchema, TtlSchema};
 
 impl TryFrom<Value> for QueueOption {
     type Error = &'static str;

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 
 /// How a payload's text is to be read. The names are the wire's.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PayloadType {
     /// JSON, as it was sent.

@@ -4,7 +4,8 @@ use axum::Json;
 use axum::http::{HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use oncekey_core::Error;
-use serde_json::json;
+
+use crate::openapi::ErrorAnswer;
 
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -51,5 +52,6 @@ impl IntoResponse for ApiError {
 }
 
 fn answer(status: StatusCode, retry: bool, text: &str) -> Response {
-    (status, [(SHOULD_RETRY, if retry { "true" } else { "false" })], Json(json!({ "error": text }))).into_response()
+    (status, [(SHOULD_RETRY, if retry { "true" } else { "false" })], Json(ErrorAnswer { error: text.to_owned() }))
+        .into_response()
 }

@@ -5,6 +5,7 @@
 
 mod caller;
 mod error;
+mod openapi;
 mod received;
 
 use axum::Router;
@@ -13,6 +14,7 @@ use oncekey_core::Error;
 
 pub use caller::Caller;
 pub use error::ApiError;
+pub use openapi::{ErrorAnswer, OPENAPI, Refusal, describe};
 pub use received::{Body, Segment, header_text, quoted_or_bare, request_id};
 
 /// The largest request body: 2 MiB, enough for a payload of 200 KB however it is escaped.

@@ -55,6 +55,8 @@ enum Command {
     /// Create environments; list, rotate and revoke their API keys
     #[command(subcommand)]
     Env(env::EnvCommand),
+    /// Print the OpenAPI description of the HTTP API
+    Openapi,
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -72,6 +74,10 @@ impl Cli {
             Command::Runs(command) => runs::runs(command).await,
             Command::Keys(command) => keys::keys(command).await,
             Command::Env(command) => env::env(command).await,
+            Command::Openapi => {
+                output::print(crate::openapi());
+                Ok(())
+            }
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Self::command(), "oncekey", &mut script);

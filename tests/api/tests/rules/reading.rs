@@ -129,3 +129,13 @@ async fn a_run_of_another_environment_is_not_there() {
     let child = oncekey.trigger("echo", json!({ "options": { "parentRunId": run.id } })).await;
     assert_eq!(oncekey.run(&child.id).await["relatedRuns"], json!({}));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_is_described_as_it_is() {
+    let oncekey = Oncekey::start().await;
+    let answer = oncekey.get("/openapi.json").send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    let served = answer.text().await.unwrap();
+    let wanted = oncekey::openapi();
+    assert!(served.trim() == wanted.trim(), "write it anew: cargo run -- openapi > shared/http/openapi.json");
+}

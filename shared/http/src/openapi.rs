@@ -1,0 +1,59 @@
+//! The description of the API: what every operation shares. Each function describes its own.
+
+use serde::Serialize;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa::{IntoResponses, PartialSchema, ToSchema};
+
+/// The description as it is served at `/openapi.json`: generated from the code by `oncekey openapi`, and kept in a file so
+/// that any function can serve it. A test compares the two.
+pub const OPENAPI: &str = include_str!("../openapi.json");
+
+/// What is wrong, and what to do.
+#[derive(Serialize, ToSchema)]
+pub struct ErrorAnswer {
+    /// In words.
+    pub error: String,
+}
+
+/// Answers that any operation may give. `x-should-retry: false` says that sending it again cannot help.
+#[derive(IntoResponses)]
+pub enum Refusal {
+    /// Something in the request is malformed: the text names it
+    #[response(status = 400)]
+    Invalid(ErrorAnswer),
+    /// The API key is missing or unknown
+    #[response(status = 401)]
+    Unauthorized(ErrorAnswer),
+    /// There is no such thing in this environment
+    #[response(status = 404)]
+    NotFound(ErrorAnswer),
+    /// Larger than a limit, which the text names
+    #[response(status = 413)]
+    TooLarge(ErrorAnswer),
+    /// Well-formed, and not acceptable as it stands
+    #[response(status = 422)]
+    Unprocessable(ErrorAnswer),
+    /// Something behind Oncekey failed: the same request can be sent again
+    #[response(status = 500)]
+    Failed(ErrorAnswer),
+    /// Many callers change the same key or batch at once: the same request can be sent again
+    #[response(status = 503)]
+    Contended(ErrorAnswer),
+}
+
+/// The whole description, of what each function says of its own operations.
+pub fn describe(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Oncekey")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("Background tasks in which every trigger is idempotent."))
+        .build();
+    let api_key = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    let components = ComponentsBuilder::new()
+        .security_scheme("api_key", api_key)
+        .schema(ErrorAnswer::name(), ErrorAnswer::schema())
+        .build();
+    let whole = OpenApiBuilder::new().info(info).components(Some(components)).build();
+    parts.into_iter().fold(whole, OpenApi::merge_from)
+}
