@@ -1,6 +1,7 @@
 //! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; and which run holds a key.
 
 mod key;
+mod packet;
 mod query;
 mod view;
 
@@ -32,6 +33,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/runs/{id}/replay", post(replay_run))
         .route("/api/v1/runs/{id}/reschedule", post(reschedule_run))
         .route("/api/v1/idempotencyKeys/{key}", get(key::look_up_key))
+        .route("/api/v1/packets/{path}", get(packet::find_packet))
         .route("/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], OPENAPI) }))
         .with_state(app)
 }
@@ -39,7 +41,15 @@ pub fn router(app: App) -> Router {
 /// What this function answers to.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
-    #[openapi(paths(retrieve, list_runs, cancel_run, replay_run, reschedule_run, key::look_up_key))]
+    #[openapi(paths(
+        retrieve,
+        list_runs,
+        cancel_run,
+        replay_run,
+        reschedule_run,
+        key::look_up_key,
+        packet::find_packet
+    ))]
     struct Described;
     Described::openapi()
 }
@@ -68,7 +78,15 @@ async fn retrieved(app: &App, run: &Run) -> Result<RetrievedRun, Error> {
     let relatives = if relatives.is_empty() { Vec::new() } else { app.store.runs(&unique(relatives)).await? };
     let now = app.clock.now();
     let holds = app.store.holds_key(std::slice::from_ref(run), now).await?;
-    Ok(RetrievedRun::new(run, holds == [true], &relatives, now))
+    let mut shown = RetrievedRun::new(run, holds == [true], &relatives, now);
+    let environment = &run.spec.environment;
+    if let Some(path) = run.stored_payload() {
+        shown.payload_presigned_url = Some(app.blobs.get_url(environment, &path).await?.to_string());
+    }
+    if let Some(path) = &run.stored_output {
+        shown.output_presigned_url = Some(app.blobs.get_url(environment, path).await?.to_string());
+    }
+    Ok(shown)
 }
 
 fn unique(mut ids: Vec<&RunId>) -> Vec<&RunId> {

@@ -108,9 +108,15 @@ pub(crate) struct RetrievedRun {
     /// What the task is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Value>,
+    /// Where that can be got for fifteen minutes, if it is large.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) payload_presigned_url: Option<String>,
     /// What the task returned.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<Value>,
+    /// Where that can be got for fifteen minutes, if it is large.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) output_presigned_url: Option<String>,
     /// Why the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<RunError>,
@@ -140,7 +146,9 @@ impl RetrievedRun {
                 root: relative(lineage.map(|line| &line.root)),
                 parent: relative(lineage.map(|line| &line.parent)),
             },
-            payload: run.payload().value().ok().flatten(),
+            payload: if run.stored_payload().is_some() { None } else { run.payload().value().ok().flatten() },
+            payload_presigned_url: None,
+            output_presigned_url: None,
             output: run.output.as_deref().and_then(|text| serde_json::from_str(text).ok()),
             error: run.error.clone(),
         }

@@ -169,7 +169,7 @@ fn items(body: &[u8]) -> Result<Vec<Item<'_>>, Error> {
         let body = line.body();
         Ok(Item { index: line.index, task: line.task, body })
     };
-    let items: Vec<_> = lines.map(item).collect::<Result<_, _>>()?;
+    let items = lines.map(item).collect::<Result<Vec<_>, Error>>()?;
     if items.is_empty() {
         let message = "there is no item: send a line of JSON for each".to_owned();
         return Err(Error::Invalid { field: "body".to_owned(), message });

@@ -1,11 +1,13 @@
 //! Triggers over HTTP: one task (`POST /api/v1/tasks/{task}/trigger`) or a batch (`POST /api/v3/batches`, then its items).
+//! Who triggers with a large payload asks for a place to put it first (`PUT /api/v2/packets/{path}`).
 
 mod answer;
 mod batch;
+mod packet;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use oncekey_core::options::Options;
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
@@ -23,13 +25,20 @@ pub fn router(app: App) -> Router {
         .route("/api/v3/batches", post(batch::create_batch))
         .route("/api/v3/batches/{id}/items", post(batch::add_batch_items))
         .route("/api/v2/batches/{id}", get(batch::retrieve_batch))
+        .route("/api/v2/packets/{path}", put(packet::place_packet))
         .with_state(app)
 }
 
 /// What this function answers to.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
-    #[openapi(paths(trigger_task, batch::create_batch, batch::add_batch_items, batch::retrieve_batch))]
+    #[openapi(paths(
+        trigger_task,
+        batch::create_batch,
+        batch::add_batch_items,
+        batch::retrieve_batch,
+        packet::place_packet
+    ))]
     struct Described;
     Described::openapi()
 }

@@ -27,6 +27,9 @@ pub enum StackError {
     /// The queues' database failed.
     #[error("the queues' database: {0}")]
     Queues(#[from] rusqlite::Error),
+    /// The objects' folder cannot be used.
+    #[error("the folder of large payloads: {0}")]
+    Objects(String),
     /// The domain refused.
     #[error(transparent)]
     Core(#[from] oncekey_core::Error),

@@ -10,6 +10,7 @@ use aws_lambda_events::sqs::SqsEvent;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use axum::Router;
 use dynoxide::Database;
+use oncekey_core::blobs::Blobs;
 use oncekey_core::queue::{DEFAULT_QUEUE, QueueUrls};
 use oncekey_core::store::ApiKeyRecord;
 use oncekey_core::{App, Clock, EnvironmentId, TaskId, Timestamp};
@@ -21,12 +22,15 @@ use tokio::task::JoinSet;
 use crate::data::{DataFolder, Endpoints};
 use crate::error::StackError;
 use crate::mapping::{Function, Mapping};
+use crate::s3::{self, Objects};
 use crate::sqs::{self, QueueSettings, Queues};
 use crate::tables;
 
 /// The environments of a local stack, each with its API key.
 pub const ENVIRONMENTS: [(&str, &str); 2] = [("local/dev", "tr_dev_local"), ("local/prod", "tr_prod_local")];
 
+/// The bucket's name, for what it is worth.
+const BUCKET: &str = "oncekey";
 /// How often expired items and messages are deleted. DynamoDB's own TTL lags too; nothing depends on it.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// How long an invocation of any function but the worker may take.
@@ -139,6 +143,14 @@ impl Stack {
         let queues = open_queues(folder.as_ref(), &options, &run_queues)?;
         endpoints.1.spawn(serve(sqs_listener, sqs::router(queues.clone()), endpoints.0.subscribe()));
 
+        let s3_listener = listen(0).await?;
+        let s3_url = url_of(&s3_listener);
+        let blobs = Blobs::new(&sdk_config(&s3_url).await, Some(&s3_url), BUCKET, options.clock.clone())?;
+        let objects = folder.as_ref().map(|folder| folder.file("objects"));
+        let objects = Objects::new(objects, blobs.signer().clone(), options.clock.clone(), s3_url);
+        let objects = objects.map_err(|error| StackError::Objects(error.to_string()))?;
+        endpoints.1.spawn(serve(s3_listener, s3::router(objects), endpoints.0.subscribe()));
+
         let dynamodb = aws_sdk_dynamodb::Client::new(&sdk_config(&dynamodb_url).await);
         let sqs = aws_sdk_sqs::Client::new(&sdk_config(&sqs_url).await);
         let names = tables::names();
@@ -148,6 +160,7 @@ impl Stack {
             sqs.clone(),
             names,
             queue_urls(&sqs_url, &run_queues, worker.queues()),
+            blobs,
             options.clock.clone(),
         );
         for (environment, key) in ENVIRONMENTS {

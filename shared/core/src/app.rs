@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::environment::Environments;
 use crate::error::Error;
@@ -17,6 +18,8 @@ pub struct App {
     pub store: Store,
     /// The queues.
     pub queues: Queues,
+    /// The bucket.
+    pub blobs: Blobs,
     /// API keys seen lately.
     pub environments: Environments,
     /// The time.
@@ -30,10 +33,12 @@ impl App {
         sqs: aws_sdk_sqs::Client,
         tables: TableNames,
         urls: QueueUrls,
+        blobs: Blobs,
         clock: Clock,
     ) -> Self {
         let store = Store::new(dynamodb, tables);
         Self {
+            blobs,
             environments: Environments::new(store.clone(), clock.clone()),
             queues: Queues::new(sqs, urls, clock.clone()),
             store,
@@ -45,7 +50,7 @@ impl App {
     /// `ONCEKEY_ENVIRONMENTS_TABLE`, `ONCEKEY_RUNS_QUEUES` (`{"default": "https://…"}`), `ONCEKEY_TASK_QUEUES`
     /// (`{"send-email": "email"}`, may be left out), `ONCEKEY_RUNS_DEAD_LETTER_QUEUE`,
     /// `ONCEKEY_TRIGGERS_QUEUE`, `ONCEKEY_TRIGGERS_DEAD_LETTER_QUEUE`, `ONCEKEY_COMPLETIONS_QUEUE`,
-    /// `ONCEKEY_COMPLETIONS_DEAD_LETTER_QUEUE`, and whatever the AWS SDK reads.
+    /// `ONCEKEY_COMPLETIONS_DEAD_LETTER_QUEUE`, `ONCEKEY_BUCKET`, and whatever the AWS SDK reads.
     ///
     /// # Errors
     /// [`Error::Configuration`] naming the variable that is missing or malformed.
@@ -68,7 +73,10 @@ impl App {
         };
         let sdk = aws_config::load_from_env().await;
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk));
-        Ok(Self::new(dynamodb, sqs, tables, urls, Clock::system()))
+        // As the SDK's own clients find their endpoints.
+        let endpoint = std::env::var("AWS_ENDPOINT_URL_S3").ok().or_else(|| sdk.endpoint_url().map(str::to_owned));
+        let blobs = Blobs::new(&sdk, endpoint.as_deref(), &variable("ONCEKEY_BUCKET")?, Clock::system())?;
+        Ok(Self::new(dynamodb, sqs, tables, urls, blobs, Clock::system()))
     }
 }
 

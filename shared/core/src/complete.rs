@@ -28,7 +28,7 @@ pub async fn complete(app: &App, event: &CompletionEvent) -> Result<(), Error> {
     let (what, retry_at) = meaning(&event.outcome, now);
     let mut transition = Transition::new(what, guard, now).error(event.outcome.error());
     if let Outcome::Succeeded { output } = &event.outcome {
-        transition = transition.output(output.as_deref());
+        transition = transition.output(output.as_ref());
     }
     if let Some(retry_at) = retry_at {
         transition = transition.next_attempt(event.attempt + 1, retry_at);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyHash};
-use crate::payload::Payload;
+use crate::payload::{Payload, PayloadType};
 
 /// A key made of the payload, for callers who have none to give: equal payloads are one run.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -48,6 +48,9 @@ impl KeySource {
     /// canonical JSON, in which it would be taken for its neighbour.
     pub fn key_of(&self, payload: &Payload) -> Result<IdempotencyKey, Error> {
         let refuse = |why: String| Error::invalid("options.idempotencyKeyFrom", why);
+        if payload.kind == PayloadType::Store {
+            return Err(refuse("the payload is in the store: send it in the body, or give a key".into()));
+        }
         let value =
             payload.value().ok().flatten().ok_or_else(|| refuse("there is no payload to make a key of".into()))?;
         let (picked, text) = match self {
@@ -88,7 +91,6 @@ fn inexact(value: &Value) -> Option<&serde_json::Number> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::PayloadType;
     use serde_json::json;
 
     fn key(source: Value, payload: &str) -> Result<IdempotencyKey, String> {

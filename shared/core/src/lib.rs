@@ -2,13 +2,14 @@
 //!
 //! Pure rules come first and touch no network: [`key`], [`window`], [`status`], [`retry`], [`ids`], [`payload`].
 //! Then one file an operation of the protocol: [`trigger`] (with [`claim`]), [`start`], [`complete`], [`reset`],
-//! [`cancel`], [`wait`], and [`replay`], [`reschedule`], [`list`] beside it. [`store`] speaks to DynamoDB and [`queue`] to SQS, through the official SDKs and nothing else;
+//! [`cancel`], [`wait`], and [`replay`], [`reschedule`], [`list`] beside it. [`store`] speaks to DynamoDB, [`queue`] to SQS and [`blobs`] to S3, through the official SDKs and nothing else;
 //! where AWS is not at hand, its wire protocols are imitated outside this crate.
 //!
 //! This crate knows no HTTP and no Lambda: functions and the worker crate hand it typed values.
 
 pub mod app;
 pub mod batch;
+pub mod blobs;
 pub mod cancel;
 pub mod claim;
 pub mod clock;

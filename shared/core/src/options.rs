@@ -193,13 +193,18 @@ impl Options {
             Some(ttl) => Window::parse(ttl)?,
             None => Window::default(),
         };
+        let on_payload_mismatch = self.on_payload_mismatch.unwrap_or_default();
+        if on_payload_mismatch == OnPayloadMismatch::Error && payload.kind == PayloadType::Store {
+            let text = "a payload in the store is not compared: send it in the body";
+            return Err(Error::invalid("options.onPayloadMismatch", text));
+        }
         Ok(TriggerRequest {
             environment,
             task,
             request_id,
             key: self.key(key, &payload)?,
             window,
-            on_payload_mismatch: self.on_payload_mismatch.unwrap_or_default(),
+            on_payload_mismatch,
             payload,
             queue: self.queue.as_ref().map(|queue| queue.name.clone()),
             parent: self.parent_run_id.clone(),

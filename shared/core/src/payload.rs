@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::blobs::BlobPath;
 use crate::error::Error;
 
 /// How a payload's text is to be read. The names are the wire's.
@@ -22,6 +23,27 @@ pub enum PayloadType {
     /// The bare text.
     #[serde(rename = "text/plain")]
     Text,
+    /// The path of an object in the store, which has a type of its own.
+    #[serde(rename = "application/store")]
+    Store,
+}
+
+impl PayloadType {
+    /// The wire's name, which is a media type.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::SuperJson => "application/super+json",
+            Self::Text => "text/plain",
+            Self::Store => "application/store",
+        }
+    }
+
+    /// The type that an object in the store declares; JSON unless it is another of ours.
+    pub fn of_content_type(text: &str) -> Self {
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        [Self::SuperJson, Self::Text].into_iter().find(|kind| kind.as_str() == essence).unwrap_or_default()
+    }
 }
 
 /// A payload or an output: text, and how to read it. Checked when it was parsed, so reading cannot fail on our side.
@@ -34,8 +56,10 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The largest payload: 200 KB, so that a run with its output fits DynamoDB's 400 KB an item.
-    pub const MAX_BYTES: usize = 200 * 1024;
+    /// The largest payload: 3 MB, which a Lambda's request carries however it is escaped.
+    pub const MAX_BYTES: usize = 3 * 1024 * 1024;
+    /// The largest payload that is kept in its run: 200 KB, so that the run with its output fits DynamoDB's 400 KB an item.
+    pub const MAX_INLINE_BYTES: usize = 200 * 1024;
 
     /// Takes a payload as it stands in a trigger's body.
     ///
@@ -51,29 +75,33 @@ impl Payload {
             // A string that holds the JSON, as the client sends it, or the JSON itself.
             PayloadType::SuperJson if !raw.get().starts_with('"') => raw.get().to_owned(),
             PayloadType::SuperJson => serde_json::from_str::<String>(raw.get()).map_err(malformed)?,
-            PayloadType::Text => serde_json::from_str::<String>(raw.get())
-                .map_err(|_| Error::invalid("payload", "with payloadType text/plain, give a string"))?,
+            PayloadType::Text | PayloadType::Store => serde_json::from_str::<String>(raw.get())
+                .map_err(|_| Error::invalid("payload", format!("with payloadType {}, give a string", kind.as_str())))?,
         };
         if text.len() > Self::MAX_BYTES {
             return Err(Error::TooLarge(format!(
-                "payload: {} bytes; the limit is {} (200 KB). Store it elsewhere and send a reference",
+                "payload: {} bytes; the limit is {} (3 MB). Store it elsewhere and send a reference",
                 text.len(),
                 Self::MAX_BYTES
             )));
+        }
+        if kind == PayloadType::Store {
+            BlobPath::parse("payload", &text)?;
         }
         let payload = Self { text: Some(text), kind };
         payload.value().map_err(malformed)?;
         Ok(payload)
     }
 
-    /// What the task sees: the JSON value, the value within SuperJSON, or the text as a string.
+    /// What the task sees: the JSON value, the value within SuperJSON, or the text as a string. Of one in the store, which
+    /// is to be fetched first, the path.
     ///
     /// # Errors
     /// The parser's, when the text is not of its declared type.
     pub fn value(&self) -> Result<Option<Value>, serde_json::Error> {
         let Some(text) = &self.text else { return Ok(None) };
         Ok(match self.kind {
-            PayloadType::Text => Some(Value::String(text.clone())),
+            PayloadType::Text | PayloadType::Store => Some(Value::String(text.clone())),
             PayloadType::Json => Some(serde_json::from_str(text)?),
             PayloadType::SuperJson => serde_json::from_str::<SuperJson>(text)?.json,
         })
@@ -133,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_200_kb_and_is_named() {
+    fn the_limit_is_3_mb_and_is_named() {
         let fits = format!("\"{}\"", "x".repeat(Payload::MAX_BYTES - 2));
         assert!(payload(&fits, PayloadType::Json).is_ok());
         let error = payload(&format!("\"{}\"", "x".repeat(Payload::MAX_BYTES)), PayloadType::Json).expect_err("large");
-        assert!(matches!(&error, Error::TooLarge(text) if text.contains("204800 (200 KB)")), "{error}");
+        assert!(matches!(&error, Error::TooLarge(text) if text.contains("3145728 (3 MB)")), "{error}");
     }
 }

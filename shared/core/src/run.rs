@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::blobs::BlobPath;
 use crate::clock::Timestamp;
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::key::IdempotencyKey;
@@ -204,6 +205,9 @@ pub struct Run {
     /// The JSON text of what the task returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub output: Option<String>,
+    /// Where that is, if it is too large to be kept here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stored_output: Option<BlobPath>,
     /// Why the last attempt failed.
     #[serde(with = "as_json_option", skip_serializing_if = "Option::is_none", default)]
     pub error: Option<RunError>,
@@ -257,6 +261,7 @@ impl Run {
             started_at: None,
             finished_at: None,
             output: None,
+            stored_output: None,
             error: None,
         }
     }
@@ -281,6 +286,12 @@ impl Run {
     pub fn waits_for(&self, message: &RunMessage) -> bool {
         matches!(self.status, RunStatus::Delayed | RunStatus::Queued)
             && (self.attempt, self.resume) == (message.attempt, message.resume)
+    }
+
+    /// Where the payload is, if it is in the store.
+    pub fn stored_payload(&self) -> Option<BlobPath> {
+        let path = self.payload.as_deref().filter(|_| self.spec.payload_type == PayloadType::Store)?;
+        BlobPath::parse("payload", path).ok()
     }
 
     /// The payload with its type.

@@ -88,6 +88,8 @@ pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Triggered, Er
     };
 
     let key = KeyOutcome::new(request.key.clone(), &record, status);
+    let payload = app.blobs.offload(&request.environment, request.payload).await?;
+    let request = TriggerRequest { payload, ..request };
     let run = new_run(app, request, record, queue).await?;
     app.queues.send_run(&RunMessage::first(&run)).await?;
     let created = app.store.create_run(&run).await?;

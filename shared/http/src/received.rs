@@ -33,7 +33,7 @@ impl<S: Sync> FromRequest<S> for Body {
             }
         }
         if size > MAX_BODY_BYTES {
-            let text = format!("body: more than {MAX_BODY_BYTES} bytes (2 MiB), which is the limit");
+            let text = format!("body: more than {MAX_BODY_BYTES} bytes (4.5 MiB), which is the limit");
             return Err(ApiError(Error::TooLarge(text)));
         }
         Ok(Self(body))

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use oncekey_core::queue::message::Outcome;
+use oncekey_core::payload::Payload;
+use oncekey_core::queue::message::{Outcome, Output};
 use oncekey_core::run::RunError;
 use oncekey_core::{App, Error, Run, Timestamp};
 use serde_json::Value;
@@ -17,18 +18,15 @@ use crate::error::TaskError;
 use crate::invocation::Invocation;
 use crate::task::Task;
 
-/// The largest output, as JSON: with a payload of 200 KB it fits DynamoDB's 400 KB an item.
-const MAX_OUTPUT_BYTES: usize = 150 * 1024;
+/// The largest output that is kept in its run, as JSON: with a payload of 200 KB it fits DynamoDB's 400 KB an item.
+const MAX_INLINE_BYTES: usize = 150 * 1024;
 
 /// Runs the task on what is stored, until it ends, its limit is over, or `stop_at` has come. `None` if there is nothing
 /// to report: the run suspended itself, or is not this invocation's any more.
 pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestamp) -> Result<Option<Outcome>, Error> {
-    let input = match run.payload().value() {
-        Ok(input) => input.unwrap_or(Value::Null),
-        Err(error) => {
-            let error = TaskError::abort(format!("the payload cannot be read: {error}"));
-            return Ok(Some(failed(task, run, error)));
-        }
+    let input = match input(app, run).await? {
+        Ok(input) => input,
+        Err(error) => return Ok(Some(failed(task, run, error))),
     };
     let (halt, mut halted) = mpsc::unbounded_channel();
     let context = Context { inner: Arc::new(Invocation::of(app, run, halt).await?) };
@@ -37,7 +35,7 @@ pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestam
     let limit = task.limit_of(&run.spec);
     let outcome = tokio::select! {
         ended = body => match ended {
-            Ok(Ok(output)) => succeeded(task, run, &output),
+            Ok(Ok(output)) => succeeded(app, task, run, output).await?,
             Ok(Err(error)) => failed(task, run, error),
             Err(panic) => failed(task, run, panicked(panic.as_ref())),
         },
@@ -58,16 +56,35 @@ async fn after(limit: Option<Duration>) {
     }
 }
 
-fn succeeded(task: &Task, run: &Run, output: &Value) -> Outcome {
-    let text = (!output.is_null()).then(|| output.to_string());
-    match &text {
-        Some(text) if text.len() > MAX_OUTPUT_BYTES => {
-            let size = text.len();
-            let message = format!("the output has {size} bytes of JSON; the limit is {MAX_OUTPUT_BYTES} (150 KB)");
-            failed(task, run, TaskError::abort(message))
-        }
-        _ => Outcome::Succeeded { output: text },
+/// What the task is given. No attempt can mend what cannot be read.
+async fn input(app: &App, run: &Run) -> Result<Result<Value, TaskError>, Error> {
+    let unreadable = |why: String| Ok(Err(TaskError::abort(format!("the payload cannot be read: {why}"))));
+    let payload = match app.blobs.fetch(&run.spec.environment, run.payload()).await {
+        Ok(Some(payload)) => payload,
+        Ok(None) => return unreadable("it is not in the store".to_owned()),
+        Err(error @ (Error::Invalid { .. } | Error::TooLarge(_))) => return unreadable(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    match payload.value() {
+        Ok(value) => Ok(Ok(value.unwrap_or(Value::Null))),
+        Err(error) => unreadable(error.to_string()),
     }
+}
+
+async fn succeeded(app: &App, task: &Task, run: &Run, output: Value) -> Result<Outcome, Error> {
+    let text = (!output.is_null()).then(|| output.to_string());
+    let size = text.as_ref().map_or(0, String::len);
+    if size > Payload::MAX_BYTES {
+        let message = format!("the output has {size} bytes of JSON; the limit is {} (3 MB)", Payload::MAX_BYTES);
+        return Ok(failed(task, run, TaskError::abort(message)));
+    }
+    let output = match text {
+        Some(text) if size > MAX_INLINE_BYTES => {
+            Some(Output::Stored(app.blobs.put_output(&run.spec.environment, text).await?))
+        }
+        text => text.map(Output::Inline),
+    };
+    Ok(Outcome::Succeeded { output })
 }
 
 fn failed(task: &Task, run: &Run, error: TaskError) -> Outcome {

@@ -103,7 +103,7 @@ impl Invocation {
         if !new {
             let ends = self.read(&ids).await?;
             if ends.len() == ids.len() && ends.values().all(|run| run.status.is_final()) {
-                return Ok(ends);
+                return self.with_outputs(ends).await;
             }
         }
         let waiter = self.waiter(started.number);
@@ -117,7 +117,20 @@ impl Invocation {
             self.suspend(&waiter, self.kept_until(KEPT_WAITING)).await?;
             record = self.app.store.wait(&waiter).await?.unwrap_or_default();
         }
-        self.read(&ids).await
+        self.with_outputs(self.read(&ids).await?).await
+    }
+
+    /// Fetches the outputs that were too large to be kept in their runs.
+    async fn with_outputs(&self, mut ends: HashMap<RunId, Run>) -> Result<HashMap<RunId, Run>, CallError> {
+        for run in ends.values_mut() {
+            if let Some(path) = &run.stored_output {
+                let stored = self.app.blobs.get(&run.spec.environment, path).await?;
+                let stored =
+                    stored.ok_or_else(|| Error::NotFound(format!("the output of {} is not in the store", run.id)))?;
+                run.output = stored.text;
+            }
+        }
+        Ok(ends)
     }
 
     async fn read(&self, ids: &BTreeSet<RunId>) -> Result<HashMap<RunId, Run>, CallError> {

@@ -85,6 +85,11 @@ impl Oncekey {
         self.http.get(format!("{}{path}", self.stack.url())).bearer_auth(self.api_key)
     }
 
+    /// A PUT without a body.
+    pub fn put(&self, path: &str) -> RequestBuilder {
+        self.http.put(format!("{}{path}", self.stack.url())).bearer_auth(self.api_key)
+    }
+
     /// A trigger, whatever it answers.
     pub async fn try_trigger(&self, task: &str, body: Value) -> (StatusCode, Value) {
         answer(self.post(&format!("/api/v1/tasks/{task}/trigger"), body.to_string())).await

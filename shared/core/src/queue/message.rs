@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::blobs::BlobPath;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
@@ -118,15 +119,25 @@ pub struct CompletionEvent {
     pub outcome: Outcome,
 }
 
+/// What a task returned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// Its JSON text.
+    Inline(String),
+    /// Where that is stored, as it is large.
+    Stored(BlobPath),
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Outcome {
     /// The task returned.
     Succeeded {
-        /// The JSON text of what it returned.
+        /// What it returned, unless that is nothing.
         #[serde(skip_serializing_if = "Option::is_none", default)]
-        output: Option<String>,
+        output: Option<Output>,
     },
     /// The task failed.
     Failed {

@@ -12,6 +12,7 @@ use super::{RUNS_INDEX, SHARDS, Store, compressed};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{EnvironmentId, RunId};
+use crate::queue::message::Output;
 use crate::run::{Run, RunError};
 use crate::status::{Event, RunStatus};
 
@@ -128,9 +129,11 @@ impl Transition {
 
     /// What the task returned.
     #[must_use]
-    pub fn output(mut self, output: Option<&str>) -> Self {
-        if let Some(output) = output {
-            self.expression.set("output", text(output));
+    pub fn output(mut self, output: Option<&Output>) -> Self {
+        match output {
+            Some(Output::Inline(output)) => self.expression.set("output", text(output)),
+            Some(Output::Stored(path)) => self.expression.set("stored_output", text(path.as_str())),
+            None => {}
         }
         self.expression.remove("error");
         self

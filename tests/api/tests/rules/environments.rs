@@ -73,6 +73,8 @@ async fn every_door_asks_for_an_api_key() {
         oncekey.post("/api/v2/runs/run_x/cancel", ""),
         oncekey.post("/api/v1/runs/run_x/replay", ""),
         oncekey.post("/api/v1/runs/run_x/reschedule", "{}"),
+        oncekey.get("/api/v1/packets/x"),
+        oncekey.put("/api/v2/packets/x"),
     ] {
         let path = request.try_clone().unwrap().build().unwrap().url().path().to_owned();
         let (status, body) = answer(request).await;

@@ -9,6 +9,7 @@ mod ends;
 mod environments;
 mod ingest;
 mod keys;
+mod large;
 mod protocol;
 mod reading;
 mod replays;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oncekey_core::complete::complete;
 use oncekey_core::key::IdempotencyKey;
-use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
+use oncekey_core::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
 use oncekey_core::run::{ClaimedKey, Run, RunError, RunOptions, RunSpec};
 use oncekey_core::start::{Start, start};
 use oncekey_core::store::{KeyAddress, KeyRecord};
@@ -163,7 +163,7 @@ async fn i7_completion_events_may_come_twice_late_and_out_of_order() {
         event(1, failed(Some(0))),
         event(1, failed(None)),
         event(2, failed(None)),
-        event(1, Outcome::Succeeded { output: Some("\"other\"".to_owned()) }),
+        event(1, Outcome::Succeeded { output: Some(Output::Inline("\"other\"".to_owned())) }),
         event(1, Outcome::Canceled),
     ] {
         complete(app, &stale).await.unwrap();

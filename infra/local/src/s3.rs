@@ -1,0 +1,172 @@
+//! An S3 endpoint over a folder, or over memory: objects are put and got by signed URL, and nothing else.
+//!
+//! Signatures are checked by making them again, so a URL that S3 would refuse is refused here: a wrong method, path, key
+//! or date, or one that is over.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER;
+use oncekey_core::blobs::Signer;
+use oncekey_core::{Clock, Timestamp};
+use reqwest::Url;
+use sha2::{Digest, Sha256};
+
+/// The largest object; payloads and outputs are smaller.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// The objects, and who may sign for them.
+#[derive(Clone, Debug)]
+pub(crate) struct Objects {
+    kept: Kept,
+    signer: Signer,
+    clock: Clock,
+    /// Where this endpoint listens: part of what is signed.
+    origin: String,
+}
+
+#[derive(Clone, Debug)]
+enum Kept {
+    Folder(PathBuf),
+    Memory(Arc<Mutex<HashMap<String, Object>>>),
+}
+
+#[derive(Clone, Debug)]
+struct Object {
+    content_type: String,
+    bytes: Vec<u8>,
+}
+
+impl Objects {
+    /// Objects in `folder`, or in memory, behind an endpoint at `origin`.
+    pub(crate) fn new(folder: Option<PathBuf>, signer: Signer, clock: Clock, origin: String) -> std::io::Result<Self> {
+        let kept = match folder {
+            None => Kept::Memory(Arc::default()),
+            Some(folder) => {
+                std::fs::create_dir_all(&folder)?;
+                Kept::Folder(folder)
+            }
+        };
+        Ok(Self { kept, signer, clock, origin })
+    }
+
+    /// Whether the URL's signature is one that we would have made for it, at its date, and still holds.
+    async fn is_signed(&self, method: &Method, path: &str, query: &str) -> bool {
+        let pairs: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let (Some(date), Some(expires)) = (pairs.get("X-Amz-Date"), pairs.get("X-Amz-Expires")) else { return false };
+        let (Some(signed_at), Ok(expires)) = (timestamp(date), expires.parse().map(Duration::from_secs)) else {
+            return false;
+        };
+        if self.clock.now() > signed_at.plus(expires) {
+            return false;
+        }
+        let Ok(url) = Url::parse(&format!("{}{path}", self.origin)) else { return false };
+        let Ok(url) = self.signer.signed(method, url, signed_at, expires).await else { return false };
+        let wanted: HashMap<_, _> = url.query_pairs().into_owned().collect();
+        wanted.iter().all(|(name, value)| pairs.get(name) == Some(value))
+    }
+
+    fn put(&self, path: &str, object: Object) -> std::io::Result<()> {
+        match &self.kept {
+            Kept::Memory(objects) => {
+                objects.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), object);
+                Ok(())
+            }
+            Kept::Folder(folder) => {
+                // One file: the type in its first line, then the bytes. Put in place whole, or not at all.
+                let file = folder.join(file_name(path));
+                let draft = file.with_extension(format!("{:x}", fastrand::u64(..)));
+                let mut bytes = object.content_type.into_bytes();
+                bytes.push(b'\n');
+                bytes.extend_from_slice(&object.bytes);
+                std::fs::write(&draft, bytes)?;
+                std::fs::rename(draft, file)
+            }
+        }
+    }
+
+    fn get(&self, path: &str) -> std::io::Result<Option<Object>> {
+        match &self.kept {
+            Kept::Memory(objects) => Ok(objects.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()),
+            Kept::Folder(folder) => {
+                let mut bytes = match std::fs::read(folder.join(file_name(path))) {
+                    Ok(bytes) => bytes,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(error),
+                };
+                let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or_default();
+                let rest = bytes.split_off((end + 1).min(bytes.len()));
+                let content_type = String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned();
+                Ok(Some(Object { content_type, bytes: rest }))
+            }
+        }
+    }
+}
+
+/// The name of an object's file: paths may be longer than file names, and hold what they may not.
+fn file_name(path: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(path.as_bytes()))
+}
+
+/// Reads `20260131T093000Z`.
+fn timestamp(text: &str) -> Option<Timestamp> {
+    let part = |range| text.get(range);
+    let iso = format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        part(0..4)?,
+        part(4..6)?,
+        part(6..8)?,
+        part(9..11)?,
+        part(11..13)?,
+        part(13..15)?
+    );
+    Timestamp::parse(&iso).ok()
+}
+
+/// The endpoint.
+pub(crate) fn router(objects: Objects) -> Router {
+    Router::new().fallback(handle).with_state(objects)
+}
+
+async fn handle(State(objects): State<Objects>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+    if !objects.is_signed(&parts.method, path, query).await {
+        return refused(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
+    }
+    let done = match parts.method {
+        Method::PUT => put(&objects, path, parts.headers.get(CONTENT_TYPE), body).await,
+        Method::GET => objects.get(path).map(|object| match object {
+            Some(object) => ([(CONTENT_TYPE, object.content_type)], object.bytes).into_response(),
+            None => refused(StatusCode::NOT_FOUND, "NoSuchKey"),
+        }),
+        _ => Ok(refused(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed")),
+    };
+    done.unwrap_or_else(|error| {
+        tracing::error!(%error, "an object could not be kept");
+        refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")
+    })
+}
+
+async fn put(objects: &Objects, path: &str, kind: Option<&HeaderValue>, body: Body) -> std::io::Result<Response> {
+    let Ok(bytes) = to_bytes(body, MAX_BYTES).await else {
+        return Ok(refused(StatusCode::BAD_REQUEST, "EntityTooLarge"));
+    };
+    let content_type = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("binary/octet-stream").to_owned();
+    objects.put(path, Object { content_type, bytes: bytes.to_vec() })?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// An error as S3 says it.
+fn refused(status: StatusCode, code: &str) -> Response {
+    let body = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code></Error>");
+    (status, [(CONTENT_TYPE, "application/xml")], body).into_response()
+}

@@ -1,0 +1,295 @@
+//! S3: payloads and outputs that are too large for a DynamoDB item. Three requests are all it takes, so they are signed with
+//! the SDK's own signer and sent as they are; the same signed URLs are what callers get.
+//!
+//! An object of an environment is named `{environment}/{path}`. What we put ourselves is named by its content, so two who
+//! make the same run never write different things to one place.
+
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sigv4::http_request::{
+    PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation, SigningSettings, UriPathNormalizationMode,
+    sign,
+};
+use aws_sigv4::sign::v4::SigningParams;
+use data_encoding::HEXLOWER;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::Error;
+use crate::ids::EnvironmentId;
+use crate::payload::{Payload, PayloadType};
+
+/// How long a signed URL works.
+const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Where we put what we store ourselves, by its content.
+const PAYLOADS: &str = "payloads";
+const OUTPUTS: &str = "outputs";
+/// The longest path, in characters; with its environment it fits S3's 1,024 bytes.
+const MAX_PATH: usize = 512;
+
+/// The path of an object within its environment: names of `A-Z a-z 0-9 _ . -` with `/` between.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BlobPath(String);
+
+impl BlobPath {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming `field`.
+    pub fn parse(field: &str, text: &str) -> Result<Self, Error> {
+        let fits = |name: &str| {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+            !name.is_empty() && !name.bytes().all(|b| b == b'.') && name.bytes().all(allowed)
+        };
+        if text.len() <= MAX_PATH && text.split('/').all(fits) {
+            return Ok(Self(text.to_owned()));
+        }
+        let message =
+            format!("a stored path is up to {MAX_PATH} characters: names of A-Z a-z 0-9 _ . - with / between");
+        Err(Error::invalid(field, message))
+    }
+
+    /// Reads a path for a caller to put an object to: not to where ours are, which would then not be what they are named by.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming `field`.
+    pub fn for_caller(field: &str, text: &str) -> Result<Self, Error> {
+        if [PAYLOADS, OUTPUTS].into_iter().any(|ours| text.split('/').next() == Some(ours)) {
+            return Err(Error::invalid(field, format!("{PAYLOADS}/ and {OUTPUTS}/ are written by the server alone")));
+        }
+        Self::parse(field, text)
+    }
+
+    /// The path that content of this kind gets.
+    fn of_content(kind: &str, content: &str) -> Self {
+        Self(format!("{kind}/{}", HEXLOWER.encode(&Sha256::digest(content.as_bytes()))))
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for BlobPath {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::parse("path", &text)
+    }
+}
+
+impl From<BlobPath> for String {
+    fn from(path: BlobPath) -> Self {
+        path.0
+    }
+}
+
+/// Signs S3 requests into URLs.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    credentials: SharedCredentialsProvider,
+    region: String,
+}
+
+impl Signer {
+    /// Signs a request to `url` at `now`: for fifteen minutes, whoever has the URL may send it.
+    ///
+    /// # Errors
+    /// [`Error::Aws`] when there are no credentials.
+    pub async fn signed(&self, method: &Method, mut url: Url, now: Timestamp, expires: Duration) -> Result<Url, Error> {
+        let credentials = self.credentials.provide_credentials().await.map_err(Error::aws("credentials"))?;
+        let mut settings = SigningSettings::default();
+        settings.signature_location = SignatureLocation::QueryParams;
+        settings.expires_in = Some(expires);
+        // S3 signs the path as it is sent.
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        let identity = credentials.into();
+        let params = SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name("s3")
+            .time(SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or(0)))
+            .settings(settings)
+            .build()
+            .map_err(Error::aws("s3:sign"))?
+            .into();
+        let request =
+            SignableRequest::new(method.as_str(), url.as_str(), std::iter::empty(), SignableBody::UnsignedPayload);
+        let request = request.map_err(Error::aws("s3:sign"))?;
+        let (instructions, _) = sign(request, &params).map_err(Error::aws("s3:sign"))?.into_parts();
+        url.query_pairs_mut().extend_pairs(instructions.params());
+        Ok(url)
+    }
+}
+
+/// A bucket.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    bucket: Url,
+    signer: Signer,
+    clock: Clock,
+    http: OnceLock<reqwest::Client>,
+}
+
+impl Blobs {
+    /// A bucket that is not looked at until it is used; at `endpoint`, if it is one of another S3 than AWS's.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when the settings have no region or credentials, or make no URL.
+    pub fn new(sdk: &SdkConfig, endpoint: Option<&str>, bucket: &str, clock: Clock) -> Result<Self, Error> {
+        let missing = |what: &str| Error::Configuration(format!("the AWS settings have no {what}"));
+        let region = sdk.region().ok_or_else(|| missing("region"))?.to_string();
+        let credentials = sdk.credentials_provider().ok_or_else(|| missing("credentials"))?;
+        let url = match endpoint {
+            Some(endpoint) => format!("{}/{bucket}/", endpoint.trim_end_matches('/')),
+            None => format!("https://{bucket}.s3.{region}.amazonaws.com/"),
+        };
+        let bucket = Url::parse(&url).map_err(|error| Error::Configuration(format!("{url} is no URL: {error}")))?;
+        Ok(Self { bucket, signer: Signer { credentials, region }, clock, http: OnceLock::new() })
+    }
+
+    /// What signs for this bucket.
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// A URL to which whoever has it may put an object, for fifteen minutes.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn put_url(&self, environment: &EnvironmentId, path: &BlobPath) -> Result<Url, Error> {
+        self.signed_url(Method::PUT, environment, path).await
+    }
+
+    /// A URL from which whoever has it may get an object, for fifteen minutes.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn get_url(&self, environment: &EnvironmentId, path: &BlobPath) -> Result<Url, Error> {
+        self.signed_url(Method::GET, environment, path).await
+    }
+
+    async fn signed_url(&self, method: Method, environment: &EnvironmentId, path: &BlobPath) -> Result<Url, Error> {
+        let name = format!("{environment}/{}", path.as_str());
+        let url = self.bucket.join(&name).map_err(|error| Error::invalid("path", error.to_string()))?;
+        self.signer.signed(&method, url, self.clock.now(), SIGNED_FOR).await
+    }
+
+    /// Stores a payload that is too large to be kept in its run: what the run keeps is the path.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn offload(&self, environment: &EnvironmentId, payload: Payload) -> Result<Payload, Error> {
+        match payload.text {
+            Some(text) if payload.kind != PayloadType::Store && text.len() > Payload::MAX_INLINE_BYTES => {
+                let path = BlobPath::of_content(PAYLOADS, &text);
+                self.put(environment, &path, payload.kind, text).await?;
+                Ok(Payload { text: Some(path.0), kind: PayloadType::Store })
+            }
+            _ => Ok(payload),
+        }
+    }
+
+    /// Stores an output. Its path.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn put_output(&self, environment: &EnvironmentId, output: String) -> Result<BlobPath, Error> {
+        let path = BlobPath::of_content(OUTPUTS, &output);
+        self.put(environment, &path, PayloadType::Json, output).await?;
+        Ok(path)
+    }
+
+    /// A payload that is kept in its run as it is, and one that is stored as it was stored. `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Aws`]; [`Error::Invalid`] for what was stored and is no payload.
+    pub async fn fetch(&self, environment: &EnvironmentId, payload: Payload) -> Result<Option<Payload>, Error> {
+        match &payload.text {
+            Some(path) if payload.kind == PayloadType::Store => {
+                self.get(environment, &BlobPath::parse("payload", path)?).await
+            }
+            _ => Ok(Some(payload)),
+        }
+    }
+
+    async fn put(
+        &self,
+        environment: &EnvironmentId,
+        path: &BlobPath,
+        kind: PayloadType,
+        text: String,
+    ) -> Result<(), Error> {
+        let url = self.put_url(environment, path).await?;
+        let request = self.http()?.put(url).header(CONTENT_TYPE, kind.as_str()).body(text);
+        let answer = request.send().await.map_err(Error::aws("s3:PutObject"))?;
+        answer.error_for_status().map_err(|error| Error::aws("s3:PutObject")(error.without_url()))?;
+        Ok(())
+    }
+
+    /// An object as a payload.
+    ///
+    /// # Errors
+    /// [`Error::Aws`]; [`Error::Invalid`] for what is no payload.
+    pub async fn get(&self, environment: &EnvironmentId, path: &BlobPath) -> Result<Option<Payload>, Error> {
+        let failed = |error: reqwest::Error| Error::aws("s3:GetObject")(error.without_url());
+        let url = self.get_url(environment, path).await?;
+        let answer = self.http()?.get(url).send().await.map_err(failed)?;
+        // Without the permission to list, S3 says 403 of an object that is not there.
+        if [StatusCode::NOT_FOUND, StatusCode::FORBIDDEN].contains(&answer.status()) {
+            return Ok(None);
+        }
+        let mut answer = answer.error_for_status().map_err(failed)?;
+        let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = PayloadType::of_content_type(kind);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > Payload::MAX_BYTES {
+                let limit = Payload::MAX_BYTES;
+                return Err(Error::TooLarge(format!("{}: more than {limit} bytes (3 MB), which is the limit", path.0)));
+            }
+        }
+        let text = String::from_utf8(bytes).map_err(|_| Error::invalid(&path.0, "it is not UTF-8"))?;
+        Ok(Some(Payload { text: Some(text), kind }))
+    }
+
+    /// Made when it is needed: TLS takes a while to set up, and most runs store nothing.
+    fn http(&self) -> Result<&reqwest::Client, Error> {
+        if let Some(http) = self.http.get() {
+            return Ok(http);
+        }
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build();
+        let http = http.map_err(|error| Error::Configuration(error.to_string()))?;
+        Ok(self.http.get_or_init(|| http))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_within_its_environment() {
+        for path in ["trigger/packet_a-B_9/payload.json", "a", "a.b/..c"] {
+            assert_eq!(BlobPath::parse("path", path).expect(path).as_str(), path);
+        }
+        let long = "a".repeat(513);
+        for path in ["", "/a", "a//b", "a/", "..", "a/../b", "a/./b", "a b", "a?b", "a%2Fb", "é", &long] {
+            assert!(BlobPath::parse("path", path).is_err(), "{path}");
+        }
+    }
+}
