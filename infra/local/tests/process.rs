@@ -123,6 +123,36 @@ async fn waiting_parents_go_on_after_kill_9_with_the_children_they_had() {
 }
 
 #[tokio::test]
+async fn whatever_is_logged_has_no_payload_and_no_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let ours = "trace,hyper=off,reqwest=off,h2=off,aws=off,dynoxide=off,log=off";
+    let mut command = oncekey(&["dev", "--port", "0", "--memory"]);
+    let mut child = command.env("RUST_LOG", ours).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut first = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    let url = first.trim().strip_prefix("Oncekey is listening on ").unwrap().to_owned();
+    let running = Running { child, url };
+    let api = Api::of(&running);
+    for task in ["echo", "fail", "no-such-task"] {
+        let body = json!({ "payload": { "card": "4242-secret" }, "options": { "idempotencyKey": "key-of-ada" } });
+        let handle = api.trigger(task, body).await;
+        api.run_until(id(&handle), "isCompleted", json!(true)).await;
+    }
+    let bad = api.http.post(format!("{}/api/v1/tasks/echo/trigger", api.url)).bearer_auth("tr_dev_wrong");
+    assert_eq!(bad.body("4242-secret").send().await.unwrap().status(), 401);
+    let bad = api.http.post(format!("{}/api/v1/tasks/echo/trigger", api.url)).bearer_auth("tr_dev_local");
+    assert_eq!(bad.body(r#"{"payload": 4242-secret}"#).send().await.unwrap().status(), 400);
+    drop(running);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("run_"), "{log}");
+    for secret in ["4242-secret", "key-of-ada", "tr_dev_local", "tr_dev_wrong"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+#[tokio::test]
 async fn sigterm_ends_it_cleanly_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut running = start(folder.path());

@@ -53,6 +53,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// JSON that cannot be read, in the caller's words where the parser's do not help.
+    pub(crate) fn json(field: impl Into<String>, error: &serde_json::Error) -> Self {
+        let mut text = error.to_string();
+        if text.contains("recursion limit") {
+            text.push_str(": arrays and objects may be nested up to 128 deep");
+        } else if text.contains("hex escape") || text.contains("surrogate") {
+            text.push_str(": a lone surrogate (\\ud800 to \\udfff) is no character");
+        }
+        Self::invalid(field, text)
+    }
+
     pub(crate) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), message: message.into() }
     }

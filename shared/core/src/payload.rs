@@ -69,14 +69,17 @@ impl Payload {
         let Some(raw) = raw else {
             return Ok(Self { text: None, kind });
         };
-        let malformed = |error: serde_json::Error| Error::invalid("payload", error.to_string());
+        let malformed = |error: serde_json::Error| Error::json("payload", &error);
         let text = match kind {
             PayloadType::Json => raw.get().to_owned(),
             // A string that holds the JSON, as the client sends it, or the JSON itself.
             PayloadType::SuperJson if !raw.get().starts_with('"') => raw.get().to_owned(),
             PayloadType::SuperJson => serde_json::from_str::<String>(raw.get()).map_err(malformed)?,
-            PayloadType::Text | PayloadType::Store => serde_json::from_str::<String>(raw.get())
-                .map_err(|_| Error::invalid("payload", format!("with payloadType {}, give a string", kind.as_str())))?,
+            PayloadType::Text | PayloadType::Store if !raw.get().starts_with('"') => {
+                let text = format!("with payloadType {}, give a string", kind.as_str());
+                return Err(Error::invalid("payload", text));
+            }
+            PayloadType::Text | PayloadType::Store => serde_json::from_str::<String>(raw.get()).map_err(malformed)?,
         };
         if text.len() > Self::MAX_BYTES {
             return Err(Error::TooLarge(format!(

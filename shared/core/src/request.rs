@@ -136,9 +136,9 @@ pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Error> {
     let Object(parsed) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." || path == "?" { "body".to_owned() } else { path };
-        Error::invalid(field, error.into_inner().to_string())
+        Error::json(field, &error.into_inner())
     })?;
-    deserializer.end().map_err(|error| Error::invalid("body", error.to_string()))?;
+    deserializer.end().map_err(|error| Error::json("body", &error))?;
     Ok(parsed)
 }
 

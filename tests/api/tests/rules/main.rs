@@ -15,6 +15,7 @@ mod reading;
 mod replays;
 mod reset;
 mod tasks;
+mod traps;
 mod triggering;
 mod waits;
 mod window;
