@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -114,38 +115,23 @@ impl Client {
         content: Content,
     ) -> Result<T, Error> {
         let request_id = Uuid::new_v4().to_string();
-        let mut pause = FIRST_PAUSE;
-        let mut tries = 1;
-        loop {
-            let request = self.request(method.clone(), path, query, &content, &request_id);
-            let (error, wait) = match request.send().await {
-                Ok(answer) if answer.status().is_success() => {
-                    // An answer that breaks off is as one that never came.
-                    match answer.bytes().await {
-                        Ok(text) => {
-                            return serde_json::from_slice(&text)
-                                .map_err(|source| Error::Json { what: "the answer", source });
-                        }
-                        Err(error) => (Error::Unreachable(error), None),
-                    }
-                }
-                Ok(answer) => {
-                    let (retry, wait) = (should_retry(&answer), asked_pause(&answer));
-                    let error = refusal(answer).await;
-                    if !retry {
-                        return Err(error);
-                    }
-                    (error, wait)
-                }
-                Err(error) => (Error::Unreachable(error), None),
-            };
-            if tries == TRIES {
-                return Err(error);
-            }
-            tokio::time::sleep(wait.unwrap_or_else(|| pause.mul_f64(0.5 + fastrand::f64()))).await;
-            pause *= 2;
-            tries += 1;
+        let (_, text) = answered(|| self.request(method.clone(), path, query, &content, &request_id)).await?;
+        serde_json::from_slice(&text).map_err(|source| Error::Json { what: "the answer", source })
+    }
+
+    /// Gets a value that is too large to be kept in its run; `None` if it was never put there, or is there no more. Its URL
+    /// says by itself who may: the API key stays here.
+    pub(crate) async fn stored(&self, url: &str) -> Result<Option<Value>, Error> {
+        let (kind, text) = match answered(|| self.http.get(url)).await {
+            Err(Error::Refused { status: 403 | 404, .. }) => return Ok(None),
+            answer => answer?,
+        };
+        if kind.starts_with("text/plain") {
+            return Ok(Some(Value::String(String::from_utf8_lossy(&text).into_owned())));
         }
+        let mut value: Value =
+            serde_json::from_slice(&text).map_err(|source| Error::Json { what: "what is stored", source })?;
+        Ok(Some(if kind.starts_with("application/super+json") { value["json"].take() } else { value }))
     }
 
     fn request(
@@ -171,6 +157,40 @@ impl Client {
             Content::Json(body) => request.json(body),
             Content::Lines(lines) => request.header("content-type", "application/x-ndjson").body(lines.clone()),
         }
+    }
+}
+
+/// Sends a request until it is answered for good: the media type and the bytes.
+async fn answered(request: impl Fn() -> RequestBuilder) -> Result<(String, Vec<u8>), Error> {
+    let mut pause = FIRST_PAUSE;
+    let mut tries = 1;
+    loop {
+        let (error, wait) = match request().send().await {
+            Ok(answer) if answer.status().is_success() => {
+                let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+                let kind = kind.unwrap_or_default().to_owned();
+                // An answer that breaks off is as one that never came.
+                match answer.bytes().await {
+                    Ok(text) => return Ok((kind, text.into())),
+                    Err(error) => (Error::Unreachable(error), None),
+                }
+            }
+            Ok(answer) => {
+                let (retry, wait) = (should_retry(&answer), asked_pause(&answer));
+                let error = refusal(answer).await;
+                if !retry {
+                    return Err(error);
+                }
+                (error, wait)
+            }
+            Err(error) => (Error::Unreachable(error), None),
+        };
+        if tries == TRIES {
+            return Err(error);
+        }
+        tokio::time::sleep(wait.unwrap_or_else(|| pause.mul_f64(0.5 + fastrand::f64()))).await;
+        pause *= 2;
+        tries += 1;
     }
 }
 

@@ -136,6 +136,12 @@ pub struct Run {
     /// Why the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
+    /// Where the payload is, if it is too large to be kept in the run.
+    #[serde(skip_serializing)]
+    pub(crate) payload_presigned_url: Option<String>,
+    /// Where the output is, likewise.
+    #[serde(skip_serializing)]
+    pub(crate) output_presigned_url: Option<String>,
 }
 
 /// Why an attempt failed.

@@ -26,7 +26,23 @@ impl Runs<'_> {
     /// # Errors
     /// [`Error::Refused`] with 404 when this environment has no such run, and others.
     pub async fn retrieve(&self, id: &str) -> Result<Run, Error> {
+        self.with_stored(self.glance(id).await?).await
+    }
+
+    /// A run with all that is kept in it.
+    async fn glance(&self, id: &str) -> Result<Run, Error> {
         self.client.call(Method::GET, &["api", "v3", "runs", id], &[], Content::None).await
+    }
+
+    /// Gets what was too large to be kept in the run.
+    async fn with_stored(&self, mut run: Run) -> Result<Run, Error> {
+        if let Some(url) = run.payload_presigned_url.take() {
+            run.payload = self.client.stored(&url).await?;
+        }
+        if let Some(url) = run.output_presigned_url.take() {
+            run.output = self.client.stored(&url).await?;
+        }
+        Ok(run)
     }
 
     /// A run once it is final, however long that takes: put a timeout around it.
@@ -36,9 +52,9 @@ impl Runs<'_> {
     pub async fn poll(&self, id: &str) -> Result<Run, Error> {
         let (mut pause, longest) = POLL;
         loop {
-            let run = self.retrieve(id).await?;
+            let run = self.glance(id).await?;
             if run.is_completed {
-                return Ok(run);
+                return self.with_stored(run).await;
             }
             tokio::time::sleep(pause).await;
             pause = longest.min(pause * 2);

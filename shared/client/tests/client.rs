@@ -56,6 +56,15 @@ async fn r41_a_key_from_inside_a_task_is_reset_with_its_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_payload_and_output_come_back_whole() {
+    let (_stack, client) = start().await;
+    let text = "x".repeat(1_000_000);
+    let run = client.trigger("echo", &text).await.unwrap();
+    let run = client.runs().poll(&run.id).await.unwrap();
+    assert_eq!((run.payload.as_ref(), run.output.as_ref()), (Some(&json!(text)), Some(&json!(text))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn runs_are_retrieved_cancelled_replayed_and_rescheduled() {
     let (_stack, client) = start().await;
     let runs = client.runs();
