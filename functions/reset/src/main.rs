@@ -3,8 +3,8 @@
 use oncekey_core::{App, logs};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
+async fn main() -> Result<(), oncekey_http::LambdaError> {
     logs::init();
     let app = App::from_env().await?;
-    lambda_http::run(oncekey_http::finish(oncekey_function_reset::router(app))).await
+    oncekey_http::serve(oncekey_function_reset::router(app)).await
 }

@@ -47,8 +47,8 @@ impl App {
     }
 
     /// An app as a Lambda's environment variables describe it: `ONCEKEY_KEYS_TABLE`, `ONCEKEY_RUNS_TABLE`,
-    /// `ONCEKEY_ENVIRONMENTS_TABLE`, `ONCEKEY_RUNS_QUEUES` (`{"default": "https://…"}`), `ONCEKEY_TASK_QUEUES`
-    /// (`{"send-email": "email"}`, may be left out), `ONCEKEY_RUNS_DEAD_LETTER_QUEUE`,
+    /// `ONCEKEY_ENVIRONMENTS_TABLE`, `ONCEKEY_RUNS_QUEUES` (`{"default": "https://…"}`), `ONCEKEY_MORE_RUNS_QUEUES`
+    /// (those of other workers, may be left out), `ONCEKEY_TASK_QUEUES` (`{"send-email": "email"}`, may be left out), `ONCEKEY_RUNS_DEAD_LETTER_QUEUE`,
     /// `ONCEKEY_TRIGGERS_QUEUE`, `ONCEKEY_TRIGGERS_DEAD_LETTER_QUEUE`, `ONCEKEY_COMPLETIONS_QUEUE`,
     /// `ONCEKEY_COMPLETIONS_DEAD_LETTER_QUEUE`, `ONCEKEY_BUCKET`, and whatever the AWS SDK reads.
     ///
@@ -60,8 +60,9 @@ impl App {
             runs: variable("ONCEKEY_RUNS_TABLE")?,
             environments: variable("ONCEKEY_ENVIRONMENTS_TABLE")?,
         };
-        let runs = parsed("ONCEKEY_RUNS_QUEUES", &variable("ONCEKEY_RUNS_QUEUES")?)?;
-        let of_task = parsed("ONCEKEY_TASK_QUEUES", &std::env::var("ONCEKEY_TASK_QUEUES").unwrap_or("{}".to_owned()))?;
+        let mut runs: BTreeMap<String, String> = parsed("ONCEKEY_RUNS_QUEUES", &variable("ONCEKEY_RUNS_QUEUES")?)?;
+        runs.extend(parsed::<String>("ONCEKEY_MORE_RUNS_QUEUES", &or_empty("ONCEKEY_MORE_RUNS_QUEUES"))?);
+        let of_task = parsed("ONCEKEY_TASK_QUEUES", &or_empty("ONCEKEY_TASK_QUEUES"))?;
         let urls = QueueUrls {
             runs,
             of_task,
@@ -84,6 +85,10 @@ fn parsed<K: DeserializeOwned + Ord>(name: &str, text: &str) -> Result<BTreeMap<
     serde_json::from_str(text).map_err(|error| {
         Error::Configuration(format!("the environment variable {name} is no JSON object of texts: {error}"))
     })
+}
+
+fn or_empty(name: &str) -> String {
+    std::env::var(name).ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "{}".to_owned())
 }
 
 fn variable(name: &str) -> Result<String, Error> {

@@ -15,10 +15,18 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4::SigningParams;
 use data_encoding::HEXLOWER;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, StatusCode, Url};
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
+use url::Url;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
@@ -135,13 +143,20 @@ impl Signer {
     }
 }
 
+type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// An answer of S3's that says neither yes nor no.
+#[derive(Debug, thiserror::Error)]
+#[error("S3 answered {0}")]
+struct Unexpected(StatusCode);
+
 /// A bucket.
 #[derive(Clone, Debug)]
 pub struct Blobs {
     bucket: Url,
     signer: Signer,
     clock: Clock,
-    http: OnceLock<reqwest::Client>,
+    http: OnceLock<Http>,
 }
 
 impl Blobs {
@@ -234,10 +249,11 @@ impl Blobs {
         text: String,
     ) -> Result<(), Error> {
         let url = self.put_url(environment, path).await?;
-        let request = self.http()?.put(url).header(CONTENT_TYPE, kind.as_str()).body(text);
-        let answer = request.send().await.map_err(Error::aws("s3:PutObject"))?;
-        answer.error_for_status().map_err(|error| Error::aws("s3:PutObject")(error.without_url()))?;
-        Ok(())
+        let answer = self.send("s3:PutObject", &Method::PUT, &url, kind, text).await?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(Error::aws("s3:PutObject")(Unexpected(answer.status())))
     }
 
     /// An object as a payload.
@@ -245,36 +261,53 @@ impl Blobs {
     /// # Errors
     /// [`Error::Aws`]; [`Error::Invalid`] for what is no payload.
     pub async fn get(&self, environment: &EnvironmentId, path: &BlobPath) -> Result<Option<Payload>, Error> {
-        let failed = |error: reqwest::Error| Error::aws("s3:GetObject")(error.without_url());
+        let call = "s3:GetObject";
         let url = self.get_url(environment, path).await?;
-        let answer = self.http()?.get(url).send().await.map_err(failed)?;
-        // Without the permission to list, S3 says 403 of an object that is not there.
-        if [StatusCode::NOT_FOUND, StatusCode::FORBIDDEN].contains(&answer.status()) {
-            return Ok(None);
+        let answer = self.send(call, &Method::GET, &url, PayloadType::Json, String::new()).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            // Without the permission to list, S3 says 403 of an object that is not there.
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => return Ok(None),
+            status => return Err(Error::aws(call)(Unexpected(status))),
         }
-        let mut answer = answer.error_for_status().map_err(failed)?;
         let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = PayloadType::of_content_type(kind);
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > Payload::MAX_BYTES {
+        let body = Limited::new(answer.into_body(), Payload::MAX_BYTES).collect();
+        let bytes = match timeout(TIMEOUT, body).await.map_err(Error::aws(call))? {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
                 let limit = Payload::MAX_BYTES;
                 return Err(Error::TooLarge(format!("{}: more than {limit} bytes (3 MB), which is the limit", path.0)));
             }
-        }
-        let text = String::from_utf8(bytes).map_err(|_| Error::invalid(&path.0, "it is not UTF-8"))?;
+            Err(error) => return Err(Error::aws(call)(std::io::Error::other(error))),
+        };
+        let text = String::from_utf8(bytes.into()).map_err(|_| Error::invalid(&path.0, "it is not UTF-8"))?;
         Ok(Some(Payload { text: Some(text), kind }))
     }
 
-    /// Made when it is needed: TLS takes a while to set up, and most runs store nothing.
-    fn http(&self) -> Result<&reqwest::Client, Error> {
+    async fn send(
+        &self,
+        call: &'static str,
+        method: &Method,
+        url: &Url,
+        kind: PayloadType,
+        text: String,
+    ) -> Result<Response<Incoming>, Error> {
+        let request = Request::builder().method(method).uri(url.as_str()).header(CONTENT_TYPE, kind.as_str());
+        let request = request.body(Full::from(text)).map_err(Error::aws(call))?;
+        let sent = timeout(TIMEOUT, self.http()?.request(request)).await.map_err(Error::aws(call))?;
+        sent.map_err(Error::aws(call))
+    }
+
+    /// Made when it is needed: the trusted roots take a while to read, and most runs store nothing.
+    fn http(&self) -> Result<&Http, Error> {
         if let Some(http) = self.http.get() {
             return Ok(http);
         }
-        let http = reqwest::Client::builder().timeout(TIMEOUT).build();
-        let http = http.map_err(|error| Error::Configuration(error.to_string()))?;
-        Ok(self.http.get_or_init(|| http))
+        let connector = HttpsConnectorBuilder::new().with_native_roots();
+        let connector = connector.map_err(|error| Error::Configuration(error.to_string()))?;
+        let connector = connector.https_or_http().enable_http1().build();
+        Ok(self.http.get_or_init(|| Client::builder(TokioExecutor::new()).build(connector)))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
+use crate::metrics::{Metric, record};
 use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
 use crate::retry::RetryPolicy;
@@ -37,6 +38,9 @@ pub async fn complete(app: &App, event: &CompletionEvent) -> Result<(), Error> {
         Ok(run) => {
             tracing::info!(run_id = %run.id, task = %run.spec.task, environment = %run.spec.environment,
                 attempt = event.attempt, status = %run.status, "attempt ended");
+            if run.status.is_final() {
+                record(Metric::RunEnded(run.status), now);
+            }
             follow_up(app, &run).await
         }
         // A redelivered event whose move was made: what follows the move may not have been.
@@ -78,7 +82,9 @@ async fn follow_up(app: &App, run: &Run) -> Result<(), Error> {
         return app.queues.send_run(&RunMessage::next(run)).await;
     }
     if run.status.frees_key() {
-        app.store.clear_key(run).await?;
+        if app.store.clear_key(run).await? {
+            record(Metric::KeyCleared, app.clock.now());
+        }
     }
     wake_waiters(app, run).await
 }

@@ -21,6 +21,7 @@ pub mod key;
 pub mod key_source;
 pub mod list;
 pub mod logs;
+pub mod metrics;
 mod object;
 pub mod options;
 pub mod payload;

@@ -1,10 +1,14 @@
 //! Logs are events with fields, one JSON object a line on Lambda. Never a payload, never an API key.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts logging for a Lambda function: JSON on standard output, level from `RUST_LOG`, `info` by default. Lambda adds
-/// the time.
+/// Starts logging for a Lambda function: JSON on standard output, Lambda adds the time. `RUST_LOG` sets the level, as
+/// `debug` or `info,oncekey_core=trace`; `info` by default.
 pub fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).without_time().init();
+    let targets = std::env::var("RUST_LOG").ok().and_then(|levels| levels.parse::<Targets>().ok());
+    let targets = targets.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).without_time();
+    tracing_subscriber::registry().with(lines).with(targets).init();
 }

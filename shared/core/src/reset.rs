@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::error::Error;
+use crate::metrics::{Metric, record};
 use crate::store::{KeyAddress, KeyRecord};
 
 /// Frees a key.
@@ -11,6 +12,7 @@ use crate::store::{KeyAddress, KeyRecord};
 pub async fn reset(app: &App, address: KeyAddress<'_>) -> Result<(), Error> {
     if app.store.reset_key(address, app.clock.now()).await? {
         let KeyAddress { environment, place, hash } = address;
+        record(Metric::KeyReset, app.clock.now());
         tracing::info!(key_hash = %hash, %place, %environment, "key reset");
         return Ok(());
     }

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{RunId, TaskId};
 use crate::key::IdempotencyKey;
+use crate::metrics::{Metric, record};
 use crate::queue::message::RunMessage;
 use crate::request::TriggerRequest;
 use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
@@ -68,6 +69,16 @@ impl KeyOutcome {
 /// [`Error::Invalid`] for an unknown queue, [`Error::Unprocessable`] for a duplicate with another payload if that is to be
 /// refused, [`Error::Contended`], [`Error::TooLarge`], [`Error::Aws`].
 pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Triggered, Error> {
+    let triggered = claim_and_send(app, request).await?;
+    let now = app.clock.now();
+    record(Metric::Trigger, now);
+    if triggered.handle.is_cached {
+        record(Metric::CachedHit, now);
+    }
+    Ok(triggered)
+}
+
+async fn claim_and_send(app: &App, request: TriggerRequest) -> Result<Triggered, Error> {
     let queue = app.queues.for_run(&request.task, request.queue.as_deref())?;
     let now = app.clock.now();
     let own = RunId::named(&request.environment, &request.task, &request.request_id);

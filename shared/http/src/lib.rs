@@ -5,6 +5,7 @@
 
 mod caller;
 mod error;
+mod lambda;
 mod openapi;
 mod received;
 
@@ -14,6 +15,8 @@ use oncekey_core::Error;
 
 pub use caller::Caller;
 pub use error::ApiError;
+pub use lambda::serve;
+pub use lambda_http::Error as LambdaError;
 pub use openapi::{ErrorAnswer, OPENAPI, Refusal, describe};
 pub use received::{Body, Segment, header_text, quoted_or_bare, request_id};
 

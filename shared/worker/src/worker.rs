@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
+use oncekey_core::metrics::record_queue_latency;
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
 use oncekey_core::retry::RetryPolicy;
@@ -65,6 +66,8 @@ impl Worker {
     /// Takes a message up. It is acknowledged only after the completion event was accepted.
     async fn attempt(&self, app: &App, message: SqsMessage, deadline: Timestamp) -> Result<Disposition, Error> {
         let asked = RunMessage::parse(message.body.as_deref().unwrap_or_default())?;
+        let sent_at = message.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
+        record_queue_latency(sent_at.map(Timestamp::from_millis), asked.due_at, app.clock.now());
         let granted = |spec: &_| self.attempts_of(spec);
         let (run, outcome) = match start(app, &asked, deadline, granted).await? {
             Start::Nothing(disposition) => return Ok(disposition),

@@ -1,10 +1,13 @@
-//! A stack of its own for each test, in memory and in this process, spoken to through HTTP.
+//! A stack of its own for each test, in memory and in this process, spoken to through HTTP. Or an environment of its own in
+//! a deployment, where `ONCEKEY_TEST_URL` says where one is: for rules that need nothing but HTTP.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot go on should say where")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oncekey::{Options, Stack, Storage};
+use oncekey_core::environment::{ApiKey, create};
+use oncekey_core::store::{Store, TableNames};
 use oncekey_core::{App, Clock, EnvironmentId, KeyHash, RunId, TaskId, Timestamp};
 use oncekey_worker::Worker;
 use reqwest::{RequestBuilder, StatusCode};
@@ -18,12 +21,16 @@ pub const PROD: &str = "tr_prod_local";
 
 /// A running stack and a client of it.
 pub struct Oncekey {
-    /// The stack.
-    pub stack: Stack,
+    target: Target,
     /// Its time, to be moved by the test.
     pub clock: Clock,
     http: reqwest::Client,
-    api_key: &'static str,
+    api_key: String,
+}
+
+enum Target {
+    Local(Box<Stack>),
+    Deployed(Deployment),
 }
 
 /// What a trigger answered.
@@ -38,7 +45,9 @@ pub struct Handle {
 impl Oncekey {
     /// A stack whose time goes by, and can be moved forward.
     pub async fn start() -> Self {
-        Self::with(|options| options).await
+        let Some(deployment) = Deployment::from_env().await else { return Self::with(|options| options).await };
+        let api_key = deployment.key(DEV).to_owned();
+        Self { target: Target::Deployed(deployment), clock: Clock::system(), http: reqwest::Client::new(), api_key }
     }
 
     /// A stack whose time stands still until it is moved.
@@ -53,41 +62,73 @@ impl Oncekey {
     }
 
     /// A stack with other tasks.
+    ///
+    /// # Panics
+    /// Where the rules are to be tested on a deployment.
     pub async fn running(worker: Worker, change: impl FnOnce(Options) -> Options) -> Self {
+        assert!(Deployment::from_env().await.is_none(), "this rule needs a stack of its own: leave it out");
         // What a failing test's stack had to say is in its output; `RUST_LOG` says more.
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,dynoxide=off"));
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let options = change(Options { port: 0, storage: Storage::Memory, ..Options::default() });
         let clock = options.clock.clone();
         let stack = Stack::start_with(options, worker).await.unwrap();
-        Self { stack, clock, http: reqwest::Client::new(), api_key: DEV }
+        Self { target: Target::Local(Box::new(stack)), clock, http: reqwest::Client::new(), api_key: DEV.to_owned() }
     }
 
     /// Speaks with another API key from here on.
     #[must_use]
-    pub fn as_key(mut self, api_key: &'static str) -> Self {
-        self.api_key = api_key;
+    pub fn as_key(mut self, api_key: &str) -> Self {
+        self.api_key = match &self.target {
+            Target::Local(_) => api_key.to_owned(),
+            Target::Deployed(deployment) => deployment.key(api_key).to_owned(),
+        };
         self
+    }
+
+    /// The stack.
+    ///
+    /// # Panics
+    /// On a deployment.
+    pub fn stack(&self) -> &Stack {
+        match &self.target {
+            Target::Local(stack) => stack,
+            Target::Deployed(_) => panic!("this rule needs a stack of its own: leave it out"),
+        }
+    }
+
+    /// Ends the stack cleanly.
+    pub async fn stop(self) {
+        if let Target::Local(stack) = self.target {
+            stack.stop().await;
+        }
     }
 
     /// The domain on this stack.
     pub fn app(&self) -> &App {
-        self.stack.app()
+        self.stack().app()
+    }
+
+    fn url(&self, path: &str) -> String {
+        match &self.target {
+            Target::Local(stack) => format!("{}{path}", stack.url()),
+            Target::Deployed(deployment) => format!("{}{path}", deployment.url),
+        }
     }
 
     /// A POST with this body.
     pub fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
-        self.http.post(format!("{}{path}", self.stack.url())).bearer_auth(self.api_key).body(body)
+        self.http.post(self.url(path)).bearer_auth(&self.api_key).body(body)
     }
 
     /// A GET.
     pub fn get(&self, path: &str) -> RequestBuilder {
-        self.http.get(format!("{}{path}", self.stack.url())).bearer_auth(self.api_key)
+        self.http.get(self.url(path)).bearer_auth(&self.api_key)
     }
 
     /// A PUT without a body.
     pub fn put(&self, path: &str) -> RequestBuilder {
-        self.http.put(format!("{}{path}", self.stack.url())).bearer_auth(self.api_key)
+        self.http.put(self.url(path)).bearer_auth(&self.api_key)
     }
 
     /// A trigger, whatever it answers.
@@ -123,10 +164,12 @@ impl Oncekey {
     /// A run once it is as wanted.
     ///
     /// # Panics
-    /// When it is not within ten seconds.
+    /// When it is not within ten seconds, or a minute on a deployment.
     pub async fn run_until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut run = Value::Null;
-        for _ in 0..2_000 {
+        let patience = if matches!(self.target, Target::Local(_)) { 10 } else { 60 };
+        let end = Instant::now() + Duration::from_secs(patience);
+        while Instant::now() < end {
             run = self.run(id).await;
             if wanted(&run) {
                 return run;
@@ -161,7 +204,7 @@ impl Oncekey {
 
     /// Messages on a queue: visible, in flight, delayed.
     pub async fn depth(&self, queue: &str) -> [u64; 3] {
-        let (url, sqs) = self.stack.sqs();
+        let (url, sqs) = self.stack().sqs();
         let answer = sqs.get_queue_attributes().queue_url(format!("{url}/000000000000/{queue}")).send().await.unwrap();
         let attributes = answer.attributes.unwrap();
         let count = |suffix: &str| {
@@ -173,13 +216,13 @@ impl Oncekey {
 
     /// Puts a message on a queue.
     pub async fn send(&self, queue: &str, body: impl Into<String>) {
-        let (url, sqs) = self.stack.sqs();
+        let (url, sqs) = self.stack().sqs();
         sqs.send_message().queue_url(format!("{url}/000000000000/{queue}")).message_body(body).send().await.unwrap();
     }
 
     /// Takes every message off a queue.
     pub async fn purge(&self, queue: &str) {
-        let (url, sqs) = self.stack.sqs();
+        let (url, sqs) = self.stack().sqs();
         sqs.purge_queue().queue_url(format!("{url}/000000000000/{queue}")).send().await.unwrap();
     }
 
@@ -195,6 +238,33 @@ impl Oncekey {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("{queue} was not drained: {:?}", self.depth(queue).await);
+    }
+}
+
+/// A deployment, and two environments in it that no other test has.
+struct Deployment {
+    url: String,
+    keys: [(&'static str, ApiKey); 2],
+}
+
+impl Deployment {
+    /// The one that `ONCEKEY_TEST_URL`, `ONCEKEY_ENVIRONMENTS_TABLE` and AWS's own settings lead to.
+    async fn from_env() -> Option<Self> {
+        let url = std::env::var("ONCEKEY_TEST_URL").ok()?;
+        let table = std::env::var("ONCEKEY_ENVIRONMENTS_TABLE").unwrap();
+        let dynamodb = aws_sdk_dynamodb::Client::new(&aws_config::load_from_env().await);
+        let names = TableNames { keys: String::new(), runs: String::new(), environments: table };
+        let (store, clock) = (Store::new(dynamodb, names), Clock::system());
+        let project = format!("test-{:016x}", fastrand::u64(..));
+        let environment = |name: &str| EnvironmentId::parse(&format!("{project}/{name}")).unwrap();
+        let dev = create(&store, &clock, &environment("dev")).await.unwrap();
+        let prod = create(&store, &clock, &environment("prod")).await.unwrap();
+        Some(Self { url, keys: [(DEV, dev), (PROD, prod)] })
+    }
+
+    /// The API key that stands for a local one; any other as it is.
+    fn key<'a>(&'a self, local: &'a str) -> &'a str {
+        self.keys.iter().find(|(name, _)| *name == local).map_or(local, |(_, key)| key.reveal())
     }
 }
 

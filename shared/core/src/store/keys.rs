@@ -140,12 +140,12 @@ impl Store {
         }
     }
 
-    /// Clears the key of a run that failed, on condition that it still names that run (I4, R35).
+    /// Clears the key of a run that failed, on condition that it still names that run (I4, R35). Whether it did.
     ///
     /// # Errors
     /// [`Error::Aws`]; a key that names another run, or none, is no error.
-    pub async fn clear_key(&self, run: &Run) -> Result<(), Error> {
-        let Some(address) = address_of(run) else { return Ok(()) };
+    pub async fn clear_key(&self, run: &Run) -> Result<bool, Error> {
+        let Some(address) = address_of(run) else { return Ok(false) };
         let cleared = self
             .client
             .delete_item()
@@ -156,8 +156,8 @@ impl Store {
             .send()
             .await;
         match cleared {
-            Ok(_) => Ok(()),
-            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(()),
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(false),
             Err(error) => Err(Error::aws("dynamodb:DeleteItem")(error)),
         }
     }

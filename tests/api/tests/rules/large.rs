@@ -195,7 +195,7 @@ async fn what_is_stored_outlives_a_restart() {
         let oncekey = Oncekey::with(on_disk).await;
         let run = oncekey.trigger("echo", json!({ "payload": text })).await;
         oncekey.finished(&run.id).await;
-        oncekey.stack.stop().await;
+        oncekey.stop().await;
         run.id
     };
     let oncekey = Oncekey::with(on_disk).await;
