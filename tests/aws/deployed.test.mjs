@@ -1,0 +1,125 @@
+// What only a deployment shows: queues that people send to, a worker that dies, paths that a gateway has decoded, metrics.
+// Run by tests/aws/run, which says where the deployment is.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const { ONCEKEY_TEST_URL: url, ONCEKEY_TEST_DEV: key, ONCEKEY_TEST_ENVIRONMENT: environment, STACK: stack } = process.env;
+
+const aws = (...args) => {
+  // Said here too: for SQS the command line does not always look into the environment.
+  const endpoint = ["--endpoint-url", process.env.AWS_ENDPOINT_URL, "--output", "json"];
+  const text = execFileSync("aws", [...args, ...endpoint], { encoding: "utf8", maxBuffer: 2 ** 28 });
+  return text ? JSON.parse(text) : undefined;
+};
+const queue = (name) => aws("sqs", "get-queue-url", "--queue-name", `${stack}-${name}`).QueueUrl;
+
+async function call(method, path, body) {
+  const headers = { authorization: `Bearer ${key}` };
+  const answer = await fetch(`${url}${path}`, { method, headers, body: body && JSON.stringify(body) });
+  return { status: answer.status, body: await answer.json() };
+}
+
+const trigger = async (task, body = {}) => {
+  const answer = await call("POST", `/api/v1/tasks/${encodeURIComponent(task)}/trigger`, body);
+  assert.equal(answer.status, 200, JSON.stringify(answer.body));
+  return answer.body;
+};
+
+/** The run once it is as wanted. */
+async function until(id, wanted, seconds = 60) {
+  let run;
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(200)) {
+    ({ body: run } = await call("GET", `/api/v3/runs/${id}`));
+    if (wanted(run)) return run;
+  }
+  assert.fail(`the run never got there: ${JSON.stringify(run)}`);
+}
+
+/** The processes of a function. */
+function processes(name) {
+  return readdirSync("/proc").filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/environ`, "utf8").includes(`AWS_LAMBDA_FUNCTION_NAME=${stack}-${name}-`);
+    } catch {
+      return false; // not a process, not ours, or gone
+    }
+  });
+}
+
+test("a killed worker's run goes on in another attempt, and keeps its key", async () => {
+  const body = { payload: { ms: 20_000 }, options: { idempotencyKey: "killed" } };
+  const run = await trigger("sleep", body);
+  await until(run.id, ({ status }) => status === "EXECUTING");
+  const workers = processes("WorkerFunction");
+  assert.ok(workers.length > 0);
+  for (const pid of workers) process.kill(Number(pid), "SIGKILL");
+  assert.equal((await trigger("sleep", body)).id, run.id);
+  // Its message comes back after the queue's visibility timeout: six times the worker's, so 180 seconds here.
+  const ended = await until(run.id, ({ isCompleted }) => isCompleted, 400);
+  assert.deepEqual([ended.status, ended.attemptCount], ["COMPLETED", 2]);
+});
+
+test("a trigger message makes a run, and a poisonous one is put away with the reason", async () => {
+  const triggers = queue("triggers");
+  const send = (text) => aws("sqs", "send-message", "--queue-url", triggers, "--message-body", text);
+  const message = { environment, task: "echo", payload: 7, options: { idempotencyKey: "by-message" } };
+  send(JSON.stringify(message));
+  send("no message of ours");
+  const held = "/api/v1/idempotencyKeys/by-message?taskIdentifier=echo";
+  let answer;
+  for (let tries = 0; tries < 100 && answer?.status !== 200; tries += 1) {
+    await sleep(100);
+    answer = await call("GET", held);
+  }
+  const run = await until(answer.body.runId, ({ isCompleted }) => isCompleted);
+  assert.deepEqual([run.status, run.output], ["COMPLETED", 7]);
+  const dead = aws("sqs", "receive-message", "--queue-url", queue("triggers-dead"), "--wait-time-seconds", "20",
+    "--message-attribute-names", "All").Messages[0];
+  assert.equal(dead.Body, "no message of ours");
+  assert.match(dead.MessageAttributes["oncekey-error"].StringValue, /expected/);
+});
+
+test("tasks and keys with any character find their way through the gateway", async () => {
+  const run = await trigger("mail/send:now", { options: { idempotencyKey: "50 %/ü", delay: "1h" } });
+  const path = `/api/v1/idempotencyKeys/${encodeURIComponent("50 %/ü")}`;
+  const found = await call("GET", `${path}?taskIdentifier=mail%2Fsend%3Anow`);
+  assert.equal(found.body.runId, run.id);
+  assert.equal((await call("POST", `${path}/reset`, { taskIdentifier: "mail/send:now" })).status, 200);
+});
+
+test("what is not there is answered by us, and not by the gateway", async () => {
+  for (const path of ["/", "/api/v1/nothing", "/no such place"]) {
+    const { status, body } = await call("GET", encodeURI(path));
+    assert.deepEqual([status, body.error], [404, `there is no GET ${encodeURI(path)}`]);
+  }
+});
+
+test("a parent waits for its child across invocations", async () => {
+  const run = await trigger("wait-for-child", { payload: { ms: 500 } });
+  const ended = await until(run.id, ({ isCompleted }) => isCompleted);
+  assert.deepEqual([ended.status, ended.attemptCount], ["COMPLETED", 1]);
+});
+
+test("metrics are told", async () => {
+  const { id } = await trigger("echo", { options: { idempotencyKey: "metered" } });
+  await trigger("echo", { options: { idempotencyKey: "metered" } });
+  await until(id, ({ isCompleted }) => isCompleted);
+  const failed = await trigger("fail", { options: { idempotencyKey: "metered" } });
+  await until(failed.id, ({ isCompleted }) => isCompleted);
+  assert.equal((await call("POST", "/api/v1/idempotencyKeys/metered/reset", { taskIdentifier: "echo" })).status, 200);
+  const wanted = ["Triggers", "CachedHits", "KeysCleared", "KeysReset", "RunsEnded", "QueueLatency"];
+  for (const name of wanted) {
+    let line;
+    for (let tries = 0; tries < 50 && !line; tries += 1, await sleep(200)) {
+      const filter = ["--log-group-name", `/oncekey/${stack}`, "--filter-pattern", name, "--max-items", "1"];
+      line = aws("logs", "filter-log-events", ...filter).events[0]?.message;
+    }
+    const told = JSON.parse(line);
+    assert.deepEqual([told._aws.CloudWatchMetrics[0].Metrics[0].Name, told.Stack], [name, stack]);
+    assert.equal(typeof told[name], "number");
+  }
+});
