@@ -53,8 +53,9 @@ pub async fn dev(dev: Dev) -> Result<(), StackError> {
         storage,
         worker_timeout: Duration::from_secs(dev.timeout),
         queues: dev.queues,
-        // The AWS SDKs' own setting, so that the stack can run on DynamoDB Local or the like.
-        dynamodb_endpoint: std::env::var("AWS_ENDPOINT_URL_DYNAMODB").ok().filter(|url| !url.is_empty()),
+        // The AWS SDKs' own settings, so that the stack can run on DynamoDB Local, ElasticMQ or the like.
+        dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
+        sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS"),
         ..Options::default()
     })
     .await?;
@@ -67,6 +68,10 @@ pub async fn dev(dev: Dev) -> Result<(), StackError> {
     eprintln!("stopping…");
     stack.stop().await;
     Ok(())
+}
+
+fn endpoint(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|url| !url.is_empty())
 }
 
 fn banner(stack: &Stack, kept: &str) -> String {

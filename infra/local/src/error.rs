@@ -24,6 +24,9 @@ pub enum StackError {
     /// The DynamoDB API refused to set a table up.
     #[error("cannot set up the tables: {0}")]
     Tables(String),
+    /// The SQS API refused to set a queue up.
+    #[error("cannot set up the queue {0}")]
+    Sqs(String),
     /// The queues' database failed.
     #[error("the queues' database: {0}")]
     Queues(#[from] rusqlite::Error),

@@ -8,6 +8,7 @@ mod data;
 pub mod dev;
 pub mod error;
 mod mapping;
+mod queues;
 mod s3;
 pub mod sqs;
 pub mod stack;

@@ -1,6 +1,5 @@
 //! The stack itself: the embedded AWS parts, the functions on top, one HTTP server.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,9 +10,8 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use axum::Router;
 use dynoxide::Database;
 use oncekey_core::blobs::Blobs;
-use oncekey_core::queue::{DEFAULT_QUEUE, QueueUrls};
 use oncekey_core::store::ApiKeyRecord;
-use oncekey_core::{App, Clock, EnvironmentId, TaskId, Timestamp};
+use oncekey_core::{App, Clock, EnvironmentId, Timestamp};
 use oncekey_worker::Worker;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::data::{DataFolder, Endpoints};
 use crate::error::StackError;
 use crate::mapping::{Function, Mapping};
+use crate::queues::StackQueues;
 use crate::s3::{self, Objects};
 use crate::sqs::{self, QueueSettings, Queues};
 use crate::tables;
@@ -34,11 +33,9 @@ const BUCKET: &str = "oncekey";
 /// How often expired items and messages are deleted. DynamoDB's own TTL lags too; nothing depends on it.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// How long an invocation of any function but the worker may take.
-const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a stack that is stopped waits for its parts.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A queue's visibility timeout, as a multiple of its function's timeout: what AWS recommends.
-const VISIBILITY_FACTOR: u32 = 6;
 
 /// Where runs, keys and messages are kept.
 #[derive(Clone, Debug)]
@@ -64,6 +61,10 @@ pub struct Options {
     pub queues: Vec<String>,
     /// A DynamoDB API to use instead of the embedded one.
     pub dynamodb_endpoint: Option<String>,
+    /// An SQS API to use instead of the embedded one.
+    pub sqs_endpoint: Option<String>,
+    /// What the names of the tables and queues begin with, so that several stacks can share such APIs.
+    pub prefix: String,
     /// The time.
     pub clock: Clock,
 }
@@ -84,6 +85,8 @@ impl Default for Options {
             worker_concurrency: 100,
             queues: Vec::new(),
             dynamodb_endpoint: None,
+            sqs_endpoint: None,
+            prefix: "oncekey".to_owned(),
             clock: Clock::system(),
         }
     }
@@ -137,11 +140,17 @@ impl Stack {
                 (url, Some(database))
             }
         };
-        let sqs_listener = listen(0).await?;
-        let sqs_url = url_of(&sqs_listener);
-        let run_queues = run_queues(&options, &worker);
-        let queues = open_queues(folder.as_ref(), &options, &run_queues)?;
-        endpoints.1.spawn(serve(sqs_listener, sqs::router(queues.clone()), endpoints.0.subscribe()));
+        let stack_queues = StackQueues::of(&options, &worker);
+        let (sqs_url, queues) = match &options.sqs_endpoint {
+            Some(url) => (url.clone(), None),
+            None => {
+                let queues = open_queues(folder.as_ref(), stack_queues.settings(), &options.clock)?;
+                let listener = listen(0).await?;
+                let url = url_of(&listener);
+                endpoints.1.spawn(serve(listener, sqs::router(queues.clone()), endpoints.0.subscribe()));
+                (url, Some(queues))
+            }
+        };
 
         let s3_listener = listen(0).await?;
         let s3_url = url_of(&s3_listener);
@@ -153,16 +162,13 @@ impl Stack {
 
         let dynamodb = aws_sdk_dynamodb::Client::new(&sdk_config(&dynamodb_url).await);
         let sqs = aws_sdk_sqs::Client::new(&sdk_config(&sqs_url).await);
-        let names = tables::names();
+        let names = tables::names(&options.prefix);
         tables::create(&dynamodb, &names).await?;
-        let app = App::new(
-            dynamodb.clone(),
-            sqs.clone(),
-            names,
-            queue_urls(&sqs_url, &run_queues, worker.queues()),
-            blobs,
-            options.clock.clone(),
-        );
+        if queues.is_none() {
+            stack_queues.create(&sqs).await?;
+        }
+        let app =
+            App::new(dynamodb.clone(), sqs.clone(), names, stack_queues.urls(&sqs_url), blobs, options.clock.clone());
         for (environment, key) in ENVIRONMENTS {
             let record = ApiKeyRecord::new(EnvironmentId::parse(environment)?, key, app.clock.now());
             app.store.put_api_key(&record).await?;
@@ -241,56 +247,12 @@ fn open_database(folder: Option<&DataFolder>) -> Result<Database, StackError> {
     }
 }
 
-/// The names of the queues for runs: the default one, those that were asked for, and those that tasks have.
-fn run_queues(options: &Options, worker: &Worker) -> BTreeSet<String> {
-    let default = [DEFAULT_QUEUE.to_owned()];
-    default.into_iter().chain(options.queues.iter().cloned()).chain(worker.queues().into_values()).collect()
-}
-
-fn sqs_name(run_queue: &str) -> String {
-    if run_queue == DEFAULT_QUEUE { "oncekey-runs".to_owned() } else { format!("oncekey-runs-{run_queue}") }
-}
-
-fn open_queues(
-    folder: Option<&DataFolder>,
-    options: &Options,
-    run_queues: &BTreeSet<String>,
-) -> Result<Queues, StackError> {
-    let queue = |name: String, timeout: Duration, redrive: Option<(u32, &str)>| QueueSettings {
-        name,
-        visibility_timeout: timeout * VISIBILITY_FACTOR,
-        redrive: redrive.map(|(most, dead)| (most, format!("oncekey-{dead}"))),
-    };
-    let own = |name: &str, timeout, most, dead| queue(format!("oncekey-{name}"), timeout, Some((most, dead)));
-    let dead = |name: &str, timeout| queue(format!("oncekey-{name}"), timeout, None);
-    let mut settings = vec![
-        dead("runs-dead", options.worker_timeout),
-        dead("triggers-dead", FUNCTION_TIMEOUT),
-        dead("completions-dead", FUNCTION_TIMEOUT),
-        own("triggers", FUNCTION_TIMEOUT, 5, "triggers-dead"),
-        own("completions", FUNCTION_TIMEOUT, 10, "completions-dead"),
-    ];
-    let of_runs = |name: &String| queue(sqs_name(name), options.worker_timeout, Some((5, "runs-dead")));
-    settings.extend(run_queues.iter().map(of_runs));
+fn open_queues(folder: Option<&DataFolder>, settings: Vec<QueueSettings>, clock: &Clock) -> Result<Queues, StackError> {
     let file = folder.map(|folder| folder.file("queues.sqlite"));
-    Queues::open(file.as_deref(), settings, options.clock.clone()).map_err(|error| match folder {
+    Queues::open(file.as_deref(), settings, clock.clone()).map_err(|error| match folder {
         Some(folder) => folder.unreadable(error),
         None => error.into(),
     })
-}
-
-fn queue_urls(sqs: &str, run_queues: &BTreeSet<String>, of_task: BTreeMap<TaskId, String>) -> QueueUrls {
-    let url = |name: &str| format!("{sqs}/000000000000/oncekey-{name}");
-    let run_queue = |name: &String| (name.clone(), format!("{sqs}/000000000000/{}", sqs_name(name)));
-    QueueUrls {
-        runs: run_queues.iter().map(run_queue).collect(),
-        of_task,
-        runs_dead_letter: url("runs-dead"),
-        triggers: url("triggers"),
-        triggers_dead_letter: url("triggers-dead"),
-        completions: url("completions"),
-        completions_dead_letter: url("completions-dead"),
-    }
 }
 
 /// Ordinary SDK settings for an endpoint on this machine, which takes any credentials.
@@ -365,11 +327,11 @@ async fn stopping(mut stopped: watch::Receiver<bool>) {
 }
 
 /// Deletes what has expired, now and then.
-async fn keep_house(database: Option<Database>, queues: Queues, stopped: watch::Receiver<bool>) {
+async fn keep_house(database: Option<Database>, queues: Option<Queues>, stopped: watch::Receiver<bool>) {
     let rounds = async {
         loop {
             tokio::time::sleep(HOUSEKEEPING).await;
-            if let Err(error) = queues.expire() {
+            if let Some(Err(error)) = queues.as_ref().map(Queues::expire) {
                 tracing::warn!(%error, "expired messages were not deleted");
             }
             if let Some(database) = database.clone() {

@@ -11,13 +11,10 @@ use oncekey_core::store::{RUNS_INDEX, TableNames};
 
 use crate::error::StackError;
 
-/// The local tables' names.
-pub(crate) fn names() -> TableNames {
-    TableNames {
-        keys: "oncekey-keys".to_owned(),
-        runs: "oncekey-runs".to_owned(),
-        environments: "oncekey-environments".to_owned(),
-    }
+/// The tables' names.
+pub(crate) fn names(prefix: &str) -> TableNames {
+    let name = |end| format!("{prefix}-{end}");
+    TableNames { keys: name("keys"), runs: name("runs"), environments: name("environments") }
 }
 
 /// Makes the tables that are not there yet.

@@ -81,10 +81,8 @@ async fn follow_up(app: &App, run: &Run) -> Result<(), Error> {
     if run.status == RunStatus::Queued {
         return app.queues.send_run(&RunMessage::next(run)).await;
     }
-    if run.status.frees_key() {
-        if app.store.clear_key(run).await? {
-            record(Metric::KeyCleared, app.clock.now());
-        }
+    if run.status.frees_key() && app.store.clear_key(run).await? {
+        record(Metric::KeyCleared, app.clock.now());
     }
     wake_waiters(app, run).await
 }

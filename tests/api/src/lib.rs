@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use aws_sdk_sqs::types::QueueAttributeName;
 use oncekey::{Options, Stack, Storage};
 use oncekey_core::environment::{ApiKey, create};
 use oncekey_core::store::{Store, TableNames};
@@ -26,6 +27,8 @@ pub struct Oncekey {
     pub clock: Clock,
     http: reqwest::Client,
     api_key: String,
+    /// What the names of its tables and queues begin with.
+    prefix: String,
 }
 
 enum Target {
@@ -47,7 +50,13 @@ impl Oncekey {
     pub async fn start() -> Self {
         let Some(deployment) = Deployment::from_env().await else { return Self::with(|options| options).await };
         let api_key = deployment.key(DEV).to_owned();
-        Self { target: Target::Deployed(deployment), clock: Clock::system(), http: reqwest::Client::new(), api_key }
+        Self {
+            target: Target::Deployed(deployment),
+            clock: Clock::system(),
+            http: reqwest::Client::new(),
+            api_key,
+            prefix: String::new(),
+        }
     }
 
     /// A stack whose time stands still until it is moved.
@@ -70,10 +79,21 @@ impl Oncekey {
         // What a failing test's stack had to say is in its output; `RUST_LOG` says more.
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,dynoxide=off"));
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-        let options = change(Options { port: 0, storage: Storage::Memory, ..Options::default() });
+        let mut options = change(Options { port: 0, storage: Storage::Memory, ..Options::default() });
+        if let Some((dynamodb, sqs)) = other_endpoints() {
+            options.prefix = format!("rule-{:016x}", fastrand::u64(..));
+            (options.dynamodb_endpoint, options.sqs_endpoint) = (Some(dynamodb), Some(sqs));
+        }
+        let prefix = options.prefix.clone();
         let clock = options.clock.clone();
         let stack = Stack::start_with(options, worker).await.unwrap();
-        Self { target: Target::Local(Box::new(stack)), clock, http: reqwest::Client::new(), api_key: DEV.to_owned() }
+        Self {
+            target: Target::Local(Box::new(stack)),
+            clock,
+            http: reqwest::Client::new(),
+            api_key: DEV.to_owned(),
+            prefix,
+        }
     }
 
     /// Speaks with another API key from here on.
@@ -202,10 +222,22 @@ impl Oncekey {
         page["data"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// A queue's URL; `oncekey-` stands for what this stack's names begin with.
+    pub fn queue_url(&self, queue: &str) -> String {
+        let (url, end) = (self.stack().sqs().0, queue.strip_prefix("oncekey").unwrap_or(queue));
+        format!("{url}/000000000000/{}{end}", self.prefix)
+    }
+
+    /// A table's name, likewise.
+    pub fn table(&self, table: &str) -> String {
+        format!("{}{}", self.prefix, table.strip_prefix("oncekey").unwrap_or(table))
+    }
+
     /// Messages on a queue: visible, in flight, delayed.
     pub async fn depth(&self, queue: &str) -> [u64; 3] {
-        let (url, sqs) = self.stack().sqs();
-        let answer = sqs.get_queue_attributes().queue_url(format!("{url}/000000000000/{queue}")).send().await.unwrap();
+        let (_, sqs) = self.stack().sqs();
+        let asked = sqs.get_queue_attributes().queue_url(self.queue_url(queue));
+        let answer = asked.attribute_names(QueueAttributeName::All).send().await.unwrap();
         let attributes = answer.attributes.unwrap();
         let count = |suffix: &str| {
             let name = format!("ApproximateNumberOfMessages{suffix}");
@@ -216,14 +248,14 @@ impl Oncekey {
 
     /// Puts a message on a queue.
     pub async fn send(&self, queue: &str, body: impl Into<String>) {
-        let (url, sqs) = self.stack().sqs();
-        sqs.send_message().queue_url(format!("{url}/000000000000/{queue}")).message_body(body).send().await.unwrap();
+        let (_, sqs) = self.stack().sqs();
+        sqs.send_message().queue_url(self.queue_url(queue)).message_body(body).send().await.unwrap();
     }
 
     /// Takes every message off a queue.
     pub async fn purge(&self, queue: &str) {
-        let (url, sqs) = self.stack().sqs();
-        sqs.purge_queue().queue_url(format!("{url}/000000000000/{queue}")).send().await.unwrap();
+        let (_, sqs) = self.stack().sqs();
+        sqs.purge_queue().queue_url(self.queue_url(queue)).send().await.unwrap();
     }
 
     /// Waits until a queue has no message at all.
@@ -239,6 +271,12 @@ impl Oncekey {
         }
         panic!("{queue} was not drained: {:?}", self.depth(queue).await);
     }
+}
+
+/// A DynamoDB and an SQS API to test on instead of the embedded ones, if `ONCEKEY_TEST_DYNAMODB` and `ONCEKEY_TEST_SQS`
+/// name some.
+fn other_endpoints() -> Option<(String, String)> {
+    Some((std::env::var("ONCEKEY_TEST_DYNAMODB").ok()?, std::env::var("ONCEKEY_TEST_SQS").ok()?))
 }
 
 /// A deployment, and two environments in it that no other test has.

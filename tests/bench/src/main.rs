@@ -1,12 +1,17 @@
-//! Throughput, latency and CPU of the local stack in memory: `cargo run --release -p oncekey-bench`.
+//! Throughput, latency and CPU of the local stack in memory: `cargo run --release -p oncekey-bench`; and the cost of the
+//! Lambda functions: `cargo run --release -p oncekey-bench cold`.
 //!
 //! The stack is a process of its own, so its CPU is counted apart from the load's; both share the machine's cores.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
 
+mod cold;
 mod load;
 mod measure;
+mod process;
 mod server;
+
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use oncekey::{Options, Stack, Storage};
@@ -36,6 +41,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure the Lambda functions, built by `sam build` or `cargo lambda build`, against a stub of Lambda's runtime API
+    Cold {
+        /// A folder of folders with a `bootstrap` each
+        #[arg(default_value = ".aws-sam/build")]
+        built: PathBuf,
+    },
     /// Serve a stack in memory, for the measuring process to speak to
     #[command(hide = true)]
     Serve,
@@ -44,9 +55,14 @@ enum Command {
 #[tokio::main]
 async fn main() {
     let cli = Cli::parse();
-    if matches!(cli.command, Some(Command::Serve)) {
-        return serve().await;
+    match cli.command {
+        Some(Command::Serve) => serve().await,
+        Some(Command::Cold { built }) => cold::cold(&built).await,
+        None => measure(cli).await,
     }
+}
+
+async fn measure(cli: Cli) {
     let server = Server::start();
     let load = Load::new(&server, cli.concurrency);
     load.warm_up().await;
@@ -63,6 +79,6 @@ fn cores() -> usize {
 
 async fn serve() {
     let stack = Stack::start(Options { port: 0, storage: Storage::Memory, ..Options::default() }).await.unwrap();
-    println!("{} {}", stack.url(), stack.sqs().0);
+    println!("{} {} {}", stack.url(), stack.sqs().0, stack.dynamodb().0);
     std::future::pending::<()>().await;
 }

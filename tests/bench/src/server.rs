@@ -4,8 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Clock ticks a second in `/proc`: 100 on every Linux since long.
-const TICKS: f64 = 100.0;
+use crate::process::{cpu, memory_kb};
 
 /// A stack in memory, in a process of its own.
 pub struct Server {
@@ -14,6 +13,8 @@ pub struct Server {
     pub url: String,
     /// The SQS endpoint's URL.
     pub sqs: String,
+    /// The DynamoDB endpoint's URL.
+    pub dynamodb: String,
 }
 
 impl Server {
@@ -23,24 +24,19 @@ impl Server {
             Command::new(std::env::current_exe().unwrap()).arg("serve").stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let (url, sqs) = line.trim().split_once(' ').unwrap();
-        Self { url: url.to_owned(), sqs: sqs.to_owned(), child }
+        let mut urls = line.split_whitespace().map(str::to_owned);
+        let mut next = || urls.next().unwrap();
+        Self { url: next(), sqs: next(), dynamodb: next(), child }
     }
 
     /// CPU time used so far, in user and kernel mode.
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // After the name, which may hold spaces: user time is the 12th field, system time the 13th.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks = |field: usize| fields[field].parse::<f64>().unwrap();
-        Duration::from_secs_f64((ticks(11) + ticks(12)) / TICKS)
+        cpu(self.child.id())
     }
 
     /// Resident memory, in megabytes.
     pub fn memory_mb(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+        memory_kb(self.child.id(), "VmRSS:") / 1024
     }
 }
 

@@ -103,7 +103,7 @@ impl Tables {
     async fn store(&self) -> Result<Store, Failure> {
         if let Ok(environments) = std::env::var(TABLE) {
             let client = aws_sdk_dynamodb::Client::new(&aws_config::load_from_env().await);
-            return Ok(Store::new(client, TableNames { environments, ..tables::names() }));
+            return Ok(Store::new(client, TableNames { environments, ..tables::names("oncekey") }));
         }
         let Some(endpoints) = Endpoints::read(&self.data) else {
             let folder = self.data.display();
@@ -117,7 +117,7 @@ impl Tables {
             return Err(Failure::NotDone(format!("no oncekey is running on {}: start it", self.data.display())));
         }
         let client = aws_sdk_dynamodb::Client::new(&sdk_config(&endpoints.dynamodb).await);
-        Ok(Store::new(client, tables::names()))
+        Ok(Store::new(client, tables::names("oncekey")))
     }
 }
 

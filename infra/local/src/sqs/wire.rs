@@ -13,7 +13,7 @@ use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::store::{QueueSettings, Queues, Received};
 
@@ -77,7 +77,7 @@ async fn act(State(queues): State<Queues>, headers: HeaderMap, body: Bytes) -> R
             json!({ "QueueUrl": queue_url(host, &name) })
         }
         "ListQueues" => json!({ "QueueUrls": queues.names().map(|name| queue_url(host, name)).collect::<Vec<_>>() }),
-        "GetQueueAttributes" => attributes(&queues, &parse::<QueueOnly>(&body)?.queue_url)?,
+        "GetQueueAttributes" => attributes(&queues, &parse(&body)?)?,
         "PurgeQueue" => {
             let request: QueueOnly = parse(&body)?;
             queues.purge(&queue(&queues, &request.queue_url)?.name)?;
@@ -115,6 +115,14 @@ fn seconds(value: Option<u64>, most: u64, field: &str) -> Result<Option<Duration
 #[serde(rename_all = "PascalCase")]
 struct QueueName {
     queue_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AttributesOf {
+    queue_url: String,
+    #[serde(default)]
+    attribute_names: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -276,15 +284,20 @@ fn change_visibility(queues: &Queues, request: ChangeVisibility) -> Result<Value
     Err(Fault::sender("MessageNotInflight", "the message was deleted, or somebody else has received it"))
 }
 
-fn attributes(queues: &Queues, url: &str) -> Result<Value, Fault> {
-    let queue = queue(queues, url)?;
+/// Those that were asked for: none, if none was named.
+fn attributes(queues: &Queues, request: &AttributesOf) -> Result<Value, Fault> {
+    let queue = queue(queues, &request.queue_url)?;
     let depth = queues.depth(&queue.name)?;
-    Ok(json!({ "Attributes": {
-        "ApproximateNumberOfMessages": depth.visible.to_string(),
-        "ApproximateNumberOfMessagesNotVisible": depth.in_flight.to_string(),
-        "ApproximateNumberOfMessagesDelayed": depth.delayed.to_string(),
-        "VisibilityTimeout": queue.visibility_timeout.as_secs().to_string(),
-    } }))
+    let all = [
+        ("ApproximateNumberOfMessages", depth.visible.to_string()),
+        ("ApproximateNumberOfMessagesNotVisible", depth.in_flight.to_string()),
+        ("ApproximateNumberOfMessagesDelayed", depth.delayed.to_string()),
+        ("VisibilityTimeout", queue.visibility_timeout.as_secs().to_string()),
+    ];
+    let asked = |name: &str| request.attribute_names.iter().any(|asked| asked == name || asked == "All");
+    let attributes: Map<String, Value> =
+        all.into_iter().filter(|(name, _)| asked(name)).map(|(name, value)| (name.to_owned(), value.into())).collect();
+    Ok(json!({ "Attributes": attributes }))
 }
 
 fn md5_hex(text: &str) -> String {

@@ -129,7 +129,7 @@ async fn no_api_key_is_stored() {
     let oncekey = Oncekey::start().await;
     let key = create(&oncekey.app().store, &oncekey.clock, &acme()).await.unwrap();
     let (_, dynamodb) = oncekey.stack().dynamodb();
-    let stored = dynamodb.scan().table_name("oncekey-environments").send().await.unwrap();
+    let stored = dynamodb.scan().table_name(oncekey.table("oncekey-environments")).send().await.unwrap();
     let text = format!("{:?}", stored.items);
     assert!(text.contains("acme/prod") && !text.contains(key.reveal()), "{text}");
     let record = &keys_of_acme(&oncekey).await[0];

@@ -48,10 +48,10 @@ async fn a_message_that_is_not_valid_goes_to_the_dead_letter_queue_and_its_batch
     oncekey.drained("oncekey-triggers").await;
     assert_eq!(oncekey.all_runs().await.len(), 1);
 
-    let (url, sqs) = oncekey.stack().sqs();
+    let (_, sqs) = oncekey.stack().sqs();
     let dead = sqs
         .receive_message()
-        .queue_url(format!("{url}/000000000000/oncekey-triggers-dead"))
+        .queue_url(oncekey.queue_url("oncekey-triggers-dead"))
         .max_number_of_messages(10)
         .message_attribute_names("All")
         .send()

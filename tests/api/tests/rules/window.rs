@@ -116,5 +116,5 @@ async fn a_run_no_longer_shows_its_key_when_the_window_is_over() {
 }
 
 async fn key_items(oncekey: &Oncekey) -> i32 {
-    oncekey.stack().dynamodb().1.scan().table_name("oncekey-keys").send().await.unwrap().count
+    oncekey.stack().dynamodb().1.scan().table_name(oncekey.table("oncekey-keys")).send().await.unwrap().count
 }
