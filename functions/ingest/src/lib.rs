@@ -43,7 +43,7 @@ async fn trigger_from(app: &App, message: &SqsMessage) -> Result<(), Error> {
         request_id,
         key: None,
         key_ttl: None,
-        traceparent: None,
+        traceparent: asked.traceparent.clone(),
         now: app.clock.now(),
     };
     trigger(app, asked.into_body().check(envelope)?).await.map(drop)

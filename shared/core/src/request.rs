@@ -94,6 +94,9 @@ pub struct TriggerMessage<'a> {
     /// The sender's own id of this request; the message's id if absent.
     #[serde(default)]
     pub request_id: Option<String>,
+    /// The W3C trace context it belongs to.
+    #[serde(default)]
+    pub traceparent: Option<String>,
     // Not a flattened `TriggerBody`: flattening loses the raw text of the payload.
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,

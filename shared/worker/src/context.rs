@@ -50,6 +50,11 @@ impl Context {
         &self.inner.run.spec.options.tags
     }
 
+    /// The W3C trace context of whoever triggered the run, or of what its parent had, to hand on to what the task calls.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.inner.run.spec.options.traceparent.as_deref()
+    }
+
     /// A key for a trigger: `ctx.idempotency_key(["order", &id])`, of scope `run` unless told otherwise.
     pub fn idempotency_key<const N: usize>(&self, parts: impl Into<Parts<N>>) -> Key {
         Key::new(parts.into().0)
@@ -118,6 +123,9 @@ impl Context {
         message.insert("environment".to_owned(), json!(self.environment()));
         message.insert("task".to_owned(), json!(task));
         message.insert("requestId".to_owned(), json!(self.inner.request(number, 0)));
+        if let Some(traceparent) = self.traceparent() {
+            message.insert("traceparent".to_owned(), json!(traceparent));
+        }
         self.inner.app.queues.send_trigger(&Value::Object(message)).await?;
         Ok(())
     }

@@ -155,6 +155,32 @@ async fn a_child_may_be_asked_for_by_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_trace_context_of_a_trigger_reaches_the_task_and_its_children() {
+    let trace = |ctx: &Context| ctx.traceparent().map(str::to_owned);
+    let worker = Worker::new()
+        .task(Task::new("child", move |ctx: Context, _: Value| async move { Ok(trace(&ctx)) }))
+        .task(Task::new("parent", move |ctx: Context, _: Value| async move {
+            ctx.trigger(Child::new("child", 1)).await?;
+            ctx.enqueue_trigger(Child::new("child", 2)).await?;
+            let awaited: Option<String> = ctx.trigger_and_wait(Child::new("child", 3)).await?;
+            Ok(json!([trace(&ctx), awaited]))
+        }));
+    let oncekey = Oncekey::running(worker, |options| options).await;
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let body = json!({ "payload": 1 }).to_string();
+    let asked = oncekey.post("/api/v1/tasks/parent/trigger", body).header("traceparent", traceparent);
+    let (_, handle) = answer(asked).await;
+    let run = oncekey.finished(handle["id"].as_str().unwrap()).await;
+    assert_eq!(run["output"], json!([traceparent, traceparent]));
+    oncekey.drained("oncekey-triggers").await;
+    let children = runs_of(&oncekey, "child").await;
+    assert_eq!(children.len(), 3);
+    for child in &children {
+        assert_eq!(oncekey.finished(child).await["output"], traceparent);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_retry_aborts_do_not_and_panics_are_caught() {
     let quick = RetryPolicy { first_pause: std::time::Duration::from_millis(20), ..RetryPolicy::default() };
     let parse = Task::new("parse", |_: Context, _: Value| async move { Ok("x".parse::<u32>()?) }).retry(quick);
