@@ -29,6 +29,9 @@ pub struct Dev {
     /// A queue for runs beside `default`, with a concurrency of its own; may be given again
     #[arg(long = "queue", value_name = "NAME", value_parser = queue_name)]
     queues: Vec<String>,
+    /// Have the SQS functions invoked at this Lambda API, such as that of `cargo lambda watch`, instead of in this process
+    #[arg(long, value_name = "URL", conflicts_with = "memory")]
+    functions: Option<String>,
 }
 
 fn queue_name(name: &str) -> Result<String, String> {
@@ -48,6 +51,7 @@ pub async fn dev(dev: Dev) -> Result<(), StackError> {
         Storage::Memory => "in memory".to_owned(),
         Storage::Folder(path) => path.display().to_string(),
     };
+    let functions = dev.functions.clone();
     let stack = Stack::start(Options {
         port: dev.port,
         storage,
@@ -56,6 +60,7 @@ pub async fn dev(dev: Dev) -> Result<(), StackError> {
         // The AWS SDKs' own settings, so that the stack can run on DynamoDB Local, ElasticMQ or the like.
         dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
         sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS"),
+        functions: dev.functions,
         ..Options::default()
     })
     .await?;
@@ -64,6 +69,12 @@ pub async fn dev(dev: Dev) -> Result<(), StackError> {
     let _ = futures_util::poll!(&mut asked_to_stop);
     // A reader that has gone away is no reason to end.
     let _ = writeln!(std::io::stdout(), "{}", banner(&stack, &kept));
+    if let Some(url) = functions {
+        let _ = writeln!(
+            std::io::stdout(),
+            "The SQS functions are invoked at {url}. Start them with:\n  cargo lambda watch --env-file {kept}/functions.env\n"
+        );
+    }
     asked_to_stop.await;
     eprintln!("stopping…");
     stack.stop().await;

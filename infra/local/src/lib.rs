@@ -7,6 +7,7 @@ pub mod cli;
 mod data;
 pub mod dev;
 pub mod error;
+mod functions;
 mod mapping;
 mod queues;
 mod s3;

@@ -16,7 +16,7 @@ use crate::sqs::QueueSettings;
 use crate::stack::{FUNCTION_TIMEOUT, Options};
 
 /// A queue's visibility timeout, as a multiple of its function's timeout: what AWS recommends.
-const VISIBILITY_FACTOR: u32 = 6;
+pub(crate) const VISIBILITY_FACTOR: u32 = 6;
 /// The account of every SQS that is not AWS's.
 const ACCOUNT: &str = "000000000000";
 

@@ -19,8 +19,9 @@ use tokio::task::JoinSet;
 
 use crate::data::{DataFolder, Endpoints};
 use crate::error::StackError;
+use crate::functions::{Functions, Surroundings};
 use crate::mapping::{Function, Mapping};
-use crate::queues::StackQueues;
+use crate::queues::{StackQueues, VISIBILITY_FACTOR};
 use crate::s3::{self, Objects};
 use crate::sqs::{self, QueueSettings, Queues};
 use crate::tables;
@@ -63,6 +64,9 @@ pub struct Options {
     pub dynamodb_endpoint: Option<String>,
     /// An SQS API to use instead of the embedded one.
     pub sqs_endpoint: Option<String>,
+    /// A Lambda API at which the SQS functions run, such as that of `cargo lambda watch`, instead of running them in this
+    /// process. They find everything else by the file `functions.env` in the data folder.
+    pub functions: Option<String>,
     /// What the names of the tables and queues begin with, so that several stacks can share such APIs.
     pub prefix: String,
     /// The time.
@@ -86,6 +90,7 @@ impl Default for Options {
             queues: Vec::new(),
             dynamodb_endpoint: None,
             sqs_endpoint: None,
+            functions: None,
             prefix: "oncekey".to_owned(),
             clock: Clock::system(),
         }
@@ -156,7 +161,7 @@ impl Stack {
         let s3_url = url_of(&s3_listener);
         let blobs = Blobs::new(&sdk_config(&s3_url).await, Some(&s3_url), BUCKET, options.clock.clone())?;
         let objects = folder.as_ref().map(|folder| folder.file("objects"));
-        let objects = Objects::new(objects, blobs.signer().clone(), options.clock.clone(), s3_url);
+        let objects = Objects::new(objects, blobs.signer().clone(), options.clock.clone(), s3_url.clone());
         let objects = objects.map_err(|error| StackError::Objects(error.to_string()))?;
         endpoints.1.spawn(serve(s3_listener, s3::router(objects), endpoints.0.subscribe()));
 
@@ -167,8 +172,19 @@ impl Stack {
         if queues.is_none() {
             stack_queues.create(&sqs).await?;
         }
-        let app =
-            App::new(dynamodb.clone(), sqs.clone(), names, stack_queues.urls(&sqs_url), blobs, options.clock.clone());
+        let urls = stack_queues.urls(&sqs_url);
+        if let Some(folder) = &folder {
+            Surroundings {
+                dynamodb: &dynamodb_url,
+                sqs: &sqs_url,
+                s3: &s3_url,
+                bucket: BUCKET,
+                tables: &names,
+                queues: &urls,
+            }
+            .write(folder)?;
+        }
+        let app = App::new(dynamodb.clone(), sqs.clone(), names, urls, blobs, options.clock.clone());
         for (environment, key) in ENVIRONMENTS {
             let record = ApiKeyRecord::new(EnvironmentId::parse(environment)?, key, app.clock.now());
             app.store.put_api_key(&record).await?;
@@ -281,12 +297,24 @@ fn mappings(app: &App, sqs: &aws_sdk_sqs::Client, options: &Options, worker: Wor
         queue_url: queue_url.to_owned(),
         function: Arc::clone(function),
         batch_size,
-        concurrency,
-        timeout,
+        // A process of its own carries out one invocation at a time.
+        concurrency: if options.functions.is_some() { 1 } else { concurrency },
+        // It may have to be built first; before the messages are visible again there is no use in giving up.
+        timeout: if options.functions.is_some() { timeout * VISIBILITY_FACTOR } else { timeout },
     };
-    let work = worker_function(app, Arc::new(worker));
-    let ingest = function(app, |app, event| async move { oncekey_function_ingest::handle(&app, event).await });
-    let complete = function(app, |app, event| async move { oncekey_function_complete::handle(&app, event).await });
+    let [work, ingest, complete] = match &options.functions {
+        Some(url) => {
+            let functions = Functions::at(url);
+            [("worker", options.worker_timeout), ("ingest", FUNCTION_TIMEOUT), ("complete", FUNCTION_TIMEOUT)].map(
+                |(name, timeout)| functions.named(&format!("oncekey-function-{name}"), timeout * VISIBILITY_FACTOR),
+            )
+        }
+        None => [
+            worker_function(app, Arc::new(worker)),
+            function(app, |app, event| async move { oncekey_function_ingest::handle(&app, event).await }),
+            function(app, |app, event| async move { oncekey_function_complete::handle(&app, event).await }),
+        ],
+    };
     let mut all = vec![
         mapping(&urls.triggers, &ingest, 10, 10, FUNCTION_TIMEOUT),
         mapping(&urls.completions, &complete, 10, 10, FUNCTION_TIMEOUT),

@@ -52,7 +52,7 @@ impl Worker {
         logs::init();
         let (worker, app) = (&self, &App::from_env().await?);
         let handle = |event: LambdaEvent<SqsEvent>| async move {
-            let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
+            let deadline = deadline(event.context.deadline, app.clock.now());
             Ok::<_, lambda_runtime::Error>(worker.handle(app, event.payload, deadline).await)
         };
         lambda_runtime::run(service_fn(handle)).await
@@ -111,5 +111,27 @@ impl Worker {
         let known = self.tasks.keys().map(TaskId::as_str).collect::<Vec<_>>().join(", ");
         let message = format!("this worker has no task {:?}; it has: {known}", run.spec.task.as_str());
         Outcome::Failed { error: RunError::new("UnknownTask", &message), retry_after_ms: None }
+    }
+}
+
+/// When the invocation ends: Lambda tells milliseconds since 1970. `cargo lambda watch` tells ten minutes, from now.
+fn deadline(told: u64, now: Timestamp) -> Timestamp {
+    /// No invocation lasts longer, so less than this since 1970 is no moment but a duration.
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    if told < DAY {
+        return now.plus(Duration::from_millis(told));
+    }
+    Timestamp::from_millis(i64::try_from(told).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_a_moment_on_lambda_and_a_duration_at_cargo_lambda() {
+        let now = Timestamp::from_millis(1_790_000_000_000);
+        assert_eq!(deadline(1_790_000_300_000, now).millis(), 1_790_000_300_000);
+        assert_eq!(deadline(600_000, now).millis(), 1_790_000_600_000);
     }
 }

@@ -7,6 +7,7 @@ mod batches;
 mod budget;
 mod ends;
 mod environments;
+mod functions;
 mod ingest;
 mod keys;
 mod large;
