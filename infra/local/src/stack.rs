@@ -286,6 +286,7 @@ fn routes(app: &App) -> Router {
         .merge(oncekey_function_trigger::router(app.clone()))
         .merge(oncekey_function_reset::router(app.clone()))
         .merge(oncekey_function_runs::router(app.clone()))
+        .merge(oncekey_function_dashboard::router(app.clone()))
 }
 
 /// Which queue feeds which function.

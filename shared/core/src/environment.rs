@@ -152,7 +152,14 @@ impl Environments {
     /// # Errors
     /// [`Error::Unauthorized`] for a key that is unknown or has ended, [`Error::Aws`].
     pub async fn opened_by(&self, api_key: &str) -> Result<EnvironmentId, Error> {
-        let hash = hash_api_key(api_key);
+        self.opened_by_hash(hash_api_key(api_key)).await
+    }
+
+    /// The environment that the API key with this [hash](hash_api_key) opens.
+    ///
+    /// # Errors
+    /// As [`Environments::opened_by`].
+    pub async fn opened_by_hash(&self, hash: String) -> Result<EnvironmentId, Error> {
         let now = self.clock.now();
         let record = match self.remembered(&hash, now) {
             Some(record) => Some(record),

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod complete;
 pub mod environment;
 pub mod error;
+pub mod history;
 pub mod ids;
 pub mod key;
 pub mod key_source;

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
+use crate::key::KeyHash;
 use crate::run::Run;
 use crate::status::RunStatus;
 use crate::store::{Position, SHARDS};
@@ -32,6 +33,10 @@ pub struct Filter {
     pub batches: Vec<BatchId>,
     /// Marked as a test, or not.
     pub is_test: Option<bool>,
+    /// Children of this run.
+    pub parent: Option<RunId>,
+    /// Triggered with the key that has this hash.
+    pub key: Option<KeyHash>,
     /// Created at this moment or later.
     pub from: Option<Timestamp>,
     /// Created at this moment or earlier.
@@ -44,7 +49,7 @@ impl Filter {
         let any = [self.tasks.is_empty(), self.tags.is_empty(), self.queues.is_empty(), self.batches.is_empty()]
             .iter()
             .all(|empty| *empty);
-        !any || self.statuses.is_some() || self.is_test.is_some()
+        !any || self.statuses.is_some() || self.is_test.is_some() || self.parent.is_some() || self.key.is_some()
     }
 
     fn matches(&self, run: &Run) -> bool {
@@ -57,6 +62,8 @@ impl Filter {
             && (self.batches.is_empty() || run.spec.batch.as_ref().is_some_and(|batch| self.batches.contains(batch)))
             && (self.tags.is_empty() || run.spec.options.tags.iter().any(|tag| self.tags.contains(tag)))
             && self.is_test.is_none_or(|test| test == run.spec.options.test)
+            && self.parent.as_ref().is_none_or(|id| run.spec.lineage.as_ref().is_some_and(|line| line.parent == *id))
+            && self.key.as_ref().is_none_or(|hash| run.spec.key.as_ref().is_some_and(|held| held.key.hash == *hash))
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::blobs::BlobPath;
 use crate::clock::Timestamp;
+use crate::history::Moment;
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::key::IdempotencyKey;
 use crate::payload::{Payload, PayloadType};
@@ -202,6 +203,9 @@ pub struct Run {
     pub finished_at: Option<Timestamp>,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// What it went through, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub history: Vec<Moment>,
     /// The JSON text of what the task returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub output: Option<String>,
@@ -253,6 +257,7 @@ impl Run {
             waiting_on: None,
             waiters: Vec::new(),
             updated_at: spec.created_at,
+            history: Vec::new(),
             payload,
             spec,
             retry_at: None,

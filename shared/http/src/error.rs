@@ -25,10 +25,21 @@ impl From<Error> for ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let error = self.0;
-        let (status, retry) = match &error {
+/// An error as it is told to whoever caused it.
+#[derive(Debug)]
+pub struct Told {
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// Whether the same request may succeed if it is sent again.
+    pub retry: bool,
+    /// What is wrong and what to do.
+    pub text: String,
+}
+
+impl Told {
+    /// What to tell of `error`. The cause of one that is ours goes to the logs instead.
+    pub fn of(error: &Error) -> Self {
+        let (status, retry) = match error {
             Error::Invalid { .. } => (StatusCode::BAD_REQUEST, false),
             Error::Unauthorized(_) => (StatusCode::UNAUTHORIZED, false),
             Error::NotFound(_) => (StatusCode::NOT_FOUND, false),
@@ -39,15 +50,21 @@ impl IntoResponse for ApiError {
             Error::Unreadable { .. } | Error::Configuration(_) => (StatusCode::INTERNAL_SERVER_ERROR, false),
         };
         if status != StatusCode::INTERNAL_SERVER_ERROR {
-            return answer(status, retry, &error.to_string());
+            return Self { status, retry, text: error.to_string() };
         }
-        // Its cause is for our logs, not for the caller.
         tracing::error!(%error, "request failed");
         let text = match retry {
             true => "something behind Oncekey failed: the same request can be sent again",
             false => "Oncekey cannot answer this: its logs say why",
         };
-        answer(status, retry, text)
+        Self { status, retry, text: text.to_owned() }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Told { status, retry, text } = Told::of(&self.0);
+        answer(status, retry, &text)
     }
 }
 

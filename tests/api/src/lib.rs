@@ -129,7 +129,8 @@ impl Oncekey {
         self.stack().app()
     }
 
-    fn url(&self, path: &str) -> String {
+    /// Where a path is.
+    pub fn url(&self, path: &str) -> String {
         match &self.target {
             Target::Local(stack) => format!("{}{path}", stack.url()),
             Target::Deployed(deployment) => format!("{}{path}", deployment.url),

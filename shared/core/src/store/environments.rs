@@ -12,6 +12,9 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::EnvironmentId;
 
+/// The item that holds the secret of sessions: no sha256 in hex is like it.
+const SESSIONS: &str = "sessions";
+
 /// What is known of an API key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKeyRecord {
@@ -96,12 +99,55 @@ impl Store {
         }
     }
 
+    /// The secret that signs the dashboard's sessions, which all its processes share: `fresh` if there was none.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn session_secret(&self, fresh: &str) -> Result<String, Error> {
+        if let Some(secret) = self.stored_secret().await? {
+            return Ok(secret);
+        }
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.environments)
+            .item("pk", text(SESSIONS))
+            .item("secret", text(fresh))
+            .condition_expression("attribute_not_exists(pk)")
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(fresh.to_owned()),
+            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => {
+                let stored = self.stored_secret().await?;
+                stored.ok_or_else(|| Error::unreadable("the secret of sessions", "it was deleted just now"))
+            }
+            Err(error) => Err(Error::aws("dynamodb:PutItem")(error)),
+        }
+    }
+
+    async fn stored_secret(&self) -> Result<Option<String>, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.tables.environments)
+            .key("pk", text(SESSIONS))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Error::aws("dynamodb:GetItem"))?;
+        let secret = answer.item.and_then(|mut item| item.remove("secret"));
+        Ok(secret.and_then(|secret| secret.as_s().ok().cloned()))
+    }
+
     /// Every API key, by a scan: for administration, which is rare, and not for requests.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
     pub async fn api_keys(&self) -> Result<Vec<ApiKeyRecord>, Error> {
-        let mut pages = self.client.scan().table_name(&self.tables.environments).into_paginator().items().send();
+        let scan = self.client.scan().table_name(&self.tables.environments);
+        let keys_alone = scan.filter_expression("attribute_exists(environment)");
+        let mut pages = keys_alone.into_paginator().items().send();
         let mut records = Vec::new();
         while let Some(item) = pages.next().await {
             records.push(read(item.map_err(Error::aws("dynamodb:Scan"))?)?);

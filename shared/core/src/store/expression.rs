@@ -46,6 +46,13 @@ impl Expression {
         self.set.push(format!("{n} = {n} + {v}"));
     }
 
+    /// Adds to the end of a list, which may be absent.
+    pub(super) fn append(&mut self, name: &str, value: AttributeValue) {
+        let (n, v) = (self.name(name), self.value(AttributeValue::L(vec![value])));
+        let none = self.value(AttributeValue::L(Vec::new()));
+        self.set.push(format!("{n} = list_append(if_not_exists({n}, {none}), {v})"));
+    }
+
     pub(super) fn remove(&mut self, name: &str) {
         let n = self.name(name);
         self.remove.push(n);

@@ -78,16 +78,16 @@ pub struct KeyAddress<'a> {
     pub hash: &'a KeyHash,
 }
 
-impl KeyAddress<'_> {
+impl<'a> KeyAddress<'a> {
+    /// The address of the key that a run was triggered with.
+    pub fn of_run(run: &'a Run) -> Option<Self> {
+        let key = &run.spec.key.as_ref()?.key;
+        Some(Self { environment: &run.spec.environment, place: key.place(&run.spec.task), hash: &key.hash })
+    }
+
     fn partition_key(&self) -> AttributeValue {
         text(format!("{}#{}#{}", self.environment, self.place, self.hash))
     }
-}
-
-/// The address of the key that a run was triggered with.
-fn address_of(run: &Run) -> Option<KeyAddress<'_>> {
-    let key = &run.spec.key.as_ref()?.key;
-    Some(KeyAddress { environment: &run.spec.environment, place: key.place(&run.spec.task), hash: &key.hash })
 }
 
 fn read(item: HashMap<String, AttributeValue>) -> Result<KeyRecord, Error> {
@@ -145,7 +145,7 @@ impl Store {
     /// # Errors
     /// [`Error::Aws`]; a key that names another run, or none, is no error.
     pub async fn clear_key(&self, run: &Run) -> Result<bool, Error> {
-        let Some(address) = address_of(run) else { return Ok(false) };
+        let Some(address) = KeyAddress::of_run(run) else { return Ok(false) };
         let cleared = self
             .client
             .delete_item()
@@ -205,7 +205,7 @@ impl Store {
     /// # Errors
     /// [`Error::Aws`].
     pub async fn holds_key(&self, runs: &[Run], now: Timestamp) -> Result<Vec<bool>, Error> {
-        let key_of = |run: &Run| address_of(run).map(|address| address.partition_key());
+        let key_of = |run: &Run| KeyAddress::of_run(run).map(|address| address.partition_key());
         let mut wanted: Vec<AttributeValue> = Vec::new();
         for key in runs.iter().filter_map(key_of) {
             if !wanted.contains(&key) {

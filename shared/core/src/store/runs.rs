@@ -11,6 +11,7 @@ use super::expression::{Expression, moment, number, text};
 use super::{RUNS_INDEX, SHARDS, Store, compressed};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::history::{Happening, Moment, NOTED};
 use crate::ids::{EnvironmentId, RunId};
 use crate::queue::message::Output;
 use crate::run::{Run, RunError};
@@ -60,6 +61,11 @@ impl Transition {
         }
         if to != RunStatus::Executing {
             expression.remove("lease_until");
+        }
+        if let (Some(what), Guard::At { attempt, resume }) = (Happening::of(event), guard)
+            && attempt.saturating_add(resume) <= NOTED
+        {
+            expression.append("history", text(Moment { what, at: now }));
         }
         Self { event, guard, expression, creates: false, wakes: None, waiting_on: None, due_by: None }
     }

@@ -11,13 +11,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use dynoxide::Database;
 use oncekey::Options;
-use oncekey_tests_api::Oncekey;
+use oncekey_core::store::SHARDS;
+use oncekey_tests_api::{DEV, Oncekey};
 use oncekey_worker::{Child, Context, Task, Worker};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// Units used, by operation.
-type Units = Arc<Mutex<BTreeMap<String, f64>>>;
+use crate::dashboard::Visitor;
+
+/// Units that each call used, by operation.
+type Units = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
 
 #[derive(Clone)]
 struct Proxy {
@@ -50,7 +53,7 @@ async fn forward(State(proxy): State<Proxy>, headers: HeaderMap, body: Bytes) ->
             Some(table) => table["CapacityUnits"].as_f64().unwrap(),
             None => 1.0,
         };
-        *proxy.units.lock().unwrap().entry(operation).or_default() += used;
+        proxy.units.lock().unwrap().entry(operation).or_default().push(used);
     }
     (status, answer.to_string())
 }
@@ -90,7 +93,7 @@ fn take(units: &Units) -> (f64, f64) {
     let used = std::mem::take(&mut *units.lock().unwrap());
     let sum = |reads: bool| {
         let is_read = |operation: &str| ["GetItem", "BatchGetItem", "Query"].contains(&operation);
-        used.iter().filter(|(operation, _)| is_read(operation) == reads).map(|(_, units)| units).sum()
+        used.iter().filter(|(operation, _)| is_read(operation) == reads).flat_map(|(_, units)| units).sum()
     };
     (sum(false), sum(true))
 }
@@ -188,4 +191,20 @@ async fn a_payload_of_several_kilobytes_that_compresses_costs_as_little_as_a_sma
     let run = oncekey.trigger("echo", json!({ "payload": payload, "options": { "delay": "1h" } })).await;
     assert_eq!(take(&units), (2.0, 0.0), "the run and its index entry");
     assert_eq!(oncekey.run(&run.id).await["payload"], payload);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_fifty_runs_costs_one_index_query_and_one_batch_read() {
+    let (oncekey, units) = counted().await;
+    for n in 0..60 {
+        oncekey.trigger("echo", json!({ "options": { "delay": "1h", "idempotencyKey": n.to_string() } })).await;
+    }
+    let visitor = Visitor::signed_in(&oncekey, DEV).await;
+    take(&units);
+    let page = visitor.get("/runs").await;
+    let used = std::mem::take(&mut *units.lock().unwrap());
+    let calls: BTreeMap<&str, usize> = used.iter().map(|(operation, used)| (operation.as_str(), used.len())).collect();
+    // The index is sharded: its one query is a call to each shard, all at once.
+    assert_eq!(calls, BTreeMap::from([("Query", SHARDS as usize), ("BatchGetItem", 1)]));
+    assert_eq!(page.matches("class=\"id\"").count(), 50);
 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod batches;
 mod budget;
+mod dashboard;
 mod ends;
 mod environments;
 mod functions;

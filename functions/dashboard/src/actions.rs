@@ -1,0 +1,76 @@
+//! What a page's buttons do. Each leads to a page that says so, and may be pressed twice.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use oncekey_core::cancel::{cancel, find};
+use oncekey_core::replay::{Asked, replay};
+use oncekey_core::reset::reset;
+use oncekey_core::store::KeyAddress;
+use oncekey_core::{App, Error, RequestId, RunId};
+use oncekey_http::Segment;
+
+use crate::form::Submitted;
+use crate::keys::{free, shown_again};
+use crate::page::Failure;
+use crate::run::named;
+
+fn to_run(id: &RunId, done: &str) -> Response {
+    Redirect::to(&format!("/runs/{id}?done={done}")).into_response()
+}
+
+/// Cancels a run.
+pub(crate) async fn cancel_run(
+    State(app): State<App>,
+    Segment(id): Segment,
+    Submitted { visitor, .. }: Submitted,
+) -> Result<Response, Failure> {
+    let canceled = async {
+        let id = named(&id)?;
+        cancel(&app, &visitor.environment, &id).await?;
+        Ok(to_run(&id, "canceled"))
+    };
+    canceled.await.map_err(|error| Failure::of(&visitor, error))
+}
+
+/// Triggers a run's task again. The page that asks names the request, so a second press makes no second run (I3).
+pub(crate) async fn replay_run(
+    State(app): State<App>,
+    Segment(id): Segment,
+    Submitted { visitor, fields }: Submitted,
+) -> Result<Response, Failure> {
+    let replayed = async {
+        let request_id = RequestId::from_caller(fields.get("request"))?;
+        let asked = Asked { environment: visitor.environment.clone(), request_id, traceparent: None };
+        let triggered = replay(&app, asked, &named(&id)?, b"").await?;
+        Ok(to_run(&triggered.handle.id, "replayed"))
+    };
+    replayed.await.map_err(|error| Failure::of(&visitor, error))
+}
+
+/// Frees the key of a run, if the run still holds it.
+pub(crate) async fn reset_key_of_run(
+    State(app): State<App>,
+    Segment(id): Segment,
+    Submitted { visitor, .. }: Submitted,
+) -> Result<Response, Failure> {
+    let freed = async {
+        let run = find(&app, &visitor.environment, &named(&id)?).await?;
+        let address = KeyAddress::of_run(&run).ok_or_else(|| Error::NotFound(format!("run {} has no key", run.id)))?;
+        // Somebody else's by now: the page that asked was an old one, and meant this run's.
+        let holder = app.store.key(address).await?;
+        if holder.is_some_and(|holder| holder.made(&run)) {
+            reset(&app, address).await?;
+        }
+        Ok(to_run(&run.id, "reset"))
+    };
+    freed.await.map_err(|error| Failure::of(&visitor, error))
+}
+
+/// Frees a key that was looked up.
+pub(crate) async fn reset_key(
+    State(app): State<App>,
+    Submitted { visitor, fields }: Submitted,
+) -> Result<Response, Failure> {
+    free(&app, &visitor, &fields).await.map_err(|error| Failure::of(&visitor, error))?;
+    Ok(shown_again(&fields))
+}

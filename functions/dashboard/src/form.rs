@@ -1,0 +1,70 @@
+//! Forms: what was sent, and proof that one of our pages sent it.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use oncekey_core::Error;
+use oncekey_http::Body;
+
+use crate::Dashboard;
+use crate::page::Failure;
+use crate::session::{Session, Visitor};
+
+/// The field that carries the session's token.
+const TOKEN: &str = "token";
+
+/// The fields of a form or a query.
+pub(crate) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    pub(crate) fn parse(text: &[u8]) -> Self {
+        Self(form_urlencoded::parse(text).into_owned().collect())
+    }
+
+    /// A field's text, without the blanks around it; empty if it is not there.
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value.trim())
+    }
+
+    /// A field's text, unless it is empty.
+    pub(crate) fn given(&self, name: &str) -> Option<&str> {
+        Some(self.get(name)).filter(|text| !text.is_empty())
+    }
+
+    /// Refuses a form that no page of `session` sent.
+    pub(crate) fn check(&self, session: &Session) -> Result<(), Error> {
+        if self.get(TOKEN) == session.token {
+            return Ok(());
+        }
+        Err(Error::Unprocessable("this form is from an older page: go back, reload it, and try again".to_owned()))
+    }
+}
+
+/// The field that proves a form to be ours.
+pub(crate) fn token(session: &Session) -> Markup {
+    html! { input type="hidden" name=(TOKEN) value=(session.token); }
+}
+
+/// A form that somebody who has signed in sent from one of our pages. A handler that takes one runs for no other.
+pub(crate) struct Submitted {
+    pub visitor: Visitor,
+    pub fields: Fields,
+}
+
+impl FromRequest<Dashboard> for Submitted {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, dashboard: &Dashboard) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let visitor = Visitor::from_request_parts(&mut parts, dashboard).await?;
+        let Body(body) = match Body::from_request(Request::from_parts(parts, body), dashboard).await {
+            Ok(body) => body,
+            Err(refused) => return Err(Failure::of(&visitor, refused.0).into_response()),
+        };
+        let fields = Fields::parse(&body);
+        match fields.check(&visitor.session) {
+            Ok(()) => Ok(Self { visitor, fields }),
+            Err(error) => Err(Failure::of(&visitor, error).into_response()),
+        }
+    }
+}

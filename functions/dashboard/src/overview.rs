@@ -1,0 +1,169 @@
+//! The first page: how an environment does. It looks at the newest runs of a period, and says so if there are more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use maud::{Markup, html};
+use oncekey_core::list::{Filter, From, MAX_PAGE, list};
+use oncekey_core::{App, EnvironmentId, Error, Run, TaskId, Timestamp};
+
+use crate::chart::chart;
+use crate::form::Fields;
+use crate::format::{badge, kind, moment, span, took};
+use crate::page::{Failure, Page, inside, live};
+use crate::runs::brief;
+use crate::session::Visitor;
+
+/// Pages of runs that are looked at, so that the page costs alike whatever goes on.
+const PAGES: usize = 4;
+/// Rows of each short list.
+const SHORT: usize = 5;
+/// What one may look at: its name in the query, how long it is, and what it is called.
+const PERIODS: [(&str, Duration, &str); 4] = [
+    ("1h", Duration::from_secs(3_600), "Hour"),
+    ("24h", Duration::from_secs(86_400), "Day"),
+    ("7d", Duration::from_secs(7 * 86_400), "Week"),
+    ("30d", Duration::from_secs(30 * 86_400), "Month"),
+];
+
+/// Shows the overview.
+pub(crate) async fn overview(
+    State(app): State<App>,
+    visitor: Visitor,
+    RawQuery(query): RawQuery,
+) -> Result<Page, Failure> {
+    let query = Fields::parse(query.unwrap_or_default().as_bytes());
+    let period = PERIODS.into_iter().find(|(name, ..)| *name == query.get("period")).unwrap_or(PERIODS[1]);
+    let now = app.clock.now();
+    let from = Timestamp::from_millis(now.millis() - period.1.as_millis() as i64);
+    let (runs, all) = newest(&app, &visitor.environment, from).await.map_err(|error| Failure::of(&visitor, error))?;
+    let content = html! {
+        div.heading {
+            h1 { "Overview" }
+            nav.tabs aria-label="Period" {
+                @for (name, _, title) in PERIODS {
+                    a href=(format!("/?period={name}")) aria-current=[(name == period.0).then_some("true")] { (title) }
+                }
+            }
+        }
+        (live(true, if runs.is_empty() { empty() } else { filled(&runs, all, from, now) }))
+    };
+    Ok(inside(&visitor, "/", "Overview", content))
+}
+
+/// The newest runs since `from`, and whether they are all.
+async fn newest(app: &App, environment: &EnvironmentId, from: Timestamp) -> Result<(Vec<Run>, bool), Error> {
+    let filter = Filter { from: Some(from), ..Filter::default() };
+    let (mut runs, mut place) = (Vec::new(), From::Newest);
+    for _ in 0..PAGES {
+        let page = list(app, environment, &filter, &place, MAX_PAGE).await?;
+        runs.extend(page.runs);
+        match page.next {
+            Some(next) => place = From::After(next),
+            None => return Ok((runs, true)),
+        }
+    }
+    Ok((runs, false))
+}
+
+fn filled(runs: &[Run], all: bool, from: Timestamp, now: Timestamp) -> Markup {
+    let count = |wanted: &str| runs.iter().filter(|run| kind(run.status) == wanted).count();
+    let failed: Vec<&Run> = runs.iter().filter(|run| kind(run.status) == "bad").take(SHORT).collect();
+    let mut slowest: Vec<&Run> = runs.iter().filter(|run| run.started_at.is_some()).collect();
+    slowest.sort_by_key(|run| std::cmp::Reverse(took(run, now)));
+    // From the oldest on, so that the plot is filled; a minute at least.
+    let oldest = runs.last().map_or(from, |oldest| oldest.spec.created_at);
+    let from = oldest.min(Timestamp::from_millis(now.millis() - 60_000)).max(from);
+    html! {
+        @if !all {
+            p.note { "More runs than these: the newest " (runs.len()) " are looked at, since " (moment(from, now)) "." }
+        }
+        dl.figures {
+            div { dt { "Runs" } dd { (runs.len()) @if !all { "+" } } }
+            div.good { dt { "Completed" } dd { (count("good")) } }
+            div.bad { dt { "Failed" } dd { (count("bad")) } }
+            div.busy { dt { "Executing" } dd { (count("busy")) } }
+            div.idle { dt { "Queued or waiting" } dd { (count("idle")) } }
+            div.stopped { dt { "Cancelled" } dd { (count("stopped")) } }
+        }
+        (chart(runs, from, now))
+        div.columns {
+            section { h2 { "Failures" } (failures(&failed, now)) }
+            section { h2 { "Tasks" } (tasks(runs, now)) }
+        }
+        div.columns {
+            section { h2 { "Slowest" } (brief(slowest.into_iter().take(SHORT), now)) }
+            section { h2 { "Latest" } (brief(runs.iter().take(SHORT), now)) }
+        }
+    }
+}
+
+fn failures(failed: &[&Run], now: Timestamp) -> Markup {
+    html! {
+        @if failed.is_empty() { p.muted { "None in this period." } }
+        ul.failures {
+            @for run in failed {
+                li {
+                    (badge(run.status)) " "
+                    a href=(format!("/runs/{}", run.id)) { (run.spec.task) } " "
+                    span.muted { (moment(run.finished_at.unwrap_or(run.updated_at), now)) }
+                    @if let Some(error) = &run.error { div.message { (error.message) } }
+                }
+            }
+        }
+    }
+}
+
+/// What is told of one task.
+#[derive(Default)]
+struct Told {
+    runs: usize,
+    failed: usize,
+    took: Vec<Duration>,
+}
+
+fn tasks(runs: &[Run], now: Timestamp) -> Markup {
+    let mut tasks: BTreeMap<&TaskId, Told> = BTreeMap::new();
+    for run in runs {
+        let told = tasks.entry(&run.spec.task).or_default();
+        told.runs += 1;
+        told.failed += usize::from(kind(run.status) == "bad");
+        told.took.extend(took(run, now).filter(|_| run.status.is_final()));
+    }
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Task" } th.number { "Runs" } th.number { "Failed" } th.number { "Median" } } }
+            tbody {
+                @for (task, told) in &mut tasks {
+                    tr {
+                        td { a href=(format!("/runs?task={}", crate::runs::encoded(task.as_str()))) { (task) } }
+                        td.number { (told.runs) }
+                        td.number { (told.failed) }
+                        td.number { @if let Some(median) = median(&mut told.took) { (span(median)) } }
+                    }
+                }
+            }
+        } }
+    }
+}
+
+fn median(took: &mut [Duration]) -> Option<Duration> {
+    took.sort_unstable();
+    took.get(took.len() / 2).copied()
+}
+
+/// What to do where there is nothing to see.
+fn empty() -> Markup {
+    html! {
+        div.card.empty {
+            h2 { "No runs in this period" }
+            p { "Make the first one from a shell, twice, and see that it runs once:" }
+            pre { code data-curl {
+                "curl ORIGIN/api/v1/tasks/echo/trigger -H 'Authorization: Bearer YOUR_API_KEY' \\\n  \
+                 -H 'Idempotency-Key: order-42' -d '{\"payload\": {\"hello\": \"world\"}}'"
+            } }
+            p { "Or " a href="/try" { "try it on this site" } "." }
+        }
+    }
+}

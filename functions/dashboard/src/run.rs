@@ -1,0 +1,187 @@
+//! One run: where it stands, what it went through, what it was given and returned, and its idempotency key.
+
+use axum::extract::{RawQuery, State};
+use maud::{Markup, html};
+use oncekey_core::cancel::find;
+use oncekey_core::list::{Filter, From, list};
+use oncekey_core::{App, Error, Run, RunId, Timestamp};
+use oncekey_http::Segment;
+use serde_json::Value;
+
+use crate::form::{Fields, token};
+use crate::format::{badge, moment, pretty, span, took};
+use crate::keys::of_run;
+use crate::page::{Failure, Page, inside, live};
+use crate::session::{Session, Visitor};
+use crate::timeline::timeline;
+
+/// Most children that are shown.
+const CHILDREN: usize = 50;
+
+/// Shows a run.
+pub(crate) async fn run(
+    State(app): State<App>,
+    visitor: Visitor,
+    Segment(id): Segment,
+    RawQuery(query): RawQuery,
+) -> Result<Page, Failure> {
+    let done = Fields::parse(query.unwrap_or_default().as_bytes());
+    match shown(&app, &visitor, &id, done.get("done")).await {
+        Ok((title, content)) => Ok(inside(&visitor, "/runs", &title, content)),
+        Err(error) => Err(Failure::of(&visitor, error)),
+    }
+}
+
+/// What cannot be a run's id names no run.
+pub(crate) fn named(id: &str) -> Result<RunId, Error> {
+    RunId::parse(id).map_err(|_| Error::NotFound(format!("there is no run {id:?}")))
+}
+
+async fn shown(app: &App, visitor: &Visitor, id: &str, done: &str) -> Result<(String, Markup), Error> {
+    let run = find(app, &visitor.environment, &named(id)?).await?;
+    let now = app.clock.now();
+    let children = children(app, &run).await?;
+    let content = html! {
+        div.heading { h1 { (run.spec.task) } code.id { (run.id) } (copy("run-id", run.id.as_str())) }
+        @if let Some(done) = told(done) { p.note role="status" { (done) } }
+        (live(!run.status.is_final(), html! {
+            div.bar { (badge(run.status)) (facts(&run, now)) (buttons(&visitor.session, &run)) }
+            @if let Some(error) = &run.error {
+                section.failure {
+                    h2 { @if let Some(name) = &error.name { (name) } @else { "Error" } }
+                    pre { (error.message) }
+                    @if let Some(stack) = &error.stack_trace { pre.muted { (stack) } }
+                }
+            }
+            section { h2 { "Timeline" } (timeline(&run, &children, now)) }
+            div.columns {
+                section { (of_run(app, &visitor.session, &run, now).await?) }
+                section { h2 { "Details" } (details(&run, now)) (family(&run)) }
+            }
+            div.columns {
+                section { (value(app, &run, "Payload").await?) }
+                section { (value(app, &run, "Output").await?) }
+            }
+        }))
+    };
+    Ok((format!("{} {}", run.spec.task, crate::runs::short(&run)), content))
+}
+
+/// What an action that led here did.
+fn told(done: &str) -> Option<&'static str> {
+    match done {
+        "canceled" => Some("Cancelled. Its key, if it has one, is kept to the end of its window."),
+        "replayed" => Some("This is the replay: a new run of the same payload, without a key."),
+        "reset" => Some("The key is free: the next trigger with it makes a new run."),
+        _ => None,
+    }
+}
+
+/// Those of a run's children that its environment's list shows: created while it was going.
+async fn children(app: &App, run: &Run) -> Result<Vec<Run>, Error> {
+    let filter = Filter {
+        parent: Some(run.id.clone()),
+        from: Some(run.spec.created_at),
+        // A trigger that it sent by message comes a little later.
+        to: run.finished_at.map(|end| end.plus(std::time::Duration::from_secs(60))),
+        ..Filter::default()
+    };
+    if run.started_at.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut children = list(app, &run.spec.environment, &filter, &From::Newest, CHILDREN).await?.runs;
+    children.reverse();
+    Ok(children)
+}
+
+fn facts(run: &Run, now: Timestamp) -> Markup {
+    html! {
+        span { "created " (moment(run.spec.created_at, now)) }
+        @if let Some(took) = took(run, now) { span { "took " (span(took)) } }
+        @if run.started_at.is_some() { span { "attempt " (run.attempt) @if let Some(most) = run.max_attempts { " of " (most) } } }
+    }
+}
+
+fn buttons(session: &Session, run: &Run) -> Markup {
+    let action = |action: &str, name: &str| {
+        html! {
+            form method="post" action=(format!("/runs/{}/{action}", run.id)) {
+                (token(session))
+                input type="hidden" name="request" value=(crate::session::random());
+                button { (name) }
+            }
+        }
+    };
+    html! {
+        div.buttons {
+            @if !run.status.is_final() { (action("cancel", "Cancel")) }
+            (action("replay", "Replay"))
+        }
+    }
+}
+
+fn details(run: &Run, now: Timestamp) -> Markup {
+    let options = &run.spec.options;
+    let when = |name: &'static str, at: Option<Timestamp>| {
+        html! { @if let Some(at) = at { dt { (name) } dd { (moment(at, now)) " " span.muted { (at) } } } }
+    };
+    html! {
+        dl.details {
+            (when("Created", Some(run.spec.created_at)))
+            (when("Delayed until", run.delayed_until()))
+            (when("Expires unless started by", run.expires_unless_started_by().filter(|_| run.started_at.is_none())))
+            (when("Started", run.started_at))
+            (when("Next attempt", run.retry_at.filter(|at| *at > now && run.attempt > 1)))
+            (when("Ended", run.finished_at))
+            dt { "Queue" } dd { (run.spec.queue) }
+            @if !options.tags.is_empty() { dt { "Tags" } dd { @for tag in &options.tags { span.tag { (tag) } " " } } }
+            @if let Some(seconds) = options.max_duration { dt { "Limit" } dd { (seconds) " s an attempt" } }
+            @if options.test { dt { "Test" } dd { "yes" } }
+            @if let Some(batch) = &run.spec.batch { dt { "Batch" } dd { code { (batch) } } }
+            @if let Some(metadata) = &options.metadata { dt { "Metadata" } dd { pre { (pretty(metadata).0) } } }
+            @if let Some(trace) = &options.traceparent { dt { "Trace" } dd { code { (trace) } } }
+        }
+    }
+}
+
+/// Links to whoever triggered it. Its children are in the timeline.
+fn family(run: &Run) -> Markup {
+    html! {
+        @if let Some(line) = &run.spec.lineage {
+            dl.details {
+                dt { "Parent" } dd { a.id href=(format!("/runs/{}", line.parent)) { (line.parent) } }
+                @if line.root != line.parent { dt { "Root" } dd { a.id href=(format!("/runs/{}", line.root)) { (line.root) } } }
+                dt { "Depth" } dd { (line.depth) }
+            }
+        }
+    }
+}
+
+/// The payload or the output, with a button to copy it, or a link to where it is.
+async fn value(app: &App, run: &Run, which: &'static str) -> Result<Markup, Error> {
+    let (stored, value): (_, Option<Value>) = match which {
+        "Payload" => (run.stored_payload(), run.payload().value().ok().flatten()),
+        _ => (run.stored_output.clone(), run.output.as_deref().and_then(|text| serde_json::from_str(text).ok())),
+    };
+    if let Some(path) = stored {
+        let url = app.blobs.get_url(&run.spec.environment, &path).await?;
+        return Ok(html! {
+            h2 { (which) }
+            p { a href=(url) rel="noreferrer" { "Open it" } " where large ones are kept; the link works for 15 minutes." }
+        });
+    }
+    let id = which.to_lowercase();
+    Ok(match value.as_ref().map(pretty) {
+        None => html! { h2 { (which) } p.muted { "None." } },
+        Some((text, cut)) => html! {
+            div.heading { h2 { (which) } button.quiet type="button" data-copy=(format!("#{id}")) { "Copy" } }
+            pre.json id=(id) tabindex="0" { (text) }
+            @if cut { p.note { "Only its beginning is shown; the API has all of it." } }
+        },
+    })
+}
+
+/// A button that copies a text.
+fn copy(id: &str, text: &str) -> Markup {
+    html! { span.hidden id=(id) { (text) } button.quiet type="button" data-copy=(format!("#{id}")) { "Copy" } }
+}

@@ -1,0 +1,178 @@
+//! The list of runs: newest first, filtered, live on its first page.
+
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use maud::{Markup, html};
+use oncekey_core::list::{Cursor, Filter, From, Page as RunsPage, list};
+use oncekey_core::{App, Error, KeyHash, Run, RunStatus, TaskId, Timestamp, span};
+
+use crate::form::Fields;
+use crate::format;
+use crate::page::{Failure, Page, inside, live};
+use crate::session::Visitor;
+
+/// Runs a page.
+const SIZE: usize = 50;
+/// Spans that the filter offers.
+const PERIODS: [&str; 4] = ["1h", "1d", "7d", "30d"];
+/// What a filter may say.
+const FIELDS: [&str; 5] = ["task", "status", "tag", "key", "period"];
+
+/// Shows a page of the list.
+pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Result<Page, Failure> {
+    let query = Fields::parse(query.unwrap_or_default().as_bytes());
+    let now = app.clock.now();
+    let (from, page) = async {
+        let from = place(&query)?;
+        let page = list(&app, &visitor.environment, &filter(&query, now)?, &from, SIZE).await?;
+        Ok::<_, Error>((from, page))
+    }
+    .await
+    .map_err(|error| Failure::of(&visitor, error))?;
+    let newest = matches!(from, From::Newest);
+    let content = html! {
+        div.heading { h1 { "Runs" } @if newest { span.muted { "newest first, live" } } }
+        (filters(&query))
+        (live(newest, shown(&query, &page, now)))
+    };
+    Ok(inside(&visitor, "/runs", "Runs", content))
+}
+
+fn place(query: &Fields) -> Result<From, Error> {
+    match (query.given("after"), query.given("before")) {
+        (Some(after), _) => Ok(From::After(Cursor::parse("after", after)?)),
+        (None, Some(before)) => Ok(From::Before(Cursor::parse("before", before)?)),
+        (None, None) => Ok(From::Newest),
+    }
+}
+
+fn filter(query: &Fields, now: Timestamp) -> Result<Filter, Error> {
+    let status = query.given("status").map(|name| {
+        let found = RunStatus::ALL.into_iter().find(|status| status.as_str() == name);
+        found.ok_or_else(|| Error::Invalid { field: "status".to_owned(), message: format!("{name:?} is no status") })
+    });
+    let period = query.given("period").map(|text| {
+        let wrong = || Error::Invalid { field: "period".to_owned(), message: "give a span like \"7d\"".to_owned() };
+        span::parse(text).ok_or_else(wrong)
+    });
+    let back = |period: Duration| {
+        let millis = i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(now.millis().saturating_sub(millis))
+    };
+    Ok(Filter {
+        statuses: status.transpose()?.map(|status| vec![status]),
+        tasks: query.given("task").map(TaskId::parse).transpose()?.into_iter().collect(),
+        tags: query.given("tag").map(str::to_owned).into_iter().collect(),
+        key: query.given("key").map(|text| KeyHash::from_wire("key", text)).transpose()?,
+        from: period.transpose()?.map(back),
+        ..Filter::default()
+    })
+}
+
+fn filters(query: &Fields) -> Markup {
+    let text = |name: &'static str, hint: &'static str| {
+        html! { label { (hint) input name=(name) value=(query.get(name)) size="14"; } }
+    };
+    html! {
+        form.filters method="get" action="/runs" role="search" {
+            (text("task", "Task"))
+            label { "Status"
+                select name="status" {
+                    option value="" { "any" }
+                    @for status in RunStatus::ALL {
+                        option selected[query.get("status") == status.as_str()] { (status) }
+                    }
+                }
+            }
+            (text("tag", "Tag"))
+            (text("key", "Key, as text or hash"))
+            label { "Created within"
+                select name="period" {
+                    option value="" { "any time" }
+                    @for period in PERIODS { option selected[query.get("period") == period] { (period) } }
+                }
+            }
+            button.primary { "Filter" }
+            @if FIELDS.iter().any(|field| query.given(field).is_some()) { a href="/runs" { "Clear" } }
+        }
+    }
+}
+
+fn shown(query: &Fields, page: &RunsPage, now: Timestamp) -> Markup {
+    let link = |name: &str, cursor: &Cursor| {
+        let mut link = form_urlencoded::Serializer::new(String::new());
+        for field in FIELDS {
+            if let Some(value) = query.given(field) {
+                link.append_pair(field, value);
+            }
+        }
+        format!("/runs?{}", link.append_pair(name, &cursor.to_string()).finish())
+    };
+    html! {
+        @if page.runs.is_empty() {
+            div.card.empty {
+                @match page.next {
+                    Some(_) => p { "None among the thousand runs that this page looked at. Older ones may match." },
+                    None => p { "No run is like that. " a href="/runs" { "Show all" } ", or " a href="/try" { "make one" } "." },
+                }
+            }
+        } @else {
+            (table(&page.runs, now))
+        }
+        nav.pages aria-label="Pages of runs" {
+            @if let Some(previous) = &page.previous { a href=(link("before", previous)) { "← Newer" } }
+            @if let Some(next) = &page.next { a href=(link("after", next)) { "Older →" } }
+        }
+    }
+}
+
+/// Runs as a table.
+pub(crate) fn table<'a>(runs: impl IntoIterator<Item = &'a Run>, now: Timestamp) -> Markup {
+    html! {
+        div.scroll { table.runs {
+            thead { tr { th { "Run" } th { "Status" } th { "Task" } th { "Key" } th { "Created" } th.number { "Took" } } }
+            tbody {
+                @for run in runs {
+                    tr {
+                        td { a.id href=(format!("/runs/{}", run.id)) title=(run.id) { (short(run)) } }
+                        td { (format::badge(run.status)) }
+                        td { (run.spec.task) @for tag in &run.spec.options.tags { " " span.tag { (tag) } } }
+                        td.key { @if let Some(claimed) = &run.spec.key { (claimed.key.shown()) } }
+                        td { (format::moment(run.spec.created_at, now)) }
+                        td.number { @if let Some(took) = format::took(run, now) { (format::span(took)) } }
+                    }
+                }
+            }
+        } }
+    }
+}
+
+/// The same without tags and keys, for where there is less room.
+pub(crate) fn brief<'a>(runs: impl IntoIterator<Item = &'a Run>, now: Timestamp) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Task" } th { "Status" } th { "Created" } th.number { "Took" } } }
+            tbody {
+                @for run in runs {
+                    tr {
+                        td { a href=(format!("/runs/{}", run.id)) title=(run.id) { (run.spec.task) } }
+                        td { (format::badge(run.status)) }
+                        td { (format::moment(run.spec.created_at, now)) }
+                        td.number { @if let Some(took) = format::took(run, now) { (format::span(took)) } }
+                    }
+                }
+            }
+        } }
+    }
+}
+
+/// Enough of a run's id to tell it from its neighbours.
+pub(crate) fn short(run: &Run) -> String {
+    run.id.as_str().chars().take(14).chain(['…']).collect()
+}
+
+/// A text as part of a query.
+pub(crate) fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}

@@ -1,0 +1,178 @@
+//! What a run went through, as a picture: a line an attempt, then a line a child, all on one scale.
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+use oncekey_core::history::Happening;
+use oncekey_core::{Run, Timestamp};
+
+use crate::format::{badge, kind, span};
+
+/// A stretch of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not due yet, on a queue, or pausing before another attempt.
+    Queued,
+    Executing,
+    Waiting,
+}
+
+impl Phase {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Queued => "idle",
+            Self::Executing => "busy",
+            Self::Waiting => "waiting",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Executing => "executing",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// A phase from one moment to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    phase: Phase,
+    from: Timestamp,
+    to: Timestamp,
+}
+
+/// The stretches of each attempt, in order.
+fn attempts(run: &Run, now: Timestamp) -> Vec<Vec<Stretch>> {
+    let mut attempts = vec![Vec::new()];
+    let (mut phase, mut from) = (Phase::Queued, run.spec.created_at);
+    let end = run.finished_at.unwrap_or(now);
+    let mut close = |attempts: &mut Vec<Vec<Stretch>>, next: Phase, at: Timestamp| {
+        if let Some(attempt) = attempts.last_mut() {
+            attempt.push(Stretch { phase, from, to: at });
+        }
+        (phase, from) = (next, at);
+    };
+    for moment in &run.history {
+        match moment.what {
+            Happening::Started => close(&mut attempts, Phase::Executing, moment.at),
+            Happening::Suspended => close(&mut attempts, Phase::Waiting, moment.at),
+            Happening::Retried => {
+                close(&mut attempts, Phase::Queued, moment.at);
+                attempts.push(Vec::new());
+            }
+        }
+    }
+    close(&mut attempts, Phase::Queued, end);
+    attempts
+}
+
+/// The scale that all lines share.
+struct Scale {
+    from: Timestamp,
+    whole: Duration,
+}
+
+impl Scale {
+    fn percent(&self, span: Duration) -> String {
+        format!("{:.3}%", span.as_secs_f64() / self.whole.as_secs_f64() * 100.0)
+    }
+
+    fn bar(&self, class: &str, from: Timestamp, to: Timestamp, told: &str) -> Markup {
+        // Thin ones are still seen.
+        let width = to.since(from).max(self.whole / 300);
+        html! {
+            rect class=(class) x=(self.percent(from.since(self.from))) width=(self.percent(width)) y="3" height="14" rx="2" {
+                title { (told) ": " (span(to.since(from))) }
+            }
+        }
+    }
+}
+
+/// Draws a run and its children.
+pub(crate) fn timeline(run: &Run, children: &[Run], now: Timestamp) -> Markup {
+    let end_of = |run: &Run| run.finished_at.unwrap_or(now);
+    let end = children.iter().map(end_of).chain([end_of(run)]).max().unwrap_or(now);
+    let whole = end.since(run.spec.created_at).max(Duration::from_millis(1));
+    let scale = Scale { from: run.spec.created_at, whole };
+    html! {
+        div.timeline role="group" aria-label="Timeline" {
+            @for (number, stretches) in attempts(run, now).iter().enumerate() {
+                div.lane {
+                    span.label { "attempt " (number + 1) }
+                    svg height="20" role="img" aria-label=(in_words(stretches)) {
+                        @for Stretch { phase, from, to } in stretches { (scale.bar(phase.class(), *from, *to, phase.name())) }
+                    }
+                }
+            }
+            @for child in children {
+                div.lane.child {
+                    a.label href=(format!("/runs/{}", child.id)) title=(child.id) { (child.spec.task) }
+                    svg height="20" role="img" aria-label=(format!("{} in {}", child.status, span(end_of(child).since(child.spec.created_at)))) {
+                        (scale.bar(kind(child.status), child.spec.created_at, end_of(child), child.status.as_str()))
+                    }
+                    (badge(child.status))
+                }
+            }
+            div.lane.axis {
+                span.label {}
+                span.scale { span { "0" } span { (span(whole)) } }
+            }
+            p.legend {
+                @for phase in [Phase::Queued, Phase::Executing, Phase::Waiting] {
+                    span class=(format!("key {}", phase.class())) { (phase.name()) }
+                }
+            }
+        }
+    }
+}
+
+fn in_words(stretches: &[Stretch]) -> String {
+    let words = stretches.iter().map(|one| format!("{} {}", one.phase.name(), span(one.to.since(one.from))));
+    words.collect::<Vec<_>>().join(", then ")
+}
+
+#[cfg(test)]
+mod tests {
+    use oncekey_core::history::Moment;
+    use oncekey_core::run::{RunOptions, RunSpec};
+    use oncekey_core::{EnvironmentId, RequestId, RunId, TaskId};
+
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn each_attempt_is_made_of_what_it_went_through() {
+        let environment = EnvironmentId::parse("a/b").expect("environment");
+        let task = TaskId::parse("t").expect("task");
+        let id = RunId::named(&environment, &task, &RequestId::fresh());
+        let spec = RunSpec {
+            environment,
+            task,
+            created_at: at(0),
+            payload_type: Default::default(),
+            key: None,
+            queue: "default".to_owned(),
+            options: RunOptions::default(),
+            lineage: None,
+            function: Default::default(),
+            batch: None,
+        };
+        let moments =
+            [(Happening::Started, 5), (Happening::Retried, 7), (Happening::Started, 9), (Happening::Suspended, 10)];
+        let history = moments.map(|(what, millis)| Moment { what, at: at(millis) }).to_vec();
+        let run = Run { history, finished_at: Some(at(30)), ..Run::new(id, spec, None) };
+        let stretch = |phase, from, to| Stretch { phase, from: at(from), to: at(to) };
+        assert_eq!(
+            attempts(&run, at(99)),
+            [
+                vec![stretch(Phase::Queued, 0, 5), stretch(Phase::Executing, 5, 7)],
+                vec![stretch(Phase::Queued, 7, 9), stretch(Phase::Executing, 9, 10), stretch(Phase::Waiting, 10, 30)],
+            ]
+        );
+    }
+}

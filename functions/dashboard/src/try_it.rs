@@ -1,0 +1,107 @@
+//! Triggers a task from the page, and tells whether that made a run or found one, and why.
+
+use axum::extract::{RawQuery, State};
+use maud::{Markup, html};
+use oncekey_core::claim::KeyStatus;
+use oncekey_core::request::{Envelope, TriggerBody, parse_json};
+use oncekey_core::trigger::{Triggered, trigger};
+use oncekey_core::{App, Error, RequestId, TaskId, Timestamp};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::form::{Fields, Submitted, token};
+use crate::format::{moment, span};
+use crate::page::{Failure, Page, inside};
+use crate::session::{Visitor, random};
+
+/// Shows the form.
+pub(crate) async fn ask(visitor: Visitor, RawQuery(query): RawQuery) -> Page {
+    page(&visitor, &Fields::parse(query.unwrap_or_default().as_bytes()), html! {})
+}
+
+/// Triggers, and shows what came of it above the form, filled in for the next time.
+pub(crate) async fn trigger_task(
+    State(app): State<App>,
+    Submitted { visitor, fields }: Submitted,
+) -> Result<Page, Failure> {
+    let outcome = match triggered(&app, &visitor, &fields).await {
+        Ok(triggered) => told(&triggered, app.clock.now()),
+        // What is wrong with a field is said beside the form.
+        Err(error @ (Error::Invalid { .. } | Error::TooLarge(_) | Error::Unprocessable(_))) => {
+            html! { p.error role="alert" { (error) } }
+        }
+        Err(error) => return Err(Failure::of(&visitor, error)),
+    };
+    Ok(page(&visitor, &fields, outcome))
+}
+
+async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Triggered, Error> {
+    let payload = fields.given("payload").map(|text| {
+        serde_json::from_str::<&RawValue>(text)
+            .map_err(|error| Error::Invalid { field: "payload".to_owned(), message: format!("it is no JSON: {error}") })
+    });
+    let payload = payload.transpose()?;
+    let options = json!({
+        "idempotencyKey": fields.get("key"),
+        "idempotencyKeyTTL": fields.given("ttl"),
+        "delay": fields.given("delay"),
+    });
+    let body = match payload {
+        Some(payload) => format!("{{\"payload\": {payload}, \"options\": {options}}}"),
+        None => json!({ "options": options }).to_string(),
+    };
+    let envelope = Envelope {
+        environment: visitor.environment.clone(),
+        task: TaskId::parse(fields.get("task"))?,
+        // Named by the form: reloading the answer sends the same request again, which makes no second run (I3).
+        request_id: RequestId::from_caller(fields.get("request"))?,
+        key: None,
+        key_ttl: None,
+        traceparent: None,
+        now: app.clock.now(),
+    };
+    trigger(app, parse_json::<TriggerBody<'_>>(body.as_bytes())?.check(envelope)?).await
+}
+
+fn told(Triggered { handle, key, .. }: &Triggered, now: Timestamp) -> Markup {
+    let (word, why) = match key.as_ref().map(|outcome| outcome.status) {
+        None => ("created", "No key was given, so every trigger makes a run of its own."),
+        Some(KeyStatus::Created) => ("created", "Nobody held the key, so this trigger made the run."),
+        Some(KeyStatus::Cached) => ("cached", "A run holds the key: this is its handle, and nothing new runs."),
+        Some(KeyStatus::ReplacedExpired) => ("replaced-expired", "The window of the run that held the key was over."),
+        Some(KeyStatus::ReplacedFailed) => ("replaced-failed", "The run that held the key had failed."),
+    };
+    html! {
+        section.card #outcome role="status" {
+            p { span class=(format!("badge {}", if handle.is_cached { "idle" } else { "good" })) { (word) } " " (why) }
+            dl.details {
+                dt { "Run" } dd { a.id href=(format!("/runs/{}", handle.id)) { (handle.id) } }
+                @if let Some(outcome) = key {
+                    dt { "Hash" } dd { code.id { (outcome.key.hash) } }
+                    dt { "First triggered" } dd { (moment(outcome.first_triggered_at, now)) }
+                    dt { "Window" } dd { (span(outcome.window_ends_at.since(now))) " left" }
+                }
+            }
+        }
+    }
+}
+
+fn page(visitor: &Visitor, fields: &Fields, outcome: Markup) -> Page {
+    let or = |name: &str, default: &'static str| fields.given(name).unwrap_or(default).to_owned();
+    let content = html! {
+        div.heading { h1 { "Try it" } }
+        (outcome)
+        form.card.grid method="post" action="/try" {
+            (token(&visitor.session))
+            input type="hidden" name="request" value=(random());
+            label { "Task" input name="task" value=(or("task", "echo")) required; }
+            label.wide { "Payload, as JSON" textarea name="payload" rows="5" spellcheck="false" { (or("payload", "{\"hello\": \"world\"}")) } }
+            label { "Idempotency key" input name="key" value=(fields.get("key")) placeholder="order-42"; }
+            label { "Its window" input name="ttl" value=(fields.get("ttl")) placeholder="30d"; }
+            label { "Delay" input name="delay" value=(fields.get("delay")) placeholder="none"; }
+            button.primary { "Trigger" }
+        }
+        p.muted { "Press it twice with the same key: the second answer is the first one's run." }
+    };
+    inside(visitor, "/try", "Try it", content)
+}
