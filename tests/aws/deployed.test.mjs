@@ -98,6 +98,32 @@ test("what is not there is answered by us, and not by the gateway", async () => 
   }
 });
 
+test("a trigger's queue leads to a worker of somebody's own, and its child back to the other", async () => {
+  const body = { payload: { name: "Ada", email: "ada@example.com" }, options: { queue: { name: "my-worker" } } };
+  const ended = await until((await trigger("invite", body)).id, ({ isCompleted }) => isCompleted);
+  assert.deepEqual([ended.status, ended.output?.greeting], ["COMPLETED", "Welcome, Ada"], JSON.stringify(ended));
+  const child = await until(ended.output.sent_by, ({ isCompleted }) => isCompleted);
+  assert.deepEqual([child.status, child.taskIdentifier], ["COMPLETED", "send-email"]);
+  const unknown = await call("POST", "/api/v1/tasks/invite/trigger", { options: { queue: { name: "nobody's" } } });
+  assert.deepEqual([unknown.status, unknown.body.error],
+    [400, 'options.queue.name: there is no queue "nobody\'s"; there are: default, my-worker']);
+});
+
+test("the dashboard is at the API's address", async () => {
+  const form = await fetch(`${url}/`);
+  assert.match(form.url, /\/sign-in\?to=%2F$/);
+  const cookie = form.headers.get("set-cookie").split(";")[0];
+  const token = (await form.text()).match(/name="token" value="([^"]+)"/)[1];
+  const signedIn = await fetch(`${url}/sign-in`, {
+    method: "POST", redirect: "manual", headers: { cookie }, body: new URLSearchParams({ token, key, to: "/runs" }),
+  });
+  assert.deepEqual([signedIn.status, signedIn.headers.get("location")], [303, "/runs"]);
+  const run = await trigger("echo", { payload: "shown on a page" });
+  const page = await fetch(`${url}/runs/${run.id}`, { headers: { cookie: signedIn.headers.get("set-cookie").split(";")[0] } });
+  assert.equal(page.status, 200);
+  assert.match(await page.text(), /shown on a page/);
+});
+
 test("a parent waits for its child across invocations", async () => {
   const run = await trigger("wait-for-child", { payload: { ms: 500 } });
   const ended = await until(run.id, ({ isCompleted }) => isCompleted);

@@ -1,0 +1,30 @@
+//! The protocol as a model, small enough that every state of it is looked at.
+//!
+//! [`trigger`] has the key: triggers that may die between any two steps, messages and events that come twice and in any
+//! order, workers that die, a reset, the end of a window, a cancellation, a request sent again. [`wait`] has the wake-up: a
+//! parent that suspends while its children end. Each can be given a fault, a [`Mutant`](trigger::Mutant), that its
+//! properties must find: a check that has never failed shows little.
+//!
+//! The model follows `shared/core` step by step: one action of the model is one call to DynamoDB or SQS.
+
+pub mod trigger;
+pub mod wait;
+
+use stateright::{Checker, Expectation, Model};
+
+/// The first property that does not hold, if any.
+pub fn broken<M: Model>(checker: &impl Checker<M>) -> Option<String>
+where
+    M::State: Clone + std::fmt::Debug + std::hash::Hash + PartialEq,
+    M::Action: Clone + std::fmt::Debug + PartialEq,
+{
+    let mut properties = checker.model().properties().into_iter();
+    let broken = properties.find(|property| {
+        let discovered = checker.discovery(property.name).is_some();
+        match property.expectation {
+            Expectation::Always | Expectation::Eventually => discovered,
+            Expectation::Sometimes => !discovered,
+        }
+    });
+    broken.map(|property| property.name.to_owned())
+}

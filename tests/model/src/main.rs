@@ -1,0 +1,56 @@
+//! Searches the protocol to its last state, and the faults planted in it: `cargo run --release -p oncekey-model`.
+
+use std::time::Instant;
+
+use oncekey_model::trigger::{self, Protocol};
+use oncekey_model::wait::{self, Wait};
+use stateright::{Checker, HasDiscoveries, Model};
+
+fn main() {
+    println!("| {:<58} | {:>10} | {:>7} | {:<28} |", "searched", "states", "seconds", "found");
+    println!("|{:-<60}|{:->12}|{:->9}|{:-<30}|", "", ":", ":", "");
+    let protocol = Protocol { resets: 1, expiries: 1, ..Protocol::PLAIN };
+    search("trigger: two of a key, a reset, an end of window", protocol.clone());
+    search("trigger: and a request sent again", Protocol { attempts: 1, resets: 1, resends: 1, ..Protocol::PLAIN });
+    search("trigger: and a cancellation", Protocol { expiries: 1, cancels: 1, ..Protocol::PLAIN });
+    search("trigger: in two environments", Protocol { environments: [0, 1], ..Protocol::PLAIN });
+    let wait = Wait { deaths: 1, redeliveries: 1, cancels: 1, mutant: None };
+    search("wait: two children, a death, each event twice, a cancel", wait.clone());
+    for mutant in [
+        trigger::Mutant::PutBeforeSend,
+        trigger::Mutant::ClearUnconditionally,
+        trigger::Mutant::NeverHelp,
+        trigger::Mutant::NoFollowUpTwice,
+    ] {
+        search(&format!("fault: {mutant:?}"), Protocol { mutant: Some(mutant), ..protocol.clone() });
+    }
+    let mutant = trigger::Mutant::AnyClaimMade;
+    let resent = Protocol { attempts: 1, resets: 1, resends: 1, mutant: Some(mutant), ..Protocol::PLAIN };
+    search(&format!("fault: {mutant:?}"), resent);
+    for mutant in [
+        wait::Mutant::SuspendUnconditionally,
+        wait::Mutant::NoResumeTwice,
+        wait::Mutant::LookBeforeRegistering,
+        wait::Mutant::NoCount,
+    ] {
+        search(&format!("fault: {mutant:?}"), Wait { mutant: Some(mutant), cancels: 0, ..wait.clone() });
+    }
+}
+
+fn search<M>(name: &str, model: M)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: std::hash::Hash + Send + Sync + std::fmt::Debug + PartialEq + Clone,
+    M::Action: Send + Sync + std::fmt::Debug + PartialEq + Clone,
+{
+    let start = Instant::now();
+    let checker = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let found = oncekey_model::broken(&checker);
+    let found = found.as_deref().map_or("nothing", |property| property);
+    println!(
+        "| {name:<58} | {:>10} | {:>7.1} | {:<28} |",
+        checker.unique_state_count(),
+        start.elapsed().as_secs_f64(),
+        found.split(':').next().unwrap_or(found)
+    );
+}

@@ -1,0 +1,362 @@
+//! A parent that waits for its children while it, its worker and their handlers may die, and events come twice.
+
+use std::collections::BTreeSet;
+
+use stateright::{Model, Property};
+
+/// Children waited for.
+const CHILDREN: usize = 2;
+/// Attempts of the parent.
+const ATTEMPTS: usize = 2;
+
+/// A fault planted in the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// The run suspends whatever its counter of wake-ups says.
+    SuspendUnconditionally,
+    /// A redelivered wake-up that finds its move made sends nothing.
+    NoResumeTwice,
+    /// The run looks at its children before it registers with them.
+    LookBeforeRegistering,
+    /// The counter is not raised when the run is found awake.
+    NoCount,
+}
+
+/// What may happen, and what is wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Wait {
+    /// How often the parent's worker dies.
+    pub deaths: u8,
+    /// How often the event of each child is delivered again.
+    pub redeliveries: u8,
+    /// How often somebody cancels the parent.
+    pub cancels: u8,
+    /// The fault.
+    pub mutant: Option<Mutant>,
+}
+
+type Child = usize;
+type Attempt = usize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Status {
+    Queued,
+    Executing,
+    /// Executing under a lease that is over.
+    Abandoned,
+    Waiting,
+    /// Completed, failed or cancelled.
+    Final,
+}
+
+/// What the parent's invocation does next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    /// Write down what it waits for.
+    Journal,
+    /// Register with these, one by one.
+    Register(BTreeSet<Child>),
+    /// See whether any is left, by the record that it last read.
+    Look,
+    Suspend,
+    /// It suspended or ended: acknowledge the message.
+    Acknowledge,
+}
+
+/// An invocation of the parent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Invocation {
+    attempt: Attempt,
+    resume: u8,
+    /// Wake-ups that it knows of.
+    seen: u8,
+    /// Children left in the record that it last read.
+    left: BTreeSet<Child>,
+    step: Step,
+}
+
+/// What is left to do about the end of a child.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Waking {
+    /// Tell these attempts, which had registered.
+    Tell(Vec<Attempt>),
+    /// Wake this one, then tell the others.
+    Wake(Attempt, Vec<Attempt>),
+    /// The move was made: send the message of it.
+    Send(u8, Attempt, Vec<Attempt>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Offspring {
+    is_final: bool,
+    waiters: BTreeSet<Attempt>,
+    event: Option<Waking>,
+    redeliveries: u8,
+}
+
+/// Everything there is at a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    status: Status,
+    attempt: Attempt,
+    resume: u8,
+    wakes: u8,
+    /// The attempt whose wait it suspended for last.
+    waiting_on: Option<Attempt>,
+    /// The journal: what each attempt still waits for.
+    pending: [Option<BTreeSet<Child>>; ATTEMPTS],
+    invocation: Option<Invocation>,
+    /// Messages, by attempt and resume; each stays until it is acknowledged.
+    messages: BTreeSet<(Attempt, u8)>,
+    children: Vec<Offspring>,
+    deaths: u8,
+    cancels: u8,
+}
+
+/// What can happen next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A message is delivered.
+    Deliver(Attempt, u8),
+    /// The invocation takes its next step.
+    Step,
+    /// The parent's worker dies.
+    Die,
+    /// A child ends.
+    End(Child),
+    /// The next step of a child's event.
+    Handle(Child),
+    /// The handler of a child's event died: it is delivered again.
+    Redeliver(Child),
+    /// Somebody cancels the parent.
+    Cancel,
+}
+
+impl Wait {
+    fn deliver(state: &mut State, message: (Attempt, u8)) {
+        let due = message == (state.attempt, state.resume);
+        match state.status {
+            // A live lease: left in the queue.
+            Status::Executing if state.invocation.is_some() || due => {}
+            Status::Queued if due && state.invocation.is_none() => {
+                state.status = Status::Executing;
+                let (attempt, resume, seen) = (state.attempt, state.resume, state.wakes);
+                state.invocation =
+                    Some(Invocation { attempt, resume, seen, left: BTreeSet::new(), step: Step::Journal });
+            }
+            Status::Queued if due => {}
+            Status::Abandoned if due => {
+                state.messages.remove(&message);
+                if state.attempt + 1 < ATTEMPTS {
+                    state.attempt += 1;
+                    state.status = Status::Queued;
+                    state.messages.insert((state.attempt, state.resume));
+                } else {
+                    state.status = Status::Final;
+                }
+            }
+            _ => {
+                state.messages.remove(&message);
+            }
+        }
+    }
+
+    fn step(&self, state: &mut State) {
+        let Some(mut now) = state.invocation.take() else { return };
+        let ours = state.status == Status::Executing && (state.attempt, state.resume) == (now.attempt, now.resume);
+        let early = self.mutant == Some(Mutant::LookBeforeRegistering);
+        match now.step.clone() {
+            Step::Journal => {
+                let record = state.pending[now.attempt].get_or_insert_with(|| (0..CHILDREN).collect());
+                now.left.clone_from(record);
+                now.step = if early { Step::Look } else { Step::Register(record.clone()) };
+            }
+            Step::Register(mut children) => match children.pop_first() {
+                None => now.step = if early { Step::Suspend } else { Step::Look },
+                Some(child) => {
+                    let offspring = &mut state.children[child];
+                    if !offspring.is_final {
+                        offspring.waiters.insert(now.attempt);
+                    } else if let Some(record) = &mut state.pending[now.attempt] {
+                        record.remove(&child);
+                        now.left.clone_from(record);
+                    }
+                    now.step = Step::Register(children);
+                }
+            },
+            Step::Look if now.left.is_empty() => {
+                if ours {
+                    state.status = Status::Final;
+                }
+                now.step = Step::Acknowledge;
+            }
+            Step::Look => now.step = if early { Step::Register(now.left.clone()) } else { Step::Suspend },
+            // Cancelled, or not its run any more: it is given up.
+            Step::Suspend if !ours => now.step = Step::Acknowledge,
+            Step::Suspend if state.wakes == now.seen || self.mutant == Some(Mutant::SuspendUnconditionally) => {
+                state.status = Status::Waiting;
+                state.waiting_on = Some(now.attempt);
+                now.step = Step::Acknowledge;
+            }
+            // There was a wake-up meanwhile: look again.
+            Step::Suspend => {
+                now.seen = state.wakes;
+                now.left = state.pending[now.attempt].clone().unwrap_or_default();
+                now.step = Step::Look;
+            }
+            Step::Acknowledge => {
+                state.messages.remove(&(now.attempt, now.resume));
+                return;
+            }
+        }
+        state.invocation = Some(now);
+    }
+
+    fn handle(&self, state: &mut State, child: Child) {
+        let Some(event) = state.children[child].event.take() else { return };
+        let tell = |mut waiters: Vec<Attempt>| match waiters.is_empty() {
+            true => None,
+            false => Some((waiters.remove(0), waiters)),
+        };
+        let next = match event {
+            Waking::Tell(waiters) => match tell(waiters) {
+                None => None,
+                Some((attempt, others)) => {
+                    let record = state.pending[attempt].get_or_insert_default();
+                    record.remove(&child);
+                    Some(if record.is_empty() { Waking::Wake(attempt, others) } else { Waking::Tell(others) })
+                }
+            },
+            Waking::Wake(attempt, others) => {
+                let waits_for_this = state.waiting_on == Some(attempt);
+                match state.status {
+                    Status::Waiting if waits_for_this => {
+                        state.status = Status::Queued;
+                        state.resume += 1;
+                        Some(Waking::Send(state.resume, attempt, others))
+                    }
+                    _ if state.attempt != attempt => Some(Waking::Tell(others)),
+                    Status::Queued if waits_for_this && self.mutant != Some(Mutant::NoResumeTwice) => {
+                        Some(Waking::Send(state.resume, attempt, others))
+                    }
+                    // One write, whatever the status is by now; the answer tells whether it has suspended meanwhile.
+                    Status::Executing | Status::Abandoned => {
+                        if self.mutant != Some(Mutant::NoCount) {
+                            state.wakes += 1;
+                        }
+                        Some(Waking::Tell(others))
+                    }
+                    _ => Some(Waking::Tell(others)),
+                }
+            }
+            Waking::Send(resume, attempt, others) => {
+                state.messages.insert((attempt, resume));
+                Some(Waking::Tell(others))
+            }
+        };
+        state.children[child].event = next;
+    }
+
+    /// Whether nothing happens by itself any more.
+    fn is_settled(&self, state: &State) -> bool {
+        let mut actions = Vec::new();
+        self.actions(state, &mut actions);
+        let goes_on = |action: &Action| {
+            let by_itself = !matches!(action, Action::Die | Action::Redeliver(_) | Action::Cancel);
+            by_itself && self.next_state(state, action.clone()).is_some()
+        };
+        !actions.iter().any(goes_on)
+    }
+}
+
+impl Model for Wait {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let child =
+            Offspring { is_final: false, waiters: BTreeSet::new(), event: None, redeliveries: self.redeliveries };
+        vec![State {
+            status: Status::Queued,
+            attempt: 0,
+            resume: 0,
+            wakes: 0,
+            waiting_on: None,
+            pending: [const { None }; ATTEMPTS],
+            invocation: None,
+            messages: BTreeSet::from([(0, 0)]),
+            children: vec![child; CHILDREN],
+            deaths: self.deaths,
+            cancels: self.cancels,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        actions.extend(state.messages.iter().map(|(attempt, resume)| Action::Deliver(*attempt, *resume)));
+        if state.invocation.is_some() {
+            actions.push(Action::Step);
+            if state.deaths > 0 {
+                actions.push(Action::Die);
+            }
+        }
+        for (child, offspring) in state.children.iter().enumerate() {
+            if !offspring.is_final {
+                actions.push(Action::End(child));
+            } else if offspring.event.is_some() {
+                actions.push(Action::Handle(child));
+                if offspring.redeliveries > 0 {
+                    actions.push(Action::Redeliver(child));
+                }
+            }
+        }
+        if state.cancels > 0 && state.status != Status::Final {
+            actions.push(Action::Cancel);
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        match action {
+            Action::Deliver(attempt, resume) => Self::deliver(&mut state, (attempt, resume)),
+            Action::Step => self.step(&mut state),
+            Action::Die => {
+                state.deaths -= 1;
+                state.invocation = None;
+                if state.status == Status::Executing {
+                    state.status = Status::Abandoned;
+                }
+            }
+            Action::End(child) => {
+                let offspring = &mut state.children[child];
+                offspring.is_final = true;
+                offspring.event = Some(Waking::Tell(offspring.waiters.iter().copied().collect()));
+            }
+            Action::Handle(child) => self.handle(&mut state, child),
+            Action::Redeliver(child) => {
+                let offspring = &mut state.children[child];
+                offspring.redeliveries -= 1;
+                offspring.event = Some(Waking::Tell(offspring.waiters.iter().copied().collect()));
+            }
+            Action::Cancel => {
+                state.cancels -= 1;
+                state.status = Status::Final;
+            }
+        }
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(
+                "I9: a waiting run is always woken, and I8: none is left without an end",
+                |model: &Self, state: &State| !model.is_settled(state) || state.status == Status::Final,
+            ),
+            Property::sometimes("the parent suspends and is resumed", |_, state: &State| {
+                state.resume > 0 && state.status == Status::Final
+            }),
+            Property::sometimes("the parent need not suspend", |_, state: &State| {
+                state.resume == 0 && state.wakes > 0 && state.status == Status::Final
+            }),
+        ]
+    }
+}

@@ -1,0 +1,80 @@
+//! Every state of the protocol is looked at, and every fault planted in it found.
+
+use oncekey_model::broken;
+use oncekey_model::trigger::{self, Protocol};
+use oncekey_model::wait::{self, Wait};
+use stateright::{Checker, HasDiscoveries, Model};
+
+/// The first property that a model breaks, and how many states it has.
+fn search<M>(model: M) -> (Option<String>, usize)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: std::hash::Hash + Send + Sync + std::fmt::Debug + PartialEq + Clone,
+    M::Action: Send + Sync + std::fmt::Debug + PartialEq + Clone,
+{
+    let checker = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    (broken(&checker), checker.unique_state_count())
+}
+
+fn holds(name: &str, (broken, states): (Option<String>, usize)) {
+    println!("{name}: {states} states");
+    assert_eq!(broken, None, "{name}");
+}
+
+fn finds(name: &str, (broken, states): (Option<String>, usize), invariants: &[&str]) {
+    println!("{name}: {broken:?} after {states} states");
+    let found = broken.as_ref().is_some_and(|broken| invariants.iter().any(|invariant| broken.contains(invariant)));
+    assert!(found, "{name}: {broken:?}");
+}
+
+const RESENT: Protocol = Protocol { attempts: 1, resets: 1, resends: 1, ..Protocol::PLAIN };
+const WAIT: Wait = Wait { deaths: 1, redeliveries: 1, cancels: 1, mutant: None };
+
+#[test]
+fn the_protocol_of_a_trigger_holds_with_a_reset_and_an_end_of_window() {
+    holds("reset, expiry", search(Protocol { resets: 1, expiries: 1, ..Protocol::PLAIN }));
+}
+
+#[test]
+fn it_holds_with_a_request_that_is_sent_again_after_a_reset() {
+    holds("request sent again", search(RESENT));
+}
+
+#[test]
+fn it_holds_with_a_cancellation() {
+    holds("cancellation", search(Protocol { attempts: 1, expiries: 1, cancels: 1, ..Protocol::PLAIN }));
+}
+
+#[test]
+fn it_holds_in_two_environments() {
+    holds("two environments", search(Protocol { environments: [0, 1], ..Protocol::PLAIN }));
+}
+
+#[test]
+fn the_protocol_of_a_wait_holds() {
+    holds("wait", search(WAIT));
+}
+
+#[test]
+fn every_fault_in_a_trigger_is_found() {
+    use trigger::Mutant::{AnyClaimMade, ClearUnconditionally, NeverHelp, NoFollowUpTwice, PutBeforeSend};
+    let plain = Protocol { resets: 1, expiries: 1, ..Protocol::PLAIN };
+    for (mutant, model, invariants) in [
+        // An acknowledged run that has no end breaks both.
+        (PutBeforeSend, plain.clone(), &["I2", "I8"]),
+        (ClearUnconditionally, plain.clone(), &["I4", "I5"]),
+        (NeverHelp, plain.clone(), &["I2", "I8"]),
+        (NoFollowUpTwice, plain, &["I2", "I8"]),
+        (AnyClaimMade, RESENT, &["R40", "R30"]),
+    ] {
+        finds(&format!("{mutant:?}"), search(Protocol { mutant: Some(mutant), ..model }), invariants);
+    }
+}
+
+#[test]
+fn every_fault_in_a_wait_is_found() {
+    use wait::Mutant::{LookBeforeRegistering, NoCount, NoResumeTwice, SuspendUnconditionally};
+    for mutant in [SuspendUnconditionally, NoResumeTwice, LookBeforeRegistering, NoCount] {
+        finds(&format!("{mutant:?}"), search(Wait { mutant: Some(mutant), cancels: 0, ..WAIT }), &["I9"]);
+    }
+}

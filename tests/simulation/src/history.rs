@@ -1,0 +1,177 @@
+//! What was seen, in order, and the invariants it is held against.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use oncekey_core::{RunStatus, Timestamp};
+use oncekey_worker::{Context, Handle};
+
+/// A moment of the history: how many events came before.
+pub type Position = usize;
+
+/// An answered trigger.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// When it was asked.
+    pub asked: Position,
+    /// When its request was sent for the first time.
+    pub first_asked: Position,
+    /// When it was answered.
+    pub answered: Position,
+    /// Environment, task and key.
+    pub key: String,
+    /// What names its request.
+    pub request: String,
+    /// The run it was given.
+    pub run: String,
+    /// Whether it was told that the run was there already.
+    pub cached: bool,
+}
+
+/// A claim of a key, as it was written.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// When it was written.
+    pub at: Position,
+    /// The key's item.
+    pub key: String,
+    /// Whom it names.
+    pub run: String,
+    /// When its window ends.
+    pub window_ends_at: Timestamp,
+    /// When it was over, and why: it was cleared, reset or taken over, its window ended, its run failed.
+    pub gone: Option<(Position, &'static str)>,
+}
+
+/// Everything that was seen.
+#[derive(Debug, Default)]
+pub struct History {
+    now: Position,
+    /// Triggers that were answered.
+    pub answers: Vec<Answered>,
+    /// Claims, in the order in which they were made.
+    pub claims: Vec<Claimed>,
+    /// Failures, ends of windows and resets, by key.
+    pub separators: Vec<(Position, String)>,
+    /// Where each run stands.
+    pub statuses: BTreeMap<String, RunStatus>,
+    /// What was broken as it happened.
+    pub broken: Vec<String>,
+    /// One line a step, if they are wanted.
+    pub trace: Option<Vec<String>>,
+}
+
+impl History {
+    /// The present moment, which is over with this.
+    pub fn tick(&mut self) -> Position {
+        self.now += 1;
+        self.now
+    }
+
+    /// Notes a step.
+    pub fn note(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{now:>5} {}", line()));
+        }
+    }
+
+    /// Ends the claim that holds a key. `why` it ended.
+    pub fn end_claim(&mut self, key: &str, why: &'static str) {
+        let at = self.tick();
+        if let Some(claim) = self.claims.iter_mut().rev().find(|claim| claim.key == key)
+            && claim.gone.is_none()
+        {
+            claim.gone = Some((at, why));
+        }
+    }
+
+    /// Ends the claims whose window is over at `now`.
+    pub fn end_windows(&mut self, now: Timestamp) {
+        let over = |claim: &Claimed| claim.gone.is_none() && claim.window_ends_at <= now;
+        while let Some(index) = self.claims.iter().position(over) {
+            let at = self.tick();
+            let claim = &mut self.claims[index];
+            claim.gone = Some((at, "its window ended"));
+            let key = claim.key.clone();
+            self.separators.push((at, key));
+        }
+    }
+
+    /// What the answers and the rest break.
+    pub fn violations(&self) -> Vec<String> {
+        let mut found = self.broken.clone();
+        let mut by_key: BTreeMap<&str, Vec<&Answered>> = BTreeMap::new();
+        for answer in &self.answers {
+            by_key.entry(&answer.key).or_default().push(answer);
+        }
+        for (key, answers) in &by_key {
+            for (index, one) in answers.iter().enumerate() {
+                for other in &answers[index + 1..] {
+                    let (from, to) = (one.first_asked.min(other.first_asked), one.answered.max(other.answered));
+                    let between = |(at, of): &(Position, String)| of == key && (from..=to).contains(at);
+                    if one.run != other.run && !self.separators.iter().any(between) {
+                        found.push(format!("I1: {one:?} and {other:?} have nothing between them"));
+                    }
+                }
+            }
+        }
+        let mut of_request: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for answer in self.answers.iter().filter(|answer| !answer.cached) {
+            of_request.entry(&answer.request).or_default().insert(&answer.run);
+        }
+        for (request, runs) in &of_request {
+            if runs.len() > 1 {
+                found.push(format!("I3: request {request} made {runs:?}"));
+            }
+        }
+        for answer in self.answers.iter().filter(|answer| answer.cached) {
+            let claims = || self.claims.iter().filter(|claim| claim.run == answer.run && claim.at < answer.answered);
+            let stale = |claim: &Claimed| claim.gone.is_some_and(|(at, _)| at < answer.asked);
+            if claims().count() > 0 && claims().all(stale) {
+                let why = claims().filter_map(|claim| claim.gone).map(|(_, why)| why).next_back().unwrap_or_default();
+                found.push(format!("R23, R30, R40: {answer:?} is from before the key was free: {why}"));
+            }
+            if answer.key.split('#').next() != self.environment_of(&answer.run) {
+                found.push(format!("I6: {answer:?} is another environment's"));
+            }
+        }
+        found
+    }
+
+    fn environment_of(&self, run: &str) -> Option<&str> {
+        let claim = self.claims.iter().find(|claim| claim.run == run)?;
+        claim.key.split('#').next()
+    }
+}
+
+/// A history that several may write to.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder(Arc<Mutex<History>>);
+
+impl Recorder {
+    /// The history.
+    pub fn lock(&self) -> MutexGuard<'_, History> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The moment at which somebody begins something.
+    pub fn begin(&self) -> Position {
+        self.lock().tick()
+    }
+
+    /// A task triggered its child. A pass after a wait finds the child of the first, so only a first pass is noted.
+    pub fn child_triggered(&self, asked: Position, ctx: &Context, handle: &Handle) {
+        let request = format!("{}/{}", ctx.run_id(), ctx.attempt());
+        let mut history = self.lock();
+        if history.answers.iter().any(|answer| answer.request == request) {
+            return;
+        }
+        let answered = history.tick();
+        let key = oncekey_core::KeyHash::of(&["child"], oncekey_core::Scope::Global, None);
+        let key = format!("{}#ok#{key}", ctx.environment());
+        let (run, cached) = (handle.id.to_string(), handle.is_cached);
+        history.note(|| format!("{request} has the child {run}"));
+        history.answers.push(Answered { asked, first_asked: asked, answered, key, request, run, cached });
+    }
+}

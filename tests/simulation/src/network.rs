@@ -1,0 +1,92 @@
+//! What stands under the AWS SDKs: every call waits for the scheduler's word.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+/// A process of the simulation.
+pub type Process = u32;
+
+thread_local! {
+    static AT_WORK: Cell<Process> = const { Cell::new(0) };
+}
+
+/// Says whose calls are made from here on in this thread.
+pub fn at_work(process: Process) {
+    AT_WORK.set(process);
+}
+
+/// A call that waits.
+pub struct Pending {
+    /// Who made it.
+    pub process: Process,
+    /// `DynamoDB_20120810.PutItem`, `AmazonSQS.SendMessage`, …
+    pub target: String,
+    /// Its body.
+    pub body: Value,
+    answer: oneshot::Sender<Result<HttpResponse, ConnectorError>>,
+}
+
+impl Pending {
+    /// Lets it have this answer.
+    pub fn answer(self, status: u16, body: String) {
+        let status = StatusCode::try_from(status).expect("a status");
+        // Nobody waits for it when its process has died.
+        let _ = self.answer.send(Ok(HttpResponse::new(status, SdkBody::from(body))));
+    }
+
+    /// Lets it fail as a connection does that breaks.
+    pub fn fail(self) {
+        let broken = ConnectorError::io("the connection broke".into());
+        let _ = self.answer.send(Err(broken));
+    }
+}
+
+/// The calls that wait.
+#[derive(Clone, Default)]
+pub struct Network {
+    pending: Arc<Mutex<Vec<Pending>>>,
+}
+
+impl Network {
+    /// Takes the calls that have come since.
+    pub fn take(&self) -> Vec<Pending> {
+        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Network")
+    }
+}
+
+impl HttpConnector for Network {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+        let body = request.body().bytes().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+        let (answer, answered) = oneshot::channel();
+        let pending = Pending { process: AT_WORK.get(), target, body, answer };
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(pending);
+        HttpConnectorFuture::new(async move {
+            answered.await.unwrap_or_else(|_| Err(ConnectorError::io("the process is dead".into())))
+        })
+    }
+}
+
+impl HttpClient for Network {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}

@@ -1,0 +1,125 @@
+//! SQS at its worst, and still within its word: at least once, in no order, with delays, visibility timeouts and redrive.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsMessage;
+use fastrand::Rng;
+use oncekey_core::Timestamp;
+use serde_json::{Value, json};
+
+/// How long a received message is hidden.
+const VISIBILITY: Duration = Duration::from_secs(180);
+
+/// The queues of the simulation, by the last part of their URL.
+pub const RUNS: &str = "sim-runs";
+/// Where run messages go that were delivered too often.
+pub const RUNS_DEAD: &str = "sim-runs-dead";
+/// Completion events.
+pub const COMPLETIONS: &str = "sim-completions";
+/// Where completion events go that were delivered too often.
+pub const COMPLETIONS_DEAD: &str = "sim-completions-dead";
+
+#[derive(Clone, Debug)]
+struct Message {
+    queue: &'static str,
+    body: String,
+    visible_at: Timestamp,
+    received: u32,
+}
+
+/// All messages there are.
+#[derive(Debug, Default)]
+pub struct Queues {
+    messages: BTreeMap<u64, Message>,
+    sent: u64,
+}
+
+fn queue_of(url: &str) -> &'static str {
+    let name = url.rsplit('/').next().unwrap_or_default();
+    let known = [RUNS, RUNS_DEAD, COMPLETIONS, COMPLETIONS_DEAD];
+    known.into_iter().find(|queue| *queue == name).expect("a queue of the simulation")
+}
+
+/// Where the messages of a queue go that are delivered too often, and how often that is.
+fn redrive(queue: &str) -> Option<(u32, &'static str)> {
+    match queue {
+        RUNS => Some((5, RUNS_DEAD)),
+        COMPLETIONS => Some((10, COMPLETIONS_DEAD)),
+        _ => None,
+    }
+}
+
+impl Queues {
+    /// Carries a call out.
+    pub fn call(&mut self, operation: &str, body: &Value, now: Timestamp) -> Value {
+        match operation {
+            "SendMessage" => {
+                self.sent += 1;
+                let delay = Duration::from_secs(body["DelaySeconds"].as_u64().unwrap_or(0));
+                let text = body["MessageBody"].as_str().unwrap_or_default().to_owned();
+                let queue = queue_of(body["QueueUrl"].as_str().unwrap_or_default());
+                let message = Message { queue, body: text, visible_at: now.plus(delay), received: 0 };
+                self.messages.insert(self.sent, message);
+                json!({ "MessageId": self.sent.to_string(), "MD5OfMessageBody": "" })
+            }
+            "ChangeMessageVisibility" => {
+                let (id, received) = receipt(body["ReceiptHandle"].as_str().unwrap_or_default());
+                let hidden = Duration::from_secs(body["VisibilityTimeout"].as_u64().unwrap_or(0));
+                if let Some(message) = self.messages.get_mut(&id).filter(|message| message.received == received) {
+                    message.visible_at = now.plus(hidden);
+                }
+                json!({})
+            }
+            other => panic!("the simulation's SQS has no {other}"),
+        }
+    }
+
+    /// Receives any message that is visible. A copy of it may stay visible.
+    pub fn receive(&mut self, now: Timestamp, random: &mut Rng, faults: bool) -> Option<(&'static str, SqsMessage)> {
+        let visible: Vec<u64> =
+            self.messages.iter().filter(|(_, message)| message.visible_at <= now).map(|(id, _)| *id).collect();
+        let id = *visible.get(random.usize(..visible.len().max(1)))?;
+        let message = self.messages.get_mut(&id)?;
+        if let Some((most, dead)) = redrive(message.queue)
+            && message.received >= most
+        {
+            (message.queue, message.received) = (dead, 0);
+        }
+        message.received += 1;
+        if !(faults && random.u8(..100) < 10) {
+            message.visible_at = now.plus(VISIBILITY);
+        }
+        let mut received = SqsMessage::default();
+        received.message_id = Some(id.to_string());
+        received.receipt_handle = Some(format!("{id}#{}", message.received));
+        received.body = Some(message.body.clone());
+        received.event_source_arn = Some(format!("arn:aws:sqs:us-east-1:000000000000:{}", message.queue));
+        Some((message.queue, received))
+    }
+
+    /// Deletes a received message, whoever has received it since.
+    pub fn delete(&mut self, handle: &str) {
+        self.messages.remove(&receipt(handle).0);
+    }
+
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// When the next message can be received, if there is one.
+    pub fn next_visible(&self) -> Option<Timestamp> {
+        self.messages.values().map(|message| message.visible_at).min()
+    }
+}
+
+fn receipt(handle: &str) -> (u64, u32) {
+    let (id, received) = handle.split_once('#').unwrap_or_default();
+    (id.parse().unwrap_or_default(), received.parse().unwrap_or_default())
+}
