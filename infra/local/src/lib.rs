@@ -6,6 +6,7 @@
 pub mod cli;
 mod data;
 pub mod dev;
+pub mod direct;
 pub mod error;
 mod functions;
 mod mapping;

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::data::{DataFolder, Endpoints};
+use crate::direct::Direct;
 use crate::error::StackError;
 use crate::functions::{Functions, Surroundings};
 use crate::mapping::{Function, Mapping};
@@ -165,8 +166,9 @@ impl Stack {
         let objects = objects.map_err(|error| StackError::Objects(error.to_string()))?;
         endpoints.1.spawn(serve(s3_listener, s3::router(objects), endpoints.0.subscribe()));
 
-        let dynamodb = aws_sdk_dynamodb::Client::new(&sdk_config(&dynamodb_url).await);
-        let sqs = aws_sdk_sqs::Client::new(&sdk_config(&sqs_url).await);
+        let dynamodb = database.clone().map(Direct::DynamoDb);
+        let dynamodb = aws_sdk_dynamodb::Client::new(&sdk_config_with(&dynamodb_url, dynamodb).await);
+        let sqs = aws_sdk_sqs::Client::new(&sdk_config_with(&sqs_url, queues.clone().map(Direct::Sqs)).await);
         let names = tables::names(&options.prefix);
         tables::create(&dynamodb, &names).await?;
         if queues.is_none() {
@@ -279,6 +281,15 @@ pub(crate) async fn sdk_config(endpoint: &str) -> aws_config::SdkConfig {
         .endpoint_url(endpoint)
         .load()
         .await
+}
+
+/// The same for an endpoint that is embedded here, if it is.
+async fn sdk_config_with(endpoint: &str, direct: Option<Direct>) -> aws_config::SdkConfig {
+    let config = sdk_config(endpoint).await;
+    match direct {
+        Some(direct) => config.into_builder().http_client(direct).build(),
+        None => config,
+    }
 }
 
 fn routes(app: &App) -> Router {

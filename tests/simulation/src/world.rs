@@ -1,6 +1,6 @@
 //! The scheduler: from one seed, who goes next and what becomes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -147,6 +147,10 @@ pub struct World<'a> {
     app: App,
     worker: Arc<Worker>,
     queues: Queues,
+    /// The keys' items, as they were written.
+    keys: BTreeMap<String, Value>,
+    /// When each run was created.
+    created_at: BTreeMap<String, Timestamp>,
     recorder: Recorder,
     callers: Vec<Caller>,
     at_work: Vec<AtWork>,
@@ -219,6 +223,8 @@ impl<'a> World<'a> {
             app,
             worker: Arc::new(worker(&recorder)),
             queues: Queues::default(),
+            keys: BTreeMap::new(),
+            created_at: BTreeMap::new(),
             callers,
             at_work: Vec::new(),
             waiting: Vec::new(),
@@ -534,17 +540,19 @@ impl<'a> World<'a> {
             ("PutItem", _) => json!({ "run_id": body["Item"]["run_id"], "item": body["Item"]["item"] }),
             _ => body["Key"].clone(),
         };
-        let before = if writes && table == "keys" { self.item(&table, &key) } else { None };
-        let (status, answer) = execute(self.database, operation, body);
+        let put = body.get("Item").cloned();
+        let (status, answer) = oncekey::direct::execute(self.database, operation, body.to_string().as_bytes());
         self.recorder.lock().note(|| {
             let why: Value = serde_json::from_str(&answer).unwrap_or_default();
             let refused = why["__type"].as_str().map(|kind| format!(": {kind}")).unwrap_or_default();
             format!("process {process}: {operation} {table} {key}{refused}")
         });
         if writes && status == 200 {
-            match table.as_str() {
-                "keys" => self.key_written(process, &key, before),
-                _ if key["item"]["S"] == "run" => self.run_written(&key),
+            let item = put.or_else(|| serde_json::from_str::<Value>(&answer).ok()?.get("Attributes").cloned());
+            match (table.as_str(), item) {
+                ("keys", item) => self.key_written(process, &key, item.filter(|_| operation == "PutItem")),
+                (_, Some(item)) if key["item"]["S"] == "run" => self.run_written(&item),
+                // A registration, which says nothing of the run.
                 _ => {}
             }
         }
@@ -569,18 +577,14 @@ impl<'a> World<'a> {
         body["ConditionExpression"] = json!(forgotten);
     }
 
-    fn item(&self, table: &str, key: &Value) -> Option<Value> {
-        let request = json!({ "TableName": table, "Key": key, "ConsistentRead": true });
-        let (_, answer) = execute(self.database, "GetItem", request);
-        let answer: Value = serde_json::from_str(&answer).ok()?;
-        answer.get("Item").cloned()
-    }
-
     /// A key's item was put or deleted.
-    fn key_written(&mut self, process: Process, key: &Value, before: Option<Value>) {
-        let after = self.item("keys", key);
+    fn key_written(&mut self, process: Process, key: &Value, after: Option<Value>) {
         let now = self.clock.now();
-        let pk = key["pk"]["S"].as_str().unwrap_or_default().to_owned();
+        let pk = text(key, "pk");
+        let before = match &after {
+            Some(item) => self.keys.insert(pk.clone(), item.clone()),
+            None => self.keys.remove(&pk),
+        };
         let by_reset = self.at_work.iter().any(|busy| busy.process == process && matches!(busy.work, Work::Reset));
         let mut history = self.recorder.lock();
         if let Some(before) = before {
@@ -592,7 +596,8 @@ impl<'a> World<'a> {
                 history.separators.push((at, pk.clone()));
                 history.end_claim(&pk, "it was reset");
             } else {
-                let made = self.made(&before, &run);
+                // Whether it is the claim that made its run.
+                let made = self.created_at.get(&run) == Some(&moment(&before, "created_at"));
                 if after.is_none() && !status.is_some_and(RunStatus::frees_key) {
                     history.broken.push(format!("I4: the key {pk} of {run}, which is {status:?}, was cleared"));
                 }
@@ -610,17 +615,9 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Whether a key's item is the claim that made its run.
-    fn made(&self, claim: &Value, run: &str) -> bool {
-        let item = self.item("runs", &json!({ "run_id": { "S": run }, "item": { "S": "run" } }));
-        let spec = item.and_then(|item| serde_json::from_str::<Value>(item["spec"]["S"].as_str()?).ok());
-        spec.is_some_and(|spec| spec["created_at"].as_i64() == Some(moment(claim, "created_at").millis()))
-    }
-
     /// A run was put or moved.
-    fn run_written(&mut self, key: &Value) {
-        let Some(item) = self.item("runs", key) else { return };
-        let (run, status) = (text(&item, "run_id"), text(&item, "status"));
+    fn run_written(&mut self, item: &Value) {
+        let (run, status) = (text(item, "run_id"), text(item, "status"));
         let Some(status) = RunStatus::ALL.into_iter().find(|known| known.as_str() == status) else { return };
         let mut history = self.recorder.lock();
         let before = history.statuses.insert(run.clone(), status);
@@ -631,8 +628,8 @@ impl<'a> World<'a> {
         if let Some(before) = before.filter(|before| before.is_final()) {
             history.broken.push(format!("{run} was {before} and became {status}"));
         }
-        let spec: Value =
-            item["spec"]["S"].as_str().and_then(|spec| serde_json::from_str(spec).ok()).unwrap_or_default();
+        let spec: Value = serde_json::from_str(&text(item, "spec")).unwrap_or_default();
+        self.created_at.insert(run.clone(), Timestamp::from_millis(spec["created_at"].as_i64().unwrap_or_default()));
         if status.frees_key()
             && let Some(hash) = spec["key"]["hash"].as_str()
         {
@@ -708,28 +705,4 @@ fn text(item: &Value, name: &str) -> String {
 
 fn moment(item: &Value, name: &str) -> Timestamp {
     Timestamp::from_millis(item[name]["N"].as_str().and_then(|digits| digits.parse().ok()).unwrap_or_default())
-}
-
-/// Has the database carry an operation out.
-fn execute(database: &Database, operation: &str, body: Value) -> (u16, String) {
-    fn json<T: serde::Serialize>(result: dynoxide::Result<T>) -> (u16, String) {
-        match result {
-            Ok(answer) => (200, serde_json::to_string(&answer).expect("an answer")),
-            Err(error) => (400, error.to_json()),
-        }
-    }
-    macro_rules! run {
-        ($method:ident) => {
-            json(serde_json::from_value(body).map_err(|e| panic!("{operation}: {e}")).and_then(|r| database.$method(r)))
-        };
-    }
-    match operation {
-        "PutItem" => run!(put_item),
-        "GetItem" => run!(get_item),
-        "UpdateItem" => run!(update_item),
-        "DeleteItem" => run!(delete_item),
-        "BatchGetItem" => run!(batch_get_item),
-        "Query" => run!(query),
-        other => panic!("the simulation's DynamoDB has no {other}"),
-    }
 }

@@ -8,4 +8,5 @@ mod store;
 mod wire;
 
 pub use store::{QueueSettings, Queues};
+pub(crate) use wire::execute;
 pub use wire::router;

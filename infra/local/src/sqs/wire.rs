@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 use serde::Deserialize;
@@ -48,44 +48,53 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
-impl IntoResponse for Fault {
-    fn into_response(self) -> Response {
-        let body = json!({ "__type": format!("com.amazonaws.sqs#{}", self.kind), "message": self.message });
-        (self.status, [(header::CONTENT_TYPE, "application/x-amz-json-1.0")], body.to_string()).into_response()
-    }
-}
-
-async fn act(State(queues): State<Queues>, headers: HeaderMap, body: Bytes) -> Result<Response, Fault> {
+async fn act(State(queues): State<Queues>, headers: HeaderMap, body: Bytes) -> Response {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let action = target.strip_prefix("AmazonSQS.").unwrap_or(target);
-    let answer = match action {
-        "SendMessage" => send_message(&queues, parse(&body)?)?,
-        "SendMessageBatch" => send_message_batch(&queues, parse(&body)?)?,
-        "ReceiveMessage" => receive_message(&queues, parse(&body)?).await?,
+    let (status, text) = execute(&queues, host, action, &body).await;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, "application/x-amz-json-1.0")], text).into_response()
+}
+
+/// Carries an action out: the status and the JSON to answer. `host` is what queue URLs begin with.
+pub(crate) async fn execute(queues: &Queues, host: &str, action: &str, body: &[u8]) -> (u16, String) {
+    match answer(queues, host, action, body).await {
+        Ok(answer) => (200, answer.to_string()),
+        Err(Fault { status, kind, message }) => {
+            let fault = json!({ "__type": format!("com.amazonaws.sqs#{kind}"), "message": message });
+            (status.as_u16(), fault.to_string())
+        }
+    }
+}
+
+async fn answer(queues: &Queues, host: &str, action: &str, body: &[u8]) -> Result<Value, Fault> {
+    Ok(match action {
+        "SendMessage" => send_message(queues, parse(body)?)?,
+        "SendMessageBatch" => send_message_batch(queues, parse(body)?)?,
+        "ReceiveMessage" => receive_message(queues, parse(body)?).await?,
         "DeleteMessage" => {
-            let request: Receipt = parse(&body)?;
-            queue(&queues, &request.queue_url)?;
+            let request: Receipt = parse(body)?;
+            queue(queues, &request.queue_url)?;
             queues.delete(&[request.receipt_handle])?;
             json!({})
         }
-        "DeleteMessageBatch" => delete_message_batch(&queues, parse(&body)?)?,
-        "ChangeMessageVisibility" => change_visibility(&queues, parse(&body)?)?,
+        "DeleteMessageBatch" => delete_message_batch(queues, parse(body)?)?,
+        "ChangeMessageVisibility" => change_visibility(queues, parse(body)?)?,
         "GetQueueUrl" => {
-            let name = parse::<QueueName>(&body)?.queue_name;
-            queue(&queues, &name)?;
+            let name = parse::<QueueName>(body)?.queue_name;
+            queue(queues, &name)?;
             json!({ "QueueUrl": queue_url(host, &name) })
         }
         "ListQueues" => json!({ "QueueUrls": queues.names().map(|name| queue_url(host, name)).collect::<Vec<_>>() }),
-        "GetQueueAttributes" => attributes(&queues, &parse(&body)?)?,
+        "GetQueueAttributes" => attributes(queues, &parse(body)?)?,
         "PurgeQueue" => {
-            let request: QueueOnly = parse(&body)?;
-            queues.purge(&queue(&queues, &request.queue_url)?.name)?;
+            let request: QueueOnly = parse(body)?;
+            queues.purge(&queue(queues, &request.queue_url)?.name)?;
             json!({})
         }
         _ => return Err(Fault::sender("UnsupportedOperation", format!("this endpoint has no {action:?}"))),
-    };
-    Ok(([(header::CONTENT_TYPE, "application/x-amz-json-1.0")], Json(answer)).into_response())
+    })
 }
 
 /// The URL of a queue, as clients should name it.
