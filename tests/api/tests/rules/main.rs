@@ -16,6 +16,7 @@ mod protocol;
 mod reading;
 mod replays;
 mod reset;
+mod storms;
 mod tasks;
 mod traps;
 mod triggering;
