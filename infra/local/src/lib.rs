@@ -16,6 +16,10 @@ pub mod sqs;
 pub mod stack;
 mod tables;
 
+/// The stack's threads allocate all the time, and glibc has them wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The OpenAPI description of the HTTP API, generated from the code, as JSON.
 pub fn openapi() -> String {
     let parts =

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Path as Segment, State};
@@ -148,8 +148,23 @@ pub async fn cold(built: &Path) {
         starts(name, bootstrap).await;
     }
     if let Some((_, trigger)) = bootstraps.iter().find(|(name, _)| name == "trigger") {
-        triggers(trigger).await;
+        let server = Server::start();
+        let cost = trigger_cost(trigger, &server).await;
+        println!(
+            "\n| {:<18} | {:>7} | {:>9} |\n|{:-<20}|{:->9}|{:->11}|",
+            "trigger", "count", "CPU, each", "", ":", ":"
+        );
+        for (name, (cpu, _)) in [("unique", cost.unique), ("duplicate", cost.duplicate)] {
+            println!("| {name:<18} | {EVENTS:>7} | {cpu:>6.2} ms |");
+        }
+        println!("\nmemory of the trigger function after {} events: {:.1} MB", EVENTS * 3, cost.memory_mb);
     }
+}
+
+/// The trigger function among those in `built`.
+pub fn trigger_function(built: &Path) -> PathBuf {
+    let found = bootstraps(built).into_iter().find(|(name, _)| name == "trigger");
+    found.unwrap_or_else(|| panic!("{} has no trigger function", built.display())).1
 }
 
 fn bootstraps(built: &Path) -> Vec<(String, PathBuf)> {
@@ -169,6 +184,14 @@ fn bootstraps(built: &Path) -> Vec<(String, PathBuf)> {
 }
 
 async fn starts(name: &str, bootstrap: &Path) {
+    let (times, memory) = start_times(name, bootstrap).await;
+    let size = std::fs::metadata(bootstrap).unwrap().len() as f64 / 1e6;
+    let ms = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e3;
+    println!("| {name:<12} | {size:>5.2} MB | {:>8.2} ms | {:>8.2} ms | {memory:>5.1} MB |", ms(50), ms(95));
+}
+
+/// How long a function takes from its process's start to its first request for work, in order; and its memory in MB.
+pub async fn start_times(name: &str, bootstrap: &Path) -> (Vec<Duration>, f64) {
     let (mut times, mut memory) = (Vec::new(), 0);
     let (url, calls) = counting().await;
     for _ in 0..STARTS {
@@ -181,10 +204,7 @@ async fn starts(name: &str, bootstrap: &Path) {
     }
     assert_eq!(calls.load(Ordering::SeqCst), 0, "{name} called AWS before its first event");
     times.sort_unstable();
-    let size = std::fs::metadata(bootstrap).unwrap().len() as f64 / 1e6;
-    let ms = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e3;
-    let memory = memory as f64 / 1024.0;
-    println!("| {name:<12} | {size:>5.2} MB | {:>8.2} ms | {:>8.2} ms | {memory:>5.1} MB |", ms(50), ms(95));
+    (times, memory as f64 / 1024.0)
 }
 
 fn event(key: usize) -> Value {
@@ -206,26 +226,31 @@ fn event(key: usize) -> Value {
     })
 }
 
-/// The CPU of the trigger function's process for one event, the runtime's loop included, AWS's side excluded.
-async fn triggers(bootstrap: &Path) {
-    let server = Server::start();
+/// What triggers cost: CPU and wall time in milliseconds, of a new key and of one that is held.
+pub struct TriggerCost {
+    pub unique: (f64, f64),
+    pub duplicate: (f64, f64),
+    pub memory_mb: f64,
+}
+
+/// The cost of one event in the trigger function's process: the runtime's loop included, AWS's side excluded from CPU.
+pub async fn trigger_cost(bootstrap: &Path, server: &Server) -> TriggerCost {
     let mut runtime = Runtime::start().await;
     let function = Function::start(bootstrap, &runtime.address, &server.dynamodb, &server.sqs);
-    println!("\n| {:<18} | {:>7} | {:>9} |\n|{:-<20}|{:->9}|{:->11}|", "trigger", "count", "CPU, each", "", ":", ":");
-    for (name, duplicate) in [("warm-up", false), ("unique", false), ("duplicate", true)] {
-        let before = cpu(function.pid());
+    let mut costs = Vec::new();
+    for (first, duplicate) in [(0, false), (EVENTS, false), (0, true)] {
+        let (before, start) = (cpu(function.pid()), Instant::now());
         for n in 0..EVENTS {
-            let key = if duplicate { n % 100 } else { n + if name == "unique" { EVENTS } else { 0 } };
+            let key = if duplicate { n % 100 } else { first + n };
             runtime.events.send(event(key)).await.unwrap();
             let answer = runtime.answers.recv().await.unwrap();
             let body = answer["body"].as_str().unwrap_or_default();
             assert!(body.contains(&format!("\"isCached\":{duplicate}")), "{answer}");
         }
-        let each = (cpu(function.pid()) - before).as_secs_f64() * 1e3 / EVENTS as f64;
-        if name != "warm-up" {
-            println!("| {name:<18} | {EVENTS:>7} | {each:>6.2} ms |");
-        }
+        let each = |span: Duration| span.as_secs_f64() * 1e3 / EVENTS as f64;
+        costs.push((each(cpu(function.pid()) - before), each(start.elapsed())));
     }
-    let memory = memory_kb(function.pid(), "VmHWM:") as f64 / 1024.0;
-    println!("\nmemory of the trigger function after {} events: {memory:.1} MB", EVENTS * 3);
+    let memory_mb = memory_kb(function.pid(), "VmHWM:") as f64 / 1024.0;
+    // The first were to warm up.
+    TriggerCost { unique: costs[1], duplicate: costs[2], memory_mb }
 }

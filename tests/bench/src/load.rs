@@ -8,9 +8,14 @@ use serde_json::{Value, json};
 use crate::measure::Row;
 use crate::server::Server;
 
+/// A moment from now, as an ISO 8601 date.
+fn from_now(span: Duration) -> String {
+    (jiff::Timestamp::now() + span).to_string()
+}
+
 /// A client that keeps a number of requests under way.
 pub struct Load {
-    http: reqwest::Client,
+    pub http: reqwest::Client,
     url: String,
     sqs: String,
     concurrency: usize,
@@ -20,6 +25,11 @@ impl Load {
     /// A client of `server`.
     pub fn new(server: &Server, concurrency: usize) -> Self {
         Self { http: reqwest::Client::new(), url: server.url.clone(), sqs: server.sqs.clone(), concurrency }
+    }
+
+    /// A client of something else.
+    pub fn at(url: &str, concurrency: usize) -> Self {
+        Self { http: reqwest::Client::new(), url: url.to_owned(), sqs: String::new(), concurrency }
     }
 
     /// Opens connections and fills caches.
@@ -52,20 +62,72 @@ impl Load {
         Row::new("parents that await a child", start.elapsed(), server.cpu() - cpu, latencies)
     }
 
+    /// Queues runs that are all due at one moment, then lets them drain: the lines of both.
+    pub async fn queue_and_drain(&self, server: &Server, count: usize) -> String {
+        let start = Instant::now();
+        // SQS holds messages up to 15 minutes before it lets a worker see them.
+        let url = &format!("{}/api/v1/tasks/echo/trigger", self.url);
+        let due = from_now(Duration::from_secs(count as u64 / 400 + 15));
+        let request = |key: &str| {
+            let body = json!({ "payload": 1, "options": { "idempotencyKey": key, "delay": due } });
+            self.http.post(url).bearer_auth("tr_dev_local").body(body.to_string())
+        };
+        self.send((0..count).map(|n| format!("queued-{n}")).collect(), request).await;
+        let queued = start.elapsed();
+        let waiting = self.depth("oncekey-runs").await;
+        let memory = server.memory_mb();
+        while self.depth("oncekey-runs").await == waiting {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let start = Instant::now();
+        self.drained().await;
+        let rate = |span: Duration| count as f64 / span.as_secs_f64();
+        format!(
+            "{count} runs queued at {:.0}/s; {waiting} waiting, {memory} MB; drained at {:.0}/s",
+            rate(queued),
+            waiting as f64 / start.elapsed().as_secs_f64()
+        )
+    }
+
+    /// Triggers at a steady rate, half of them duplicates, and tells the stack's memory now and then.
+    pub async fn soak(&self, server: &Server, minutes: u64, rate: u64) {
+        for minute in 1..=minutes {
+            for second in 0..60 {
+                let start = Instant::now();
+                let key = |n: u64| format!("soak-{minute}-{second}-{}", n / 2);
+                self.triggers((0..rate).map(key).collect()).await;
+                tokio::time::sleep(Duration::from_secs(1).saturating_sub(start.elapsed())).await;
+            }
+            if minute % 5 == 0 || minute == 1 {
+                println!("after {minute} min: {} runs, {} MB", minute * 30 * rate, server.memory_mb());
+            }
+        }
+    }
+
     async fn triggers(&self, keys: Vec<String>) -> Vec<Duration> {
         self.triggers_of("echo", json!({ "n": 1 }), keys).await
     }
 
     async fn triggers_of(&self, task: &str, payload: Value, keys: Vec<String>) -> Vec<Duration> {
         let (payload, url) = (&payload, &format!("{}/api/v1/tasks/{task}/trigger", self.url));
-        let trigger = |key: String| async move {
-            let start = Instant::now();
+        let request = |key: &str| {
             let body = json!({ "payload": payload, "options": { "idempotencyKey": key } });
-            let request = self.http.post(url).bearer_auth("tr_dev_local").body(body.to_string());
-            request.send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap();
-            start.elapsed()
+            self.http.post(url).bearer_auth("tr_dev_local").body(body.to_string())
         };
-        stream::iter(keys).map(trigger).buffer_unordered(self.concurrency).collect().await
+        self.send(keys, request).await
+    }
+
+    /// Sends a request for each key; how long each took.
+    pub async fn send(&self, keys: Vec<String>, request: impl Fn(&str) -> reqwest::RequestBuilder) -> Vec<Duration> {
+        let send = |key: String| {
+            let request = request(&key);
+            async move {
+                let start = Instant::now();
+                request.send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap();
+                start.elapsed()
+            }
+        };
+        stream::iter(keys).map(send).buffer_unordered(self.concurrency).collect().await
     }
 
     /// Waits until no run and no completion is left on a queue. A message is on the next queue before it leaves the last

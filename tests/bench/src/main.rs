@@ -8,6 +8,8 @@
 mod cold;
 mod load;
 mod measure;
+mod peers;
+mod plot;
 mod process;
 mod server;
 
@@ -47,6 +49,29 @@ enum Command {
         #[arg(default_value = ".aws-sam/build")]
         built: PathBuf,
     },
+    /// Measure Oncekey beside its peers, in one run; see tests/bench/peers/run
+    Peers {
+        /// Where tests/bench/peers/run has installed them
+        installed: PathBuf,
+        /// The Lambda functions, as for `cold`
+        #[arg(default_value = ".aws-sam/build")]
+        built: PathBuf,
+        /// The plot to draw
+        #[arg(long, default_value = "docs/benchmarks.svg")]
+        plot: PathBuf,
+    },
+    /// Queue many runs, then let them drain; then keep on for a while, to see memory stay flat
+    Storm {
+        /// Runs to queue
+        #[arg(long, default_value_t = 100_000)]
+        queued: usize,
+        /// Minutes to go on
+        #[arg(long, default_value_t = 0)]
+        minutes: u64,
+        /// Triggers a second meanwhile
+        #[arg(long, default_value_t = 100)]
+        rate: u64,
+    },
     /// Serve a stack in memory, for the measuring process to speak to
     #[command(hide = true)]
     Serve,
@@ -58,6 +83,8 @@ async fn main() {
     match cli.command {
         Some(Command::Serve) => serve().await,
         Some(Command::Cold { built }) => cold::cold(&built).await,
+        Some(Command::Peers { installed, built, plot }) => peers::peers(&installed, &built, &plot).await,
+        Some(Command::Storm { queued, minutes, rate }) => storm(queued, minutes, rate).await,
         None => measure(cli).await,
     }
 }
@@ -71,6 +98,15 @@ async fn measure(cli: Cli) {
     println!("{}", load.duplicates(&server, cli.duplicates).await);
     println!("{}", load.parents(&server, cli.parents).await);
     println!("\n{} at a time, on {} cores, memory of the stack {} MB", cli.concurrency, cores(), server.memory_mb());
+}
+
+async fn storm(queued: usize, minutes: u64, rate: u64) {
+    let server = Server::start();
+    let load = Load::new(&server, 64);
+    load.warm_up().await;
+    println!("{}", load.queue_and_drain(&server, queued).await);
+    println!("memory {} MB", server.memory_mb());
+    load.soak(&server, minutes, rate).await;
 }
 
 fn cores() -> usize {

@@ -26,6 +26,27 @@ impl Row {
         Self { name, elapsed, cpu, latencies }
     }
 
+    /// Requests a second, over all of the time.
+    pub fn per_second(&self) -> f64 {
+        self.latencies.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// The row of one among several.
+    pub fn named(&self, who: &str) -> String {
+        self.line(&format!("{who}: {}", self.name.split(',').next().unwrap_or(self.name)))
+    }
+
+    fn line(&self, name: &str) -> String {
+        let count = self.latencies.len();
+        let cpu_each = self.cpu.as_secs_f64() * 1_000.0 / count as f64;
+        format!(
+            "| {name:<30} | {count:>7} | {:>8.0} | {:>8.2} ms | {:>8.2} ms | {cpu_each:>13.2} ms |",
+            self.per_second(),
+            self.percentile(50),
+            self.percentile(99),
+        )
+    }
+
     fn percentile(&self, percent: usize) -> f64 {
         let index = (self.latencies.len() * percent / 100).min(self.latencies.len().saturating_sub(1));
         self.latencies[index].as_secs_f64() * 1_000.0
@@ -34,15 +55,6 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.latencies.len();
-        let per_second = count as f64 / self.elapsed.as_secs_f64();
-        let cpu_each = self.cpu.as_secs_f64() * 1_000.0 / count as f64;
-        write!(
-            f,
-            "| {:<30} | {count:>7} | {per_second:>8.0} | {:>8.2} ms | {:>8.2} ms | {cpu_each:>13.2} ms |",
-            self.name,
-            self.percentile(50),
-            self.percentile(99),
-        )
+        f.write_str(&self.line(self.name))
     }
 }

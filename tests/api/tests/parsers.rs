@@ -1,0 +1,231 @@
+//! Every parser that reads what others wrote, with whatever they may have written: none panics, none takes what it refuses to
+//! write, and what is taken reads back.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use oncekey_core::blobs::BlobPath;
+use oncekey_core::key::{KeyGroup, KeyHash};
+use oncekey_core::list::Cursor;
+use oncekey_core::queue::message::{CompletionEvent, RunMessage, run_id_in};
+use oncekey_core::request::{BatchLine, Envelope, TriggerBody, TriggerMessage, parse_json};
+use oncekey_core::wait::Waiter;
+use oncekey_core::{BatchId, EnvironmentId, RequestId, RunId, TaskId, Timestamp, Window, span};
+use oncekey_http::quoted_or_bare;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// Any JSON, of the sizes and depths that people send.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        prop::sample::select(vec!["", "k", "30d", "0s", "1h30m", "2026-01-31T09:30:00Z", "default", "run"])
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::hash_map(field(), inner, 0..6).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// The names that our bodies have, and others.
+fn field() -> impl Strategy<Value = String> {
+    let known = [
+        "payload",
+        "options",
+        "idempotencyKey",
+        "idempotencyKeyTTL",
+        "idempotencyKeyOptions",
+        "idempotencyKeyFrom",
+        "idempotencyKeyGroup",
+        "key",
+        "scope",
+        "delay",
+        "ttl",
+        "tags",
+        "metadata",
+        "maxAttempts",
+        "maxDuration",
+        "queue",
+        "name",
+        "payloadType",
+        "parentRunId",
+        "test",
+        "index",
+        "task",
+        "environment",
+        "requestId",
+        "v",
+        "run_id",
+        "attempt",
+        "resume",
+        "outcome",
+        "kind",
+        "first",
+        "spec",
+        "due_at",
+        "wakes",
+        "error",
+        "output",
+    ];
+    prop_oneof![4 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
+}
+
+fn envelope(key: Option<String>) -> Envelope {
+    Envelope {
+        environment: EnvironmentId::parse("a/b").unwrap(),
+        task: TaskId::parse("t").unwrap(),
+        request_id: RequestId::fresh(),
+        key,
+        key_ttl: None,
+        traceparent: None,
+        now: Timestamp::from_millis(1_790_000_000_000),
+    }
+}
+
+/// Whether an error says something to whoever caused it.
+fn helps(error: &oncekey_core::Error) -> bool {
+    let text = error.to_string();
+    text.len() > 8 && text.len() < 2_000
+}
+
+/// Bytes that are nearly JSON.
+fn nearly_json() -> impl Strategy<Value = Vec<u8>> {
+    (any_json(), any::<prop::sample::Index>(), any::<u8>(), 0..3u8).prop_map(|(value, place, byte, what)| {
+        let mut text = value.to_string().into_bytes();
+        let place = place.index(text.len());
+        match what {
+            0 => text[place] = byte,
+            1 => text.truncate(place),
+            _ => {}
+        }
+        text
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_trigger_s_body_is_taken_or_refused_in_words(body in nearly_json(), key in any::<Option<String>>()) {
+        match parse_json::<TriggerBody<'_>>(&body).and_then(|body| body.check(envelope(key))) {
+            Ok(request) => {
+                prop_assert!(request.window.end(Timestamp::default()).millis() >= 1_000);
+                prop_assert!(request.options.tags.len() <= 10);
+                prop_assert!(request.payload.value().is_ok());
+            }
+            Err(error) => prop_assert!(helps(&error), "{error}"),
+        }
+    }
+
+    #[test]
+    fn a_body_of_our_fields_is_taken_or_refused_in_words(payload in any_json(), options in any_json()) {
+        let body = json!({ "payload": payload, "options": options }).to_string();
+        if let Err(error) = parse_json::<TriggerBody<'_>>(body.as_bytes()).and_then(|body| body.check(envelope(None))) {
+            prop_assert!(helps(&error), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_batch_s_line_is_taken_or_refused_in_words(line in nearly_json(), item in any_json()) {
+        for line in [line, json!({ "index": 1, "task": "t", "payload": item.clone(), "options": item }).to_string().into_bytes()] {
+            let parsed = parse_json::<BatchLine<'_>>(&line).and_then(|line| line.body()?.check(envelope(None)));
+            if let Err(error) = parsed {
+                prop_assert!(helps(&error), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn messages_are_read_or_refused(body in nearly_json(), text in any::<String>()) {
+        for body in [String::from_utf8_lossy(&body).into_owned(), text] {
+            let _ = parse_json::<TriggerMessage<'_>>(body.as_bytes()).map(|message| message.into_body().check(envelope(None)));
+            let _ = run_id_in(&body);
+            if let Ok(message) = RunMessage::parse(&body) {
+                let again = serde_json::to_string(&message).unwrap();
+                prop_assert!(RunMessage::parse(&again).is_ok());
+            }
+            if let Ok(event) = CompletionEvent::parse(&body) {
+                let again = serde_json::to_string(&event).unwrap();
+                prop_assert!(CompletionEvent::parse(&again).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn spans_windows_and_moments_are_read_or_refused(text in "[0-9smhdwx.: TZ-]{0,24}", other in any::<String>()) {
+        for text in [text.as_str(), other.as_str()] {
+            let _ = (span::parse(text), span::parse_single(text));
+            if let Ok(window) = Window::parse(text) {
+                let end = window.end(Timestamp::default()).millis();
+                prop_assert!((1_000..=365 * 86_400_000).contains(&end));
+            }
+            if let Ok(moment) = Timestamp::parse(text) {
+                prop_assert_eq!(Timestamp::parse(&moment.to_string()).unwrap(), moment);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_read_back_or_refused(text in any::<String>(), near in "(run|batch)_[a-z2-7]{30,33}", path in "[a-zA-Z0-9_./-]{0,40}") {
+        for text in [&text, &near, &path] {
+            prop_assert!(RunId::parse(text).map_or(true, |id| id.as_str() == text));
+            prop_assert!(BatchId::parse(text).map_or(true, |id| id.as_str() == text));
+            prop_assert!(TaskId::parse(text).map_or(true, |id| !id.as_str().contains(['#', '@', '\0', ' '])));
+            prop_assert!(EnvironmentId::parse(text).map_or(true, |id| !id.as_str().contains('#')));
+            prop_assert!(KeyGroup::parse(text).map_or(true, |group| group.to_string() == **text));
+            let leads_away = |path: &BlobPath| path.as_str().split('/').any(|name| name.is_empty() || name == ".." || name == ".");
+            prop_assert!(BlobPath::parse("path", text).map_or(true, |path| !leads_away(&path)));
+            if let Ok(hash) = KeyHash::from_wire("key", text) {
+                prop_assert!(hash.as_str().len() == 64 && hash.as_str().bytes().all(|b| b.is_ascii_hexdigit()));
+            }
+        }
+    }
+
+    #[test]
+    fn cursors_and_waiters_are_read_back_or_refused(text in any::<String>(), near in "[0-9]{13,17}[.#]run_[a-z2-7]{32}", waiter in "run_[a-z2-7]{32}(#[0-9]{1,12}){1,3}") {
+        for text in [&text, &near] {
+            if let Ok(cursor) = Cursor::parse("page[after]", text) {
+                prop_assert_eq!(Cursor::parse("page[after]", &cursor.to_string()).unwrap(), cursor);
+            }
+        }
+        if let Some(read) = Waiter::parse(&waiter) {
+            prop_assert_eq!(Waiter::parse(&read.to_string()), Some(read));
+        }
+    }
+
+    #[test]
+    fn a_key_s_header_is_what_was_quoted(text in "[^\"\\\\]{0,40}") {
+        let quoted = format!("\"{text}\"");
+        prop_assert_eq!(quoted_or_bare(&quoted), text.clone());
+        let _ = quoted_or_bare(&text);
+    }
+}
+
+/// Cookies, forms and queries of the dashboard, through its own door.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_cookie_form_or_query_breaks_a_page() {
+    let oncekey = oncekey_tests_api::Oncekey::start().await;
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut noise = |most: usize| -> String {
+        let characters: Vec<char> = "=;,.%{}\"\\/?&+#\u{e9}\u{1f511}aZ0 ".chars().collect();
+        (0..random.usize(..most)).map(|_| characters[random.usize(..characters.len())]).collect()
+    };
+    for _ in 0..300 {
+        let (query, body) = (noise(60), noise(200));
+        let cookie: String = noise(80).chars().filter(char::is_ascii).collect();
+        for path in ["/", "/runs", "/keys", "/try", "/sign-in", "/runs/x"] {
+            let url = format!("{}?{}", oncekey.url(path), query.replace(['#', ' '], ""));
+            for request in [http.get(&url), http.post(&url).body(body.clone())] {
+                let answer = request.header("cookie", format!("oncekey_session={cookie}")).send().await.unwrap();
+                assert!(answer.status().as_u16() < 500, "{path}: {query:?} {body:?} {cookie:?}");
+            }
+        }
+    }
+}
