@@ -122,7 +122,9 @@ pub async fn bury_run(app: &App, message: &RunMessage) -> Result<DeadRun, Error>
     let error =
         RunError::new("Crashed", "the run's message was delivered too often without the attempt coming to an end");
     let retry_after_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-    complete(app, &CompletionEvent::new(&run, Outcome::Crashed { error, retry_after_ms })).await?;
+    // An event, and not the move itself: were we to die after the move, this message would not be of the run's present
+    // attempt any more, and nobody would send the next one.
+    app.queues.send_completion(&CompletionEvent::new(&run, Outcome::Crashed { error, retry_after_ms })).await?;
     Ok(DeadRun::Settled)
 }
 
@@ -138,7 +140,7 @@ pub async fn bury_unreadable(app: &App, run: &RunId, why: &str) -> Result<DeadRu
         return Ok(DeadRun::Leased { until });
     }
     let error = RunError::new("SystemFailure", why);
-    complete(app, &CompletionEvent::new(&run, Outcome::BrokeDown { error })).await?;
+    app.queues.send_completion(&CompletionEvent::new(&run, Outcome::BrokeDown { error })).await?;
     Ok(DeadRun::Settled)
 }
 

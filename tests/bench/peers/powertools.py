@@ -89,8 +89,11 @@ def units(key):
 measure(lambda n: f"warm-{n}")
 unique = measure(lambda n: f"unique-{n}")
 duplicate = measure(lambda n: f"unique-{n % 100}")
-dynamodb.meta.events.register("provide-client-params.dynamodb.*Item", ask)
-dynamodb.meta.events.register("after-call.dynamodb.*Item", count)
+# The layer makes a client of its own kind of the one that it is given.
+events = store.client.meta.events
+for operation in ("PutItem", "GetItem", "UpdateItem", "DeleteItem"):
+    events.register(f"provide-client-params.dynamodb.{operation}", ask)
+    events.register(f"after-call.dynamodb.{operation}", count)
 unique |= units(lambda n: f"units-{n}")
 duplicate |= units(lambda n: f"units-{n}")
 print(json.dumps({"unique": unique, "duplicate": duplicate, "memory_mb": memory_mb()}))
