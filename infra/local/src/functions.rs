@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use oncekey_core::queue::QueueUrls;
@@ -15,6 +15,9 @@ use crate::mapping::Function;
 
 /// The file in the data folder that tells functions of their own processes where everything is.
 const FILE: &str = "functions.env";
+
+/// The pause before another attempt to reach a Lambda API that is not there yet.
+const UNTIL_THERE: Duration = Duration::from_millis(500);
 
 /// Where a Lambda API is, and how to invoke functions there.
 #[derive(Clone, Debug)]
@@ -53,7 +56,14 @@ async fn invoke(
     event: &SqsEvent,
     timeout: Duration,
 ) -> Result<SqsBatchResponse, reqwest::Error> {
-    http.post(url).timeout(timeout).json(event).send().await?.error_for_status()?.json().await
+    let start = Instant::now();
+    loop {
+        match http.post(url).timeout(timeout).json(event).send().await {
+            // Nobody is there yet: the function has not been invoked, so its messages need not wait for another turn.
+            Err(error) if error.is_connect() && start.elapsed() < timeout => tokio::time::sleep(UNTIL_THERE).await,
+            answer => return answer?.error_for_status()?.json().await,
+        }
+    }
 }
 
 fn nothing_done(event: &SqsEvent) -> SqsBatchResponse {

@@ -68,23 +68,29 @@ enum Command {
         /// Minutes to go on
         #[arg(long, default_value_t = 0)]
         minutes: u64,
-        /// Triggers a second meanwhile
+        /// Triggers a second meanwhile, half of them duplicates
         #[arg(long, default_value_t = 100)]
         rate: u64,
+        /// Keep everything in this folder instead of memory, where runs stay for thirty days
+        #[arg(long)]
+        data: Option<PathBuf>,
     },
-    /// Serve a stack in memory, for the measuring process to speak to
+    /// Serve a stack, for the measuring process to speak to
     #[command(hide = true)]
-    Serve,
+    Serve {
+        /// Where things are kept; in memory if absent
+        data: Option<PathBuf>,
+    },
 }
 
 #[tokio::main]
 async fn main() {
     let cli = Cli::parse();
     match cli.command {
-        Some(Command::Serve) => serve().await,
+        Some(Command::Serve { data }) => serve(data).await,
         Some(Command::Cold { built }) => cold::cold(&built).await,
         Some(Command::Peers { installed, built, plot }) => peers::peers(&installed, &built, &plot).await,
-        Some(Command::Storm { queued, minutes, rate }) => storm(queued, minutes, rate).await,
+        Some(Command::Storm { queued, minutes, rate, data }) => storm(queued, minutes, rate, data).await,
         None => measure(cli).await,
     }
 }
@@ -100,8 +106,8 @@ async fn measure(cli: Cli) {
     println!("\n{} at a time, on {} cores, memory of the stack {} MB", cli.concurrency, cores(), server.memory_mb());
 }
 
-async fn storm(queued: usize, minutes: u64, rate: u64) {
-    let server = Server::start();
+async fn storm(queued: usize, minutes: u64, rate: u64, data: Option<PathBuf>) {
+    let server = Server::start_on(data);
     let load = Load::new(&server, 64);
     load.warm_up().await;
     println!("{}", load.queue_and_drain(&server, queued).await);
@@ -113,8 +119,9 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-async fn serve() {
-    let stack = Stack::start(Options { port: 0, storage: Storage::Memory, ..Options::default() }).await.unwrap();
+async fn serve(data: Option<PathBuf>) {
+    let storage = data.map_or(Storage::Memory, Storage::Folder);
+    let stack = Stack::start(Options { port: 0, storage, ..Options::default() }).await.unwrap();
     println!("{} {} {}", stack.url(), stack.sqs().0, stack.dynamodb().0);
     std::future::pending::<()>().await;
 }

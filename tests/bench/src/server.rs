@@ -1,6 +1,7 @@
 //! The measured process.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -18,10 +19,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts this very program as a server.
+    /// Starts this very program as a server that keeps everything in memory.
     pub fn start() -> Self {
-        let mut child =
-            Command::new(std::env::current_exe().unwrap()).arg("serve").stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_on(None)
+    }
+
+    /// The same on a folder, if there is one.
+    pub fn start_on(data: Option<PathBuf>) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut child = command.arg("serve").args(data).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let mut urls = line.split_whitespace().map(str::to_owned);

@@ -275,7 +275,8 @@ impl<'a> World<'a> {
             (Work::Invocation { queue, handle, id }, Ended::Invocation(response)) => {
                 let left = response.batch_item_failures.iter().any(|failure| failure.item_identifier == id);
                 // The acknowledgement may get lost too.
-                if !left && !(self.faults && self.random.u8(..100) < 5) {
+                let lost = !left && self.faults && self.random.u8(..100) < 5;
+                if !left && !lost {
                     self.queues.delete(&handle);
                 }
                 self.recorder.lock().note(|| format!("{queue} {handle} {}", if left { "is left" } else { "is done" }));
