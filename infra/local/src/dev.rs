@@ -96,7 +96,7 @@ fn banner(stack: &Stack, kept: &str) -> String {
   dynamodb    {dynamodb}
   sqs         {sqs}
 
-API keys
+API keys, for clients and for the dashboard at {url}
 {}
 
 Try it, twice:

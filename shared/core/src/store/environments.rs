@@ -42,16 +42,20 @@ impl Store {
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
     pub async fn api_key(&self, hash: &str) -> Result<Option<ApiKeyRecord>, Error> {
+        self.environments_item(hash).await?.map(read).transpose()
+    }
+
+    async fn environments_item(&self, pk: &str) -> Result<Option<HashMap<String, AttributeValue>>, Error> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.tables.environments)
-            .key("pk", text(hash))
+            .key("pk", text(pk))
             .consistent_read(true)
             .send()
             .await
             .map_err(Error::aws("dynamodb:GetItem"))?;
-        answer.item.map(read).transpose()
+        Ok(answer.item)
     }
 
     /// Lets a new API key open its environment. One that is there stays as it is.
@@ -127,16 +131,7 @@ impl Store {
     }
 
     async fn stored_secret(&self) -> Result<Option<String>, Error> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.tables.environments)
-            .key("pk", text(SESSIONS))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(Error::aws("dynamodb:GetItem"))?;
-        let secret = answer.item.and_then(|mut item| item.remove("secret"));
+        let secret = self.environments_item(SESSIONS).await?.and_then(|mut item| item.remove("secret"));
         Ok(secret.and_then(|secret| secret.as_s().ok().cloned()))
     }
 
