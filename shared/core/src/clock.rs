@@ -98,6 +98,7 @@ impl Clock {
                 return;
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(remaining) => {}
                 _ = moved.changed() => {}
             }

@@ -34,6 +34,8 @@ pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestam
     let body = AssertUnwindSafe(async { task.run(context, input).await }).catch_unwind();
     let limit = task.limit_of(&run.spec);
     let outcome = tokio::select! {
+        // What ended in the last moment has ended.
+        biased;
         ended = body => match ended {
             Ok(Ok(output)) => succeeded(app, task, run, output).await?,
             Ok(Err(error)) => failed(task, run, error),

@@ -546,7 +546,8 @@ impl<'a> World<'a> {
         self.recorder.lock().note(|| {
             let why: Value = serde_json::from_str(&answer).unwrap_or_default();
             let refused = why["__type"].as_str().map(|kind| format!(": {kind}")).unwrap_or_default();
-            format!("process {process}: {operation} {table} {key}{refused}")
+            let shown = [text(&key, "pk"), text(&key, "run_id"), text(&key, "item")].join(" ");
+            format!("process {process}: {operation} {table} {}{refused}", shown.trim())
         });
         if writes && status == 200 {
             let item = put.or_else(|| serde_json::from_str::<Value>(&answer).ok()?.get("Attributes").cloned());
