@@ -153,9 +153,10 @@ pub async fn wake(app: &App, waiter: &Waiter) -> Result<(), Error> {
                 return app.queues.send_run(&RunMessage::next(&run)).await;
             }
             Err(Some(run)) if run.status == RunStatus::Executing => {
-                // Still awake, perhaps about to suspend: after this it cannot without looking again.
+                // Still awake, perhaps about to suspend: after this it cannot without looking again. If it has suspended
+                // meanwhile, look again ourselves: whoever woke it may have died before the message was sent.
                 let raised = app.store.raise_wakes(&waiter.run).await?;
-                if !raised.is_some_and(|run| run.status == RunStatus::Waiting) {
+                if raised.is_none_or(|run| run.status == RunStatus::Executing) {
                     return Ok(());
                 }
             }
