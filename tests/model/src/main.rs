@@ -14,8 +14,10 @@ fn main() {
     search("trigger: and a request sent again", Protocol { attempts: 1, resets: 1, resends: 1, ..Protocol::PLAIN });
     search("trigger: and a cancellation", Protocol { expiries: 1, cancels: 1, ..Protocol::PLAIN });
     search("trigger: in two environments", Protocol { environments: [0, 1], ..Protocol::PLAIN });
-    let wait = Wait { deaths: 1, redeliveries: 1, cancels: 1, mutant: None };
-    search("wait: two children, a death, each event twice, a cancel", wait.clone());
+    let poisoned = Protocol { dead_letters: 1, ..Protocol::PLAIN };
+    search("trigger: and a message that is dead-lettered", poisoned.clone());
+    let wait = Wait { deaths: 2, duplicates: 1, cancels: 1, mutant: None };
+    search("wait: two children, two deaths, rival handlers, a cancel", wait.clone());
     for mutant in [
         trigger::Mutant::PutBeforeSend,
         trigger::Mutant::ClearUnconditionally,
@@ -27,11 +29,14 @@ fn main() {
     let mutant = trigger::Mutant::AnyClaimMade;
     let resent = Protocol { attempts: 1, resets: 1, resends: 1, mutant: Some(mutant), ..Protocol::PLAIN };
     search(&format!("fault: {mutant:?}"), resent);
+    let mutant = trigger::Mutant::BuryByMoving;
+    search(&format!("fault: {mutant:?}"), Protocol { mutant: Some(mutant), ..poisoned });
     for mutant in [
         wait::Mutant::SuspendUnconditionally,
         wait::Mutant::NoResumeTwice,
         wait::Mutant::LookBeforeRegistering,
         wait::Mutant::NoCount,
+        wait::Mutant::RaiseIsEnough,
     ] {
         search(&format!("fault: {mutant:?}"), Wait { mutant: Some(mutant), cancels: 0, ..wait.clone() });
     }

@@ -1,11 +1,12 @@
 //! Trigger, start, complete, reset and cancel, over one key or two.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stateright::{Model, Property};
 
 /// Triggers, and so requests and runs: run `i` is the one that request `i` names.
 const TRIGGERS: usize = 2;
+
 /// A fault planted in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -19,6 +20,8 @@ pub enum Mutant {
     NoFollowUpTwice,
     /// A claim of a request that was sent again is taken for the one that made its run.
     AnyClaimMade,
+    /// The handler of a dead-lettered message moves the run to its next attempt itself, instead of reporting an event.
+    BuryByMoving,
 }
 
 /// What may happen, and what is wrong.
@@ -36,14 +39,24 @@ pub struct Protocol {
     pub cancels: u8,
     /// How often a request is sent again.
     pub resends: u8,
+    /// How many messages are delivered too often, and so dead-lettered.
+    pub dead_letters: u8,
     /// The fault.
     pub mutant: Option<Mutant>,
 }
 
 impl Protocol {
     /// Two triggers of one key; nothing happens to it but what they do.
-    pub const PLAIN: Self =
-        Self { environments: [0, 0], attempts: 2, resets: 0, expiries: 0, cancels: 0, resends: 0, mutant: None };
+    pub const PLAIN: Self = Self {
+        environments: [0, 0],
+        attempts: 2,
+        resets: 0,
+        expiries: 0,
+        cancels: 0,
+        resends: 0,
+        dead_letters: 0,
+        mutant: None,
+    };
 }
 
 type Run = usize;
@@ -160,6 +173,20 @@ pub struct Event {
     left: Left,
 }
 
+/// What the handler of a dead-lettered message does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Burial {
+    /// Put the run, if a trigger never did.
+    Put,
+    /// See whether the message is of the attempt that the run is in.
+    Look,
+    /// It is: report that the attempt crashed.
+    Report,
+    /// Only with a fault: the run was moved, send the message of its next attempt.
+    SendRetry,
+    Acknowledge,
+}
+
 /// A worker with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Worker {
@@ -176,6 +203,7 @@ pub struct State {
     messages: BTreeSet<Message>,
     workers: BTreeSet<Worker>,
     events: BTreeSet<Event>,
+    dead_letters: BTreeMap<Message, Burial>,
     triggers: [Trigger; TRIGGERS],
     claims: u8,
     /// Claims that hold no more: their run failed, they were reset, or their window is over.
@@ -186,6 +214,8 @@ pub struct State {
     expiries: u8,
     cancels: u8,
     resends: u8,
+    /// Messages that may yet be dead-lettered.
+    poisonous: u8,
     /// The invariant that a step broke.
     broken: Option<&'static str>,
 }
@@ -211,6 +241,12 @@ pub enum Action {
     Handle(Event),
     /// The handler of an event died: it is delivered again.
     Redeliver(Event),
+    /// A message was delivered too often.
+    DeadLetter(Message),
+    /// The next step of a dead-lettered message.
+    Bury(Message),
+    /// The handler of a dead-lettered message died: it is delivered again.
+    BuryAgain(Message),
     /// Somebody resets the key.
     Reset(usize),
     /// The key's window ends; the item stays.
@@ -228,6 +264,8 @@ impl Action {
                 | Self::Resend(_)
                 | Self::WorkerDies(_)
                 | Self::Redeliver(_)
+                | Self::DeadLetter(_)
+                | Self::BuryAgain(_)
                 | Self::Reset(_)
                 | Self::Expire(_)
                 | Self::Cancel(_)
@@ -392,9 +430,45 @@ impl Protocol {
         }
     }
 
+    fn bury(&self, state: &mut State, message: Message) {
+        let Some(burial) = state.dead_letters.remove(&message) else { return };
+        let Message { run, attempt, number } = message;
+        let next = match burial {
+            Burial::Put => {
+                if attempt == 1 {
+                    state.runs[run].get_or_insert(Stored { status: Status::Queued(1), made_by: number });
+                }
+                Burial::Look
+            }
+            Burial::Look => match state.runs[run] {
+                // A live lease: left in the queue.
+                Some(stored) if stored.status == Status::Executing(attempt) => Burial::Put,
+                Some(stored) if stored.status.attempt() == attempt => {
+                    if self.mutant == Some(Mutant::BuryByMoving) && attempt < self.attempts {
+                        state.runs[run] = Some(Stored { status: Status::Queued(attempt + 1), ..stored });
+                        Burial::SendRetry
+                    } else {
+                        Burial::Report
+                    }
+                }
+                _ => Burial::Acknowledge,
+            },
+            Burial::Report => {
+                state.events.insert(Event { run, attempt, outcome: Outcome::Failed, left: Left::Move });
+                Burial::Acknowledge
+            }
+            Burial::SendRetry => {
+                state.messages.insert(Message { attempt: attempt + 1, ..message });
+                Burial::Acknowledge
+            }
+            Burial::Acknowledge => return,
+        };
+        state.dead_letters.insert(message, next);
+    }
+
     /// Whether nothing happens by itself any more.
     fn is_settled(&self, state: &State) -> bool {
-        if !state.workers.is_empty() || !state.events.is_empty() {
+        if !state.workers.is_empty() || !state.events.is_empty() || !state.dead_letters.is_empty() {
             return false;
         }
         let mut actions = Vec::new();
@@ -416,6 +490,7 @@ impl Model for Protocol {
             messages: BTreeSet::new(),
             workers: BTreeSet::new(),
             events: BTreeSet::new(),
+            dead_letters: BTreeMap::new(),
             triggers: [trigger.clone(), trigger],
             claims: 0,
             gone: BTreeSet::new(),
@@ -424,6 +499,7 @@ impl Model for Protocol {
             expiries: self.expiries,
             cancels: self.cancels,
             resends: self.resends,
+            poisonous: self.dead_letters,
             broken: None,
         }]
     }
@@ -438,6 +514,15 @@ impl Model for Protocol {
             }
         }
         actions.extend(state.messages.iter().map(|message| Action::Deliver(*message)));
+        if state.poisonous > 0 {
+            actions.extend(state.messages.iter().map(|message| Action::DeadLetter(*message)));
+        }
+        for (message, burial) in &state.dead_letters {
+            actions.push(Action::Bury(*message));
+            if *burial != Burial::Put {
+                actions.push(Action::BuryAgain(*message));
+            }
+        }
         for worker in &state.workers {
             match worker.reported {
                 false => actions.extend([Action::Report(*worker, true), Action::Report(*worker, false)]),
@@ -498,6 +583,15 @@ impl Model for Protocol {
             Action::Redeliver(event) => {
                 state.events.remove(&event);
                 state.events.insert(Event { left: Left::Move, ..event });
+            }
+            Action::DeadLetter(message) => {
+                state.poisonous -= 1;
+                state.messages.remove(&message);
+                state.dead_letters.insert(message, Burial::Put);
+            }
+            Action::Bury(message) => self.bury(&mut state, message),
+            Action::BuryAgain(message) => {
+                state.dead_letters.insert(message, Burial::Put);
             }
             Action::Reset(place) => {
                 state.resets -= 1;

@@ -1,4 +1,4 @@
-//! A parent that waits for its children while it, its worker and their handlers may die, and events come twice.
+//! A parent that waits for its children while its worker and their handlers may die, and an event has two handlers at a time.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +8,8 @@ use stateright::{Model, Property};
 const CHILDREN: usize = 2;
 /// Attempts of the parent.
 const ATTEMPTS: usize = 2;
+/// Handlers that an event has at a time.
+const MOST_HANDLERS: usize = 2;
 
 /// A fault planted in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +22,17 @@ pub enum Mutant {
     LookBeforeRegistering,
     /// The counter is not raised when the run is found awake.
     NoCount,
+    /// Who found the run awake and raised the counter is content, even if the run has suspended meanwhile.
+    RaiseIsEnough,
 }
 
 /// What may happen, and what is wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Wait {
-    /// How often the parent's worker dies.
+    /// How often the parent's worker or the handler of an event dies.
     pub deaths: u8,
-    /// How often the event of each child is delivered again.
-    pub redeliveries: u8,
+    /// How often the event of each child is delivered though it is in other hands, or done.
+    pub duplicates: u8,
     /// How often somebody cancels the parent.
     pub cancels: u8,
     /// The fault.
@@ -75,23 +79,44 @@ struct Invocation {
     step: Step,
 }
 
-/// What is left to do about the end of a child.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What a handler of the end of a child does next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Waking {
     /// Tell these attempts, which had registered.
     Tell(Vec<Attempt>),
     /// Wake this one, then tell the others.
     Wake(Attempt, Vec<Attempt>),
+    /// It was found awake: raise the counter.
+    Raise(Attempt, Vec<Attempt>),
     /// The move was made: send the message of it.
     Send(u8, Attempt, Vec<Attempt>),
+    /// All were told: acknowledge the event.
+    Acknowledge,
+}
+
+impl Waking {
+    /// Goes on to the next to be told.
+    fn tell(waiters: Vec<Attempt>) -> Self {
+        if waiters.is_empty() { Self::Acknowledge } else { Self::Tell(waiters) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Offspring {
     is_final: bool,
     waiters: BTreeSet<Attempt>,
-    event: Option<Waking>,
-    redeliveries: u8,
+    /// Whether the event of its end is in the queue, acknowledged by nobody yet.
+    event: bool,
+    /// Whoever is at the event: sorted, as one is like the other.
+    handlers: Vec<Waking>,
+    duplicates: u8,
+}
+
+impl Offspring {
+    fn take(&mut self, next: Waking) {
+        let at = self.handlers.partition_point(|other| *other < next);
+        self.handlers.insert(at, next);
+    }
 }
 
 /// Everything there is at a moment.
@@ -124,10 +149,14 @@ pub enum Action {
     Die,
     /// A child ends.
     End(Child),
-    /// The next step of a child's event.
-    Handle(Child),
-    /// The handler of a child's event died: it is delivered again.
-    Redeliver(Child),
+    /// A child's event is delivered.
+    Take(Child),
+    /// A child's event is delivered although another handler has it, or is done with it.
+    TakeToo(Child),
+    /// The next step of a handler of a child's event.
+    Handle(Child, usize),
+    /// A handler of a child's event dies.
+    HandlerDies(Child, usize),
     /// Somebody cancels the parent.
     Cancel,
 }
@@ -212,49 +241,51 @@ impl Wait {
         state.invocation = Some(now);
     }
 
-    fn handle(&self, state: &mut State, child: Child) {
-        let Some(event) = state.children[child].event.take() else { return };
-        let tell = |mut waiters: Vec<Attempt>| match waiters.is_empty() {
-            true => None,
-            false => Some((waiters.remove(0), waiters)),
-        };
-        let next = match event {
-            Waking::Tell(waiters) => match tell(waiters) {
-                None => None,
-                Some((attempt, others)) => {
-                    let record = state.pending[attempt].get_or_insert_default();
-                    record.remove(&child);
-                    Some(if record.is_empty() { Waking::Wake(attempt, others) } else { Waking::Tell(others) })
-                }
-            },
+    fn handle(&self, state: &mut State, child: Child, handler: usize) {
+        let next = match state.children[child].handlers.remove(handler) {
+            Waking::Tell(mut others) => {
+                let attempt = others.remove(0);
+                let record = state.pending[attempt].get_or_insert_default();
+                record.remove(&child);
+                if record.is_empty() { Waking::Wake(attempt, others) } else { Waking::tell(others) }
+            }
             Waking::Wake(attempt, others) => {
                 let waits_for_this = state.waiting_on == Some(attempt);
                 match state.status {
                     Status::Waiting if waits_for_this => {
                         state.status = Status::Queued;
                         state.resume += 1;
-                        Some(Waking::Send(state.resume, attempt, others))
+                        Waking::Send(state.resume, attempt, others)
                     }
-                    _ if state.attempt != attempt => Some(Waking::Tell(others)),
+                    _ if state.attempt != attempt => Waking::tell(others),
                     Status::Queued if waits_for_this && self.mutant != Some(Mutant::NoResumeTwice) => {
-                        Some(Waking::Send(state.resume, attempt, others))
+                        Waking::Send(state.resume, attempt, others)
                     }
-                    // One write, whatever the status is by now; the answer tells whether it has suspended meanwhile.
-                    Status::Executing | Status::Abandoned => {
-                        if self.mutant != Some(Mutant::NoCount) {
-                            state.wakes += 1;
-                        }
-                        Some(Waking::Tell(others))
-                    }
-                    _ => Some(Waking::Tell(others)),
+                    Status::Executing | Status::Abandoned => Waking::Raise(attempt, others),
+                    _ => Waking::tell(others),
+                }
+            }
+            // One write, whatever the status is by now; its answer tells whether the run has suspended meanwhile.
+            Waking::Raise(attempt, others) => {
+                if self.mutant != Some(Mutant::NoCount) {
+                    state.wakes += 1;
+                }
+                let awake = matches!(state.status, Status::Executing | Status::Abandoned);
+                match awake || self.mutant == Some(Mutant::RaiseIsEnough) {
+                    true => Waking::tell(others),
+                    false => Waking::Wake(attempt, others),
                 }
             }
             Waking::Send(resume, attempt, others) => {
                 state.messages.insert((attempt, resume));
-                Some(Waking::Tell(others))
+                Waking::tell(others)
+            }
+            Waking::Acknowledge => {
+                state.children[child].event = false;
+                return;
             }
         };
-        state.children[child].event = next;
+        state.children[child].take(next);
     }
 
     /// Whether nothing happens by itself any more.
@@ -262,7 +293,8 @@ impl Wait {
         let mut actions = Vec::new();
         self.actions(state, &mut actions);
         let goes_on = |action: &Action| {
-            let by_itself = !matches!(action, Action::Die | Action::Redeliver(_) | Action::Cancel);
+            let by_itself =
+                !matches!(action, Action::Die | Action::TakeToo(_) | Action::HandlerDies(..) | Action::Cancel);
             by_itself && self.next_state(state, action.clone()).is_some()
         };
         !actions.iter().any(goes_on)
@@ -274,8 +306,13 @@ impl Model for Wait {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let child =
-            Offspring { is_final: false, waiters: BTreeSet::new(), event: None, redeliveries: self.redeliveries };
+        let child = Offspring {
+            is_final: false,
+            waiters: BTreeSet::new(),
+            event: false,
+            handlers: Vec::new(),
+            duplicates: self.duplicates,
+        };
         vec![State {
             status: Status::Queued,
             attempt: 0,
@@ -302,11 +339,14 @@ impl Model for Wait {
         for (child, offspring) in state.children.iter().enumerate() {
             if !offspring.is_final {
                 actions.push(Action::End(child));
-            } else if offspring.event.is_some() {
-                actions.push(Action::Handle(child));
-                if offspring.redeliveries > 0 {
-                    actions.push(Action::Redeliver(child));
-                }
+            } else if offspring.event && offspring.handlers.is_empty() {
+                actions.push(Action::Take(child));
+            } else if offspring.duplicates > 0 && offspring.handlers.len() < MOST_HANDLERS {
+                actions.push(Action::TakeToo(child));
+            }
+            actions.extend((0..offspring.handlers.len()).map(|handler| Action::Handle(child, handler)));
+            if state.deaths > 0 {
+                actions.extend((0..offspring.handlers.len()).map(|handler| Action::HandlerDies(child, handler)));
             }
         }
         if state.cancels > 0 && state.status != Status::Final {
@@ -329,13 +369,18 @@ impl Model for Wait {
             Action::End(child) => {
                 let offspring = &mut state.children[child];
                 offspring.is_final = true;
-                offspring.event = Some(Waking::Tell(offspring.waiters.iter().copied().collect()));
+                offspring.event = true;
             }
-            Action::Handle(child) => self.handle(&mut state, child),
-            Action::Redeliver(child) => {
+            Action::Take(child) | Action::TakeToo(child) => {
                 let offspring = &mut state.children[child];
-                offspring.redeliveries -= 1;
-                offspring.event = Some(Waking::Tell(offspring.waiters.iter().copied().collect()));
+                offspring.duplicates -= u8::from(matches!(action, Action::TakeToo(_)));
+                let waiters = offspring.waiters.iter().copied().collect();
+                offspring.take(Waking::tell(waiters));
+            }
+            Action::Handle(child, handler) => self.handle(&mut state, child, handler),
+            Action::HandlerDies(child, handler) => {
+                state.deaths -= 1;
+                state.children[child].handlers.remove(handler);
             }
             Action::Cancel => {
                 state.cancels -= 1;

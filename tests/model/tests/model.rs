@@ -28,7 +28,8 @@ fn finds(name: &str, (broken, states): (Option<String>, usize), invariants: &[&s
 }
 
 const RESENT: Protocol = Protocol { attempts: 1, resets: 1, resends: 1, ..Protocol::PLAIN };
-const WAIT: Wait = Wait { deaths: 1, redeliveries: 1, cancels: 1, mutant: None };
+const POISONED: Protocol = Protocol { dead_letters: 1, ..Protocol::PLAIN };
+const WAIT: Wait = Wait { deaths: 2, duplicates: 1, cancels: 1, mutant: None };
 
 #[test]
 fn the_protocol_of_a_trigger_holds_with_a_reset_and_an_end_of_window() {
@@ -46,6 +47,11 @@ fn it_holds_with_a_cancellation() {
 }
 
 #[test]
+fn it_holds_with_a_message_that_is_dead_lettered() {
+    holds("dead letter", search(POISONED));
+}
+
+#[test]
 fn it_holds_in_two_environments() {
     holds("two environments", search(Protocol { environments: [0, 1], ..Protocol::PLAIN }));
 }
@@ -57,7 +63,9 @@ fn the_protocol_of_a_wait_holds() {
 
 #[test]
 fn every_fault_in_a_trigger_is_found() {
-    use trigger::Mutant::{AnyClaimMade, ClearUnconditionally, NeverHelp, NoFollowUpTwice, PutBeforeSend};
+    use trigger::Mutant::{
+        AnyClaimMade, BuryByMoving, ClearUnconditionally, NeverHelp, NoFollowUpTwice, PutBeforeSend,
+    };
     let plain = Protocol { resets: 1, expiries: 1, ..Protocol::PLAIN };
     for (mutant, model, invariants) in [
         // An acknowledged run that has no end breaks both.
@@ -66,6 +74,7 @@ fn every_fault_in_a_trigger_is_found() {
         (NeverHelp, plain.clone(), &["I2", "I8"]),
         (NoFollowUpTwice, plain, &["I2", "I8"]),
         (AnyClaimMade, RESENT, &["R40", "R30"]),
+        (BuryByMoving, POISONED, &["I2", "I8"]),
     ] {
         finds(&format!("{mutant:?}"), search(Protocol { mutant: Some(mutant), ..model }), invariants);
     }
@@ -73,8 +82,8 @@ fn every_fault_in_a_trigger_is_found() {
 
 #[test]
 fn every_fault_in_a_wait_is_found() {
-    use wait::Mutant::{LookBeforeRegistering, NoCount, NoResumeTwice, SuspendUnconditionally};
-    for mutant in [SuspendUnconditionally, NoResumeTwice, LookBeforeRegistering, NoCount] {
+    use wait::Mutant::{LookBeforeRegistering, NoCount, NoResumeTwice, RaiseIsEnough, SuspendUnconditionally};
+    for mutant in [SuspendUnconditionally, NoResumeTwice, LookBeforeRegistering, NoCount, RaiseIsEnough] {
         finds(&format!("{mutant:?}"), search(Wait { mutant: Some(mutant), cancels: 0, ..WAIT }), &["I9"]);
     }
 }
