@@ -1,5 +1,8 @@
 //! Lambda's event source mappings, imitated: receive from a queue, invoke a function with a batch, delete what it did not
 //! report as failed. What a function leaves, or is killed over, comes again after the visibility timeout.
+//!
+//! What several invocations are done with is deleted together, as many as there are by then: a call costs as much as a run's
+//! other steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +13,7 @@ use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
 use futures_util::future::BoxFuture;
 use oncekey_core::{Clock, Timestamp};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// A function, as Lambda would invoke it: a batch and the invocation's deadline.
@@ -18,6 +21,8 @@ pub(crate) type Function = Arc<dyn Fn(SqsEvent, Timestamp) -> BoxFuture<'static,
 
 /// How long a mapping that is stopped waits for invocations under way. What it does not wait for is as if killed.
 const GRACE: Duration = Duration::from_secs(3);
+/// Messages in one request, the most that SQS takes.
+const BATCH: usize = 10;
 /// The pause after a receive that failed.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -42,6 +47,8 @@ impl Mapping {
         let permits = Arc::new(Semaphore::new(self.concurrency));
         let mut invocations = JoinSet::new();
         let mapping = Arc::new(self);
+        let (done, to_delete) = mpsc::channel(mapping.concurrency * BATCH);
+        let deleting = tokio::spawn(Arc::clone(&mapping).delete(to_delete));
         loop {
             let batch = tokio::select! {
                 biased;
@@ -50,15 +57,21 @@ impl Mapping {
             };
             for messages in batch.chunks(mapping.batch_size) {
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
-                let (mapping, messages) = (Arc::clone(&mapping), messages.to_vec());
+                let (mapping, messages, done) = (Arc::clone(&mapping), messages.to_vec(), done.clone());
                 invocations.spawn(async move {
-                    mapping.invoke(messages).await;
+                    for receipt in mapping.invoke(messages).await {
+                        let _ = done.send(receipt).await;
+                    }
                     drop(permit);
                 });
             }
             while invocations.try_join_next().is_some() {}
         }
-        let all = async { while invocations.join_next().await.is_some() {} };
+        drop(done);
+        let all = async {
+            while invocations.join_next().await.is_some() {}
+            let _ = deleting.await;
+        };
         let _ = tokio::time::timeout(GRACE, all).await;
     }
 
@@ -70,7 +83,7 @@ impl Mapping {
             .sqs
             .receive_message()
             .queue_url(&self.queue_url)
-            .max_number_of_messages(10)
+            .max_number_of_messages(BATCH as i32)
             .wait_time_seconds(20)
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::All)
@@ -86,18 +99,23 @@ impl Mapping {
         }
     }
 
-    async fn invoke(&self, messages: Vec<Message>) {
+    /// Invokes the function: the receipts of the messages that are done with.
+    async fn invoke(&self, messages: Vec<Message>) -> Vec<String> {
         let mut event = SqsEvent::default();
         event.records = messages.iter().map(|message| self.record(message)).collect();
         let deadline = self.clock.now().plus(self.timeout);
         // A task of its own, so that a panic ends the invocation and not the mapping.
         let mut invocation = tokio::spawn((self.function)(event, deadline));
         match tokio::time::timeout(self.timeout, &mut invocation).await {
-            Ok(Ok(response)) => self.delete(&messages, &response).await,
-            Ok(Err(error)) => tracing::error!(queue = %self.queue_url, %error, "the invocation died"),
+            Ok(Ok(response)) => done_with(messages, &response),
+            Ok(Err(error)) => {
+                tracing::error!(queue = %self.queue_url, %error, "the invocation died");
+                Vec::new()
+            }
             Err(_) => {
                 invocation.abort();
                 tracing::error!(queue = %self.queue_url, timeout = ?self.timeout, "the invocation was killed at its timeout");
+                Vec::new()
             }
         }
     }
@@ -117,29 +135,29 @@ impl Mapping {
         record
     }
 
-    /// Deletes the messages that are done with.
-    async fn delete(&self, messages: &[Message], response: &SqsBatchResponse) {
-        let failed = |message: &&Message| {
-            let id = message.message_id.as_deref();
-            response.batch_item_failures.iter().any(|failure| Some(failure.item_identifier.as_str()) == id)
-        };
-        let entry = |(index, message): (usize, &Message)| {
-            DeleteMessageBatchRequestEntry::builder()
-                .id(index.to_string())
-                .receipt_handle(message.receipt_handle.as_deref().unwrap_or_default())
-                .build()
-                .ok()
-        };
-        let done: Vec<&Message> = messages.iter().filter(|message| !failed(message)).collect();
-        if done.is_empty() {
-            return;
-        }
-        let entries = done.into_iter().enumerate().filter_map(entry).collect();
-        let deleted =
-            self.sqs.delete_message_batch().queue_url(&self.queue_url).set_entries(Some(entries)).send().await;
-        if let Err(error) = deleted {
-            // They come again, and handlers tolerate that.
-            tracing::warn!(queue = %self.queue_url, error = %DisplayErrorContext(error), "deleting failed");
+    /// Deletes messages by these receipts, as they come.
+    async fn delete(self: Arc<Self>, mut receipts: mpsc::Receiver<String>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while receipts.recv_many(&mut batch, BATCH).await > 0 {
+            let entry = |(index, receipt): (usize, String)| {
+                DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(receipt).build().ok()
+            };
+            let entries = batch.drain(..).enumerate().filter_map(entry).collect();
+            let deleted =
+                self.sqs.delete_message_batch().queue_url(&self.queue_url).set_entries(Some(entries)).send().await;
+            if let Err(error) = deleted {
+                // They come again, and handlers tolerate that.
+                tracing::warn!(queue = %self.queue_url, error = %DisplayErrorContext(error), "deleting failed");
+            }
         }
     }
+}
+
+/// The receipts of the messages that a function did not report as failed.
+fn done_with(messages: Vec<Message>, response: &SqsBatchResponse) -> Vec<String> {
+    let failed = |message: &Message| {
+        let id = message.message_id.as_deref();
+        response.batch_item_failures.iter().any(|failure| Some(failure.item_identifier.as_str()) == id)
+    };
+    messages.into_iter().filter(|message| !failed(message)).filter_map(|message| message.receipt_handle).collect()
 }

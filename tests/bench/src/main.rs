@@ -6,11 +6,14 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
 
 mod cold;
+mod function;
 mod load;
 mod measure;
+mod meter;
 mod peers;
 mod plot;
 mod process;
+mod runtime;
 mod server;
 
 use std::path::PathBuf;

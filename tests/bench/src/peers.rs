@@ -9,15 +9,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cold::{start_times, trigger_cost, trigger_function};
+use crate::cold::trigger_function;
+use crate::function::{Function, TriggerCost, start_times, trigger_cost};
 use crate::load::Load;
 use crate::measure::Row;
 use crate::plot::{Bars, draw};
 use crate::process::cpu;
 use crate::server::Server;
 
-/// Starts of a runtime that are measured.
-const STARTS: usize = 10;
 /// Keyed sends that are executed, and duplicates.
 const SENDS: usize = 10_000;
 const DUPLICATES: usize = 20_000;
@@ -32,56 +31,34 @@ pub async fn peers(installed: &Path, built: &Path, plot: &Path) {
 
 /// What one idempotent call costs.
 struct Call {
-    name: &'static str,
-    unique: (f64, f64),
-    duplicate: (f64, f64),
-    calls: [String; 2],
+    name: String,
+    cost: TriggerCost,
     start: Duration,
-    memory_mb: f64,
 }
 
 async fn powertools(installed: &Path, built: &Path) -> Vec<Bars> {
     let server = Server::start();
-    let python = (installed.join("python/bin/python"), "powertools.py");
-    let node = ("node".into(), "powertools.mjs");
-    let trigger = trigger_function(built);
-    let cost = trigger_cost(&trigger, &server).await;
-    let (starts, _) = start_times("trigger", &trigger).await;
-    let mut all = vec![Call {
-        name: "Oncekey's trigger",
-        unique: cost.unique,
-        duplicate: cost.duplicate,
-        calls: ["3 + SQS, 3 w".to_owned(), "2, 1 w + 1 r".to_owned()],
-        start: starts[starts.len() / 2],
-        memory_mb: cost.memory_mb,
-    }];
-    for (name, (program, script)) in [("Powertools, Python", python), ("Powertools, TypeScript", node)] {
-        let script = installed.join(script);
-        let told = run(&program, &script, &[], &server.dynamodb);
-        let mut starts: Vec<Duration> = (0..STARTS)
-            .map(|_| {
-                let start = Instant::now();
-                run(&program, &script, &["start"], &server.dynamodb);
-                start.elapsed()
-            })
-            .collect();
-        starts.sort_unstable();
-        let number = |of: &str, what: &str| told[of][what].as_f64().unwrap();
-        let calls = |of| format!("{:.0}, {:.0} w", number(of, "calls"), number(of, "units"));
-        all.push(Call {
-            name,
-            unique: (number("unique", "cpu_ms"), number("unique", "wall_ms")),
-            duplicate: (number("duplicate", "cpu_ms"), number("duplicate", "wall_ms")),
-            calls: [calls("unique"), calls("duplicate")],
-            start: starts[STARTS / 2],
-            memory_mb: told["memory_mb"].as_f64().unwrap(),
-        });
+    create_table(&server).await;
+    let installed = installed.canonicalize().unwrap();
+    let python = ["-m", "awslambdaric", "powertools.handler"];
+    let node = ["node_modules/aws-lambda-ric/index.mjs", "powertools.handler"];
+    let functions = [
+        trigger_function(built).called("Oncekey's trigger"),
+        Function::run_by(installed.join("python/bin/python"), &python, &installed, "Powertools, Python"),
+        Function::run_by("node".into(), &node, &installed, "Powertools, TypeScript"),
+    ];
+    let mut all = Vec::new();
+    for function in functions {
+        let (starts, _) = start_times(&function).await;
+        let cost = trigger_cost(&function, &server).await;
+        all.push(Call { name: function.name, cost, start: starts[starts.len() / 2] });
     }
     println!(
         "| one call at a time     | unique: CPU | wall    | duplicate: CPU | wall    | calls, units: unique | duplicate    | start    | memory   |\n\
          |------------------------|------------:|--------:|---------------:|--------:|----------------------|--------------|---------:|---------:|"
     );
-    for Call { name, unique, duplicate, calls: [new, old], start, memory_mb } in &all {
+    for Call { name, cost, start } in &all {
+        let TriggerCost { unique, duplicate, calls: [new, old], memory_mb } = cost;
         println!(
             "| {name:<22} | {:>8.2} ms | {:>4.2} ms | {:>11.2} ms | {:>4.2} ms | {new:<20} | {old:<12} | {:>5.0} ms | {memory_mb:>5.1} MB |",
             unique.0,
@@ -96,8 +73,8 @@ async fn powertools(installed: &Path, built: &Path) -> Vec<Bars> {
         println!(
             "CPU of {} / Oncekey's: unique {:.1}, duplicate {:.1}",
             peer.name,
-            peer.unique.0 / ours.unique.0,
-            peer.duplicate.0 / ours.duplicate.0
+            peer.cost.unique.0 / ours.cost.unique.0,
+            peer.cost.duplicate.0 / ours.cost.duplicate.0
         );
     }
     println!();
@@ -107,18 +84,29 @@ async fn powertools(installed: &Path, built: &Path) -> Vec<Bars> {
         bars: all.iter().map(|call| (call.name.to_owned(), of(call))).collect(),
     };
     vec![
-        bars("CPU of a call with a new key (less is better)", |call| call.unique.0),
-        bars("CPU of a duplicate call (less is better)", |call| call.duplicate.0),
+        bars("CPU of a call with a new key (less is better)", |call| call.cost.unique.0),
+        bars("CPU of a duplicate call (less is better)", |call| call.cost.duplicate.0),
         bars("From process start to ready (less is better)", |call| call.start.as_secs_f64() * 1e3),
     ]
 }
 
-/// Runs a script that prints a line of JSON.
-fn run(program: &Path, script: &Path, arguments: &[&str], dynamodb: &str) -> Value {
-    let output = Command::new(program).arg(script).args(arguments).env("ENDPOINT", dynamodb).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let told = text.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
-    told.unwrap_or_else(|| panic!("{}: {}", script.display(), String::from_utf8_lossy(&output.stderr)))
+/// Makes the table that Powertools keeps its records in.
+async fn create_table(server: &Server) {
+    let table = json!({
+        "TableName": "powertools",
+        "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
+        "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
+        "BillingMode": "PAY_PER_REQUEST",
+    });
+    let signature =
+        "AWS4-HMAC-SHA256 Credential=bench/20261125/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0";
+    let request = reqwest::Client::new()
+        .post(&server.dynamodb)
+        .header("x-amz-target", "DynamoDB_20120810.CreateTable")
+        .header("x-amz-date", "20261125T000000Z")
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("authorization", signature);
+    request.body(table.to_string()).send().await.unwrap().error_for_status().unwrap();
 }
 
 /// A process that is killed when this goes.

@@ -1,5 +1,6 @@
 //! The queues' store: one SQLite database, in a file or in memory.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -64,7 +65,8 @@ pub struct Queues {
     connection: Arc<Mutex<Connection>>,
     settings: Arc<Vec<QueueSettings>>,
     clock: Clock,
-    arrived: Arc<Notify>,
+    /// By queue, so that a message wakes nobody who waits at another.
+    arrived: Arc<BTreeMap<String, Notify>>,
 }
 
 impl Queues {
@@ -86,9 +88,9 @@ impl Queues {
         connection.execute("UPDATE messages SET visible_at = ?1, in_flight = 0 WHERE in_flight = 1", [now])?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
+            arrived: Arc::new(settings.iter().map(|queue| (queue.name.clone(), Notify::new())).collect()),
             settings: Arc::new(settings),
             clock,
-            arrived: Arc::default(),
         })
     }
 
@@ -98,6 +100,12 @@ impl Queues {
 
     pub(super) fn settings(&self, name: &str) -> Option<&QueueSettings> {
         self.settings.iter().find(|queue| queue.name == name)
+    }
+
+    fn wake(&self, queue: &str) {
+        if let Some(waiting) = self.arrived.get(queue) {
+            waiting.notify_waiters();
+        }
     }
 
     /// Deletes what is older than the retention.
@@ -128,7 +136,7 @@ impl Queues {
         }
         transaction.commit()?;
         drop(connection);
-        self.arrived.notify_waiters();
+        self.wake(queue);
         Ok(ids)
     }
 
@@ -142,8 +150,10 @@ impl Queues {
     ) -> rusqlite::Result<Vec<Received>> {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
+            // Whoever is about to send may: ten messages cost hardly more than one.
+            tokio::task::yield_now().await;
             // Registered before looking, so that nothing arrives unseen in between.
-            let mut arrived = std::pin::pin!(self.arrived.notified());
+            let mut arrived = std::pin::pin!(self.arrived[&queue.name].notified());
             arrived.as_mut().enable();
             let received = self.receive_now(queue, most, visibility)?;
             if !received.is_empty() || tokio::time::Instant::now() >= deadline {
@@ -168,14 +178,14 @@ impl Queues {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         let mut received = Vec::new();
-        let mut buried = false;
+        let mut buried = None;
         for (id, mut message) in visible(&transaction, &queue.name, now, most)? {
             match &queue.redrive {
                 Some((most, dead_letter)) if message.receive_count >= *most => {
                     transaction.prepare_cached(
                         "UPDATE messages SET queue = ?2, visible_at = ?3, receive_count = 0, in_flight = 0 WHERE id = ?1",
                     )?.execute(params![id, dead_letter, now.millis()])?;
-                    buried = true;
+                    buried = Some(dead_letter);
                 }
                 _ => {
                     message.receive_count += 1;
@@ -192,8 +202,8 @@ impl Queues {
         }
         transaction.commit()?;
         drop(connection);
-        if buried {
-            self.arrived.notify_waiters();
+        if let Some(dead_letter) = buried {
+            self.wake(dead_letter);
         }
         Ok(received)
     }
@@ -228,7 +238,8 @@ impl Queues {
                 "UPDATE messages SET visible_at = ?3 WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1",
             )?
             .execute(params![id, count, until])?;
-        self.arrived.notify_waiters();
+        // Whichever its queue is.
+        self.arrived.values().for_each(Notify::notify_waiters);
         Ok(changed > 0)
     }
 
