@@ -1,6 +1,9 @@
 //! Forms: what was sent, and proof that one of our pages sent it.
 
+use std::convert::Infallible;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use oncekey_core::Error;
@@ -37,6 +40,17 @@ impl Fields {
             return Ok(());
         }
         Err(Error::Unprocessable("this form is from an older page: go back, reload it, and try again".to_owned()))
+    }
+}
+
+/// What the URL's query asks for.
+pub(crate) struct Query(pub Fields);
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(Fields::parse(parts.uri.query().unwrap_or_default().as_bytes())))
     }
 }
 

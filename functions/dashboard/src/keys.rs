@@ -1,6 +1,6 @@
 //! Idempotency keys: the one of a run, and any that is looked up as the client would hash it.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use oncekey_core::key::{KeyGroup, KeyPlace, Parent, Scope};
@@ -8,7 +8,7 @@ use oncekey_core::reset::look_up;
 use oncekey_core::store::{KeyAddress, KeyRecord};
 use oncekey_core::{App, Error, KeyHash, Run, RunId, RunStatus, TaskId, Timestamp};
 
-use crate::form::{Fields, token};
+use crate::form::{Fields, Query, token};
 use crate::format::{moment, span};
 use crate::page::{Failure, Page, inside};
 use crate::session::{Session, Visitor};
@@ -150,8 +150,7 @@ fn scope(fields: &Fields) -> Scope {
 }
 
 /// Looks a key up.
-pub(crate) async fn keys(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Result<Page, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
+pub(crate) async fn keys(State(app): State<App>, visitor: Visitor, Query(fields): Query) -> Result<Page, Failure> {
     let found = found(&app, &visitor, &fields).await.map_err(|error| Failure::of(&visitor, error))?;
     let content = html! {
         div.heading { h1 { "Keys" } }

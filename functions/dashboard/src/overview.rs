@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use maud::{Markup, html};
 use oncekey_core::list::{Filter, From, MAX_PAGE, list};
 use oncekey_core::{App, EnvironmentId, Error, Run, TaskId, Timestamp};
 
 use crate::chart::chart;
-use crate::form::Fields;
+use crate::form::Query;
 use crate::format::{badge, kind, moment, span, took};
 use crate::page::{Failure, Page, inside, live};
 use crate::runs::brief;
@@ -28,12 +28,7 @@ const PERIODS: [(&str, Duration, &str); 4] = [
 ];
 
 /// Shows the overview.
-pub(crate) async fn overview(
-    State(app): State<App>,
-    visitor: Visitor,
-    RawQuery(query): RawQuery,
-) -> Result<Page, Failure> {
-    let query = Fields::parse(query.unwrap_or_default().as_bytes());
+pub(crate) async fn overview(State(app): State<App>, visitor: Visitor, Query(query): Query) -> Result<Page, Failure> {
     let period = PERIODS.into_iter().find(|(name, ..)| *name == query.get("period")).unwrap_or(PERIODS[1]);
     let now = app.clock.now();
     let from = Timestamp::from_millis(now.millis() - period.1.as_millis() as i64);

@@ -1,6 +1,6 @@
 //! One run: where it stands, what it went through, what it was given and returned, and its idempotency key.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use maud::{Markup, html};
 use oncekey_core::cancel::find;
 use oncekey_core::list::{Filter, From, list};
@@ -8,7 +8,7 @@ use oncekey_core::{App, Error, Run, RunId, Timestamp};
 use oncekey_http::Segment;
 use serde_json::Value;
 
-use crate::form::{Fields, token};
+use crate::form::{Query, token};
 use crate::format::{badge, moment, pretty, span, took};
 use crate::keys::of_run;
 use crate::page::{Failure, Page, inside, live};
@@ -23,10 +23,9 @@ pub(crate) async fn run(
     State(app): State<App>,
     visitor: Visitor,
     Segment(id): Segment,
-    RawQuery(query): RawQuery,
+    Query(query): Query,
 ) -> Result<Page, Failure> {
-    let done = Fields::parse(query.unwrap_or_default().as_bytes());
-    match shown(&app, &visitor, &id, done.get("done")).await {
+    match shown(&app, &visitor, &id, query.get("done")).await {
         Ok((title, content)) => Ok(inside(&visitor, "/runs", &title, content)),
         Err(error) => Err(Failure::of(&visitor, error)),
     }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use maud::{Markup, html};
 use oncekey_core::list::{Cursor, Filter, From, Page as RunsPage, list};
 use oncekey_core::{App, Error, KeyHash, Run, RunStatus, TaskId, Timestamp, span};
 
-use crate::form::Fields;
+use crate::form::{Fields, Query};
 use crate::format;
 use crate::page::{Failure, Page, inside, live};
 use crate::session::Visitor;
@@ -20,8 +20,7 @@ const PERIODS: [&str; 4] = ["1h", "1d", "7d", "30d"];
 const FIELDS: [&str; 5] = ["task", "status", "tag", "key", "period"];
 
 /// Shows a page of the list.
-pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Result<Page, Failure> {
-    let query = Fields::parse(query.unwrap_or_default().as_bytes());
+pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, Query(query): Query) -> Result<Page, Failure> {
     let now = app.clock.now();
     let (from, page) = async {
         let from = place(&query)?;

@@ -1,6 +1,6 @@
 //! Signing in with an API key, out again, and choosing among the environments of a session.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
@@ -9,7 +9,7 @@ use oncekey_core::environment::hash_api_key;
 use oncekey_http::Body;
 
 use crate::Dashboard;
-use crate::form::{Fields, Submitted, token};
+use crate::form::{Fields, Query, Submitted, token};
 use crate::page::{Failure, outside};
 use crate::session::{Session, Visitor};
 
@@ -17,9 +17,8 @@ use crate::session::{Session, Visitor};
 pub(crate) async fn ask(
     State(dashboard): State<Dashboard>,
     headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    Query(query): Query,
 ) -> Result<Response, Failure> {
-    let query = Fields::parse(query.unwrap_or_default().as_bytes());
     let session = match dashboard.sessions.of(&headers).await? {
         Some(session) => session,
         None => Session::nobody(dashboard.app.clock.now()),

@@ -1,6 +1,6 @@
 //! Triggers a task from the page, and tells whether that made a run or found one, and why.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use maud::{Markup, html};
 use oncekey_core::claim::KeyStatus;
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
@@ -9,14 +9,14 @@ use oncekey_core::{App, Error, RequestId, TaskId, Timestamp};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::form::{Fields, Submitted, token};
+use crate::form::{Fields, Query, Submitted, token};
 use crate::format::{moment, span};
 use crate::page::{Failure, Page, inside};
 use crate::session::{Visitor, random};
 
 /// Shows the form.
-pub(crate) async fn ask(visitor: Visitor, RawQuery(query): RawQuery) -> Page {
-    page(&visitor, &Fields::parse(query.unwrap_or_default().as_bytes()), html! {})
+pub(crate) async fn ask(visitor: Visitor, Query(query): Query) -> Page {
+    page(&visitor, &query, html! {})
 }
 
 /// Triggers, and shows what came of it above the form, filled in for the next time.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
+use aws_smithy_runtime_api::client::auth::AuthSchemeId;
 use axum::Router;
 use dynoxide::Database;
 use oncekey_core::blobs::Blobs;
@@ -32,6 +33,8 @@ pub const ENVIRONMENTS: [(&str, &str); 2] = [("local/dev", "tr_dev_local"), ("lo
 
 /// The bucket's name, for what it is worth.
 const BUCKET: &str = "oncekey";
+/// How the SDK calls requests that are not signed.
+const NO_AUTH: AuthSchemeId = AuthSchemeId::new("noAuth");
 /// How often expired items and messages are deleted. DynamoDB's own TTL lags too; nothing depends on it.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// How long an invocation of any function but the worker may take.
@@ -166,9 +169,11 @@ impl Stack {
         let objects = objects.map_err(|error| StackError::Objects(error.to_string()))?;
         endpoints.1.spawn(serve(s3_listener, s3::router(objects), endpoints.0.subscribe()));
 
-        let dynamodb = database.clone().map(Direct::DynamoDb);
-        let dynamodb = aws_sdk_dynamodb::Client::new(&sdk_config_with(&dynamodb_url, dynamodb).await);
-        let sqs = aws_sdk_sqs::Client::new(&sdk_config_with(&sqs_url, queues.clone().map(Direct::Sqs)).await);
+        let dynamodb = sdk_config_with(&dynamodb_url, database.clone().map(Direct::DynamoDb)).await;
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&dynamodb).allow_no_auth();
+        let dynamodb = aws_sdk_dynamodb::Client::from_conf(dynamodb.build());
+        let sqs = sdk_config_with(&sqs_url, queues.clone().map(Direct::Sqs)).await;
+        let sqs = aws_sdk_sqs::Client::from_conf(aws_sdk_sqs::config::Builder::from(&sqs).allow_no_auth().build());
         let names = tables::names(&options.prefix);
         tables::create(&dynamodb, &names).await?;
         if queues.is_none() {
@@ -283,13 +288,16 @@ pub(crate) async fn sdk_config(endpoint: &str) -> aws_config::SdkConfig {
         .await
 }
 
-/// The same for an endpoint that is embedded here, if it is.
+/// The same for an endpoint that is embedded here, if it is: nobody would read a signature there, and no stream can stall.
 async fn sdk_config_with(endpoint: &str, direct: Option<Direct>) -> aws_config::SdkConfig {
     let config = sdk_config(endpoint).await;
-    match direct {
-        Some(direct) => config.into_builder().http_client(direct).build(),
-        None => config,
-    }
+    let Some(direct) = direct else { return config };
+    config
+        .into_builder()
+        .http_client(direct)
+        .auth_scheme_preference([NO_AUTH])
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build()
 }
 
 fn routes(app: &App) -> Router {
