@@ -38,10 +38,7 @@ impl Runtime {
             .route("/2018-06-01/runtime/invocation/{id}/{what}", post(answer))
             .route("/2018-06-01/runtime/init/error", post(never_started))
             .with_state(stub);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, events, asked, answers }
+        Self { address: listen(router).await, events, asked, answers }
     }
 
     /// When a function asked for work.
@@ -54,6 +51,14 @@ impl Runtime {
         self.events.send(event).await.unwrap();
         in_time(self.answers.recv()).await.expect("a function that answers")
     }
+}
+
+/// Serves on a free port of this machine: the address.
+pub async fn listen(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
 }
 
 /// What a function tells, which it may have died instead of telling.

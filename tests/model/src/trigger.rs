@@ -443,15 +443,13 @@ impl Protocol {
             Burial::Look => match state.runs[run] {
                 // A live lease: left in the queue.
                 Some(stored) if stored.status == Status::Executing(attempt) => Burial::Put,
-                Some(stored) if stored.status.attempt() == attempt => {
-                    if self.mutant == Some(Mutant::BuryByMoving) && attempt < self.attempts {
-                        state.runs[run] = Some(Stored { status: Status::Queued(attempt + 1), ..stored });
-                        Burial::SendRetry
-                    } else {
-                        Burial::Report
-                    }
+                Some(stored) if stored.status.attempt() != attempt => Burial::Acknowledge,
+                Some(stored) if self.mutant == Some(Mutant::BuryByMoving) && attempt < self.attempts => {
+                    state.runs[run] = Some(Stored { status: Status::Queued(attempt + 1), ..stored });
+                    Burial::SendRetry
                 }
-                _ => Burial::Acknowledge,
+                Some(_) => Burial::Report,
+                None => Burial::Acknowledge,
             },
             Burial::Report => {
                 state.events.insert(Event { run, attempt, outcome: Outcome::Failed, left: Left::Move });
