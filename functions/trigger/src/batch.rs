@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use oncekey_core::batch::{Batch, BatchItem, Created, Item, NewBatch, add_items, create, find};
-use oncekey_core::key::Scope;
+use oncekey_core::key::KeyOptions;
+use oncekey_core::object::Object;
 use oncekey_core::options::Options;
 use oncekey_core::request::{BatchLine, parse_json};
-use oncekey_core::{App, BatchId, Error, IdempotencyKey, KeyHash, RunId, TaskId};
+use oncekey_core::{App, BatchId, Error, IdempotencyKey, RunId, TaskId};
 use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, request_id};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,26 +23,20 @@ pub(crate) struct CreateBody {
     #[schema(max_length = 2048)]
     #[serde(default)]
     idempotency_key: Option<String>,
+    /// What to show of the key.
+    #[schema(value_type = Option<KeyOptions>)]
     #[serde(default)]
-    idempotency_key_options: Option<KeyOptions>,
+    idempotency_key_options: Option<Object<KeyOptions>>,
     /// Not supported: leave it out, or false.
     #[serde(default)]
     resume_parent_on_completion: Option<bool>,
 }
 
-#[derive(Deserialize, ToSchema)]
-struct KeyOptions {
-    key: String,
-    scope: Scope,
-}
-
 impl CreateBody {
     fn key(&self) -> Result<Option<IdempotencyKey>, Error> {
-        let Some(text) = self.idempotency_key.as_ref().filter(|text| !text.is_empty()) else { return Ok(None) };
-        let hash = KeyHash::from_wire("idempotencyKey", text)?;
-        let told = self.idempotency_key_options.as_ref();
-        let text = told.map(|told| told.key.clone()).or_else(|| (hash.as_str() != text).then(|| text.clone()));
-        Ok(Some(IdempotencyKey { text, scope: told.map(|told| told.scope), ..IdempotencyKey::of_hash(hash) }))
+        let text = self.idempotency_key.as_ref().filter(|text| !text.is_empty());
+        let options = self.idempotency_key_options.as_ref().map(|Object(options)| options);
+        text.map(|text| IdempotencyKey::from_wire("idempotencyKey", text, options)).transpose()
     }
 }
 

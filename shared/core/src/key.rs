@@ -171,6 +171,16 @@ impl fmt::Display for KeyPlace<'_> {
     }
 }
 
+/// What to show of a key of which the hash alone is sent.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, Deserialize)]
+pub struct KeyOptions {
+    /// The caller's own text, of any length. What is beyond [`KeyHash::MAX_CHARACTERS`] is not kept.
+    pub key: String,
+    /// How far it reaches.
+    pub scope: Scope,
+}
+
 /// A key as a trigger carries it: the hash that decides, and what a person should see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyKey {
@@ -188,6 +198,27 @@ pub struct IdempotencyKey {
 }
 
 impl IdempotencyKey {
+    /// Takes a key as it came over the wire: `text` is a hash or any text, and `options` say what to show of it. Every key
+    /// that a caller gives comes in here.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `text` is longer than [`KeyHash::MAX_CHARACTERS`].
+    pub fn from_wire(field: &str, text: &str, options: Option<&KeyOptions>) -> Result<Self, Error> {
+        let hash = KeyHash::from_wire(field, text)?;
+        let is_hash = hash.as_str() == text;
+        let key = Self { text: (!is_hash).then(|| text.to_owned()), ..Self::of_hash(hash) };
+        Ok(match options {
+            Some(options) => key.shown_as(options),
+            None => key,
+        })
+    }
+
+    /// The same key, shown as `options` say. The text decides nothing, so a long one is cut instead of refused.
+    #[must_use]
+    pub fn shown_as(self, options: &KeyOptions) -> Self {
+        Self { text: Some(cut(&options.key)), scope: Some(options.scope), ..self }
+    }
+
     /// A key of which the hash is all that is known.
     pub fn of_hash(hash: KeyHash) -> Self {
         Self { hash, text: None, scope: None, group: None }
@@ -201,6 +232,14 @@ impl IdempotencyKey {
     /// What to show of this key: the caller's text, or the hash when only that was sent.
     pub fn shown(&self) -> &str {
         self.text.as_deref().unwrap_or(self.hash.as_str())
+    }
+}
+
+/// At most [`KeyHash::MAX_CHARACTERS`] of a text, the last an ellipsis if there were more.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(KeyHash::MAX_CHARACTERS) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(KeyHash::MAX_CHARACTERS - 1).chain(['…']).collect(),
     }
 }
 
@@ -249,5 +288,17 @@ mod tests {
         assert!(KeyHash::from_wire("key", &"é".repeat(2048)).is_ok());
         let error = KeyHash::from_wire("options.idempotencyKey", &"a".repeat(2049)).expect_err("too long");
         assert_eq!(error.to_string(), "options.idempotencyKey: a key has at most 2048 characters");
+    }
+    #[test]
+    fn a_shown_text_decides_nothing_and_is_cut_instead_of_refused() {
+        let hash = "a".repeat(64);
+        let shown = |text: &str| {
+            let options = KeyOptions { key: text.to_owned(), scope: Scope::Global };
+            IdempotencyKey::from_wire("key", &hash, Some(&options)).expect("a key")
+        };
+        assert_eq!(shown("mine").shown(), "mine");
+        assert_eq!(shown("mine").hash.as_str(), hash);
+        assert_eq!(shown(&"é".repeat(2048)).shown(), "é".repeat(2048));
+        assert_eq!(shown(&"é".repeat(500_000)).shown(), format!("{}…", "é".repeat(2047)));
     }
 }

@@ -23,7 +23,7 @@ pub mod key_source;
 pub mod list;
 pub mod logs;
 pub mod metrics;
-mod object;
+pub mod object;
 pub mod options;
 pub mod payload;
 pub mod queue;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 /// A `T` that is written as a JSON object. On its own, serde takes an array for a struct too, field by field, so that
 /// `[]` would be a body without any field.
 #[derive(Debug)]
-pub(crate) struct Object<T>(pub(crate) T);
+pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

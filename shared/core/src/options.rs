@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
-use crate::key::{IdempotencyKey, KeyGroup, KeyHash, Scope};
+use crate::key::{IdempotencyKey, KeyGroup, KeyOptions};
 use crate::key_source::KeySource;
 use crate::object::Object;
 use crate::payload::{Payload, PayloadType};
@@ -110,16 +110,6 @@ pub enum OnPayloadMismatch {
     Ignore,
     /// Fails, and says so.
     Error,
-}
-
-/// What to show of a key of which the hash alone is sent.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Debug, Deserialize)]
-pub struct KeyOptions {
-    /// The caller's own text.
-    key: String,
-    /// How far it reaches.
-    scope: Scope,
 }
 
 /// `{"name": "…"}`, or the name alone as a replay says it.
@@ -230,6 +220,7 @@ impl Options {
     /// The key, which the header says, or the body, or the payload itself.
     fn key(&self, header: Option<String>, payload: &Payload) -> Result<Option<IdempotencyKey>, Error> {
         let from = self.idempotency_key_from.as_ref();
+        let options = self.idempotency_key_options.as_ref().map(|Object(options)| options);
         let told = header
             .map(|text| ("header idempotency-key", text))
             .or_else(|| self.idempotency_key.clone().map(|text| ("options.idempotencyKey", text)))
@@ -242,19 +233,16 @@ impl Options {
                     format!("leave it out, or {field}: a trigger has one key"),
                 ));
             }
-            (None, Some(source)) => source.key_of(payload)?,
-            (Some((field, text)), None) => {
-                let hash = KeyHash::from_wire(field, &text)?;
-                let hidden = hash.as_str() == text;
-                IdempotencyKey { text: (!hidden).then_some(text), ..IdempotencyKey::of_hash(hash) }
+            (None, Some(source)) => {
+                let key = source.key_of(payload)?;
+                match options {
+                    Some(options) => key.shown_as(options),
+                    None => key,
+                }
             }
+            (Some((field, text)), None) => IdempotencyKey::from_wire(field, &text, options)?,
             (None, None) => return Ok(None),
         };
-        if let Some(Object(told)) = &self.idempotency_key_options {
-            KeyHash::from_wire("options.idempotencyKeyOptions.key", &told.key)?;
-            key.text = Some(told.key.clone());
-            key.scope = Some(told.scope);
-        }
         key.group.clone_from(&self.idempotency_key_group);
         Ok(Some(key))
     }

@@ -131,3 +131,35 @@ async fn unknown_paths_methods_and_ids_answer_like_every_other_error() {
         oncekey.post("/api/v1/tasks/echo/trigger", "{}").header("x-trigger-request-idempotency-key", "x".repeat(256));
     assert_eq!(answer(long_id).await.0, 400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shown_text_of_a_key_is_cut_and_never_refused() {
+    let oncekey = Oncekey::start().await;
+    for characters in [5_000, 500_000] {
+        let hash = format!("{characters:064}");
+        let key = json!({ "key": "k".repeat(characters), "scope": "global" });
+        let options = json!({ "idempotencyKey": hash, "idempotencyKeyOptions": key });
+        let body = json!({ "options": options }).to_string();
+        let triggered = answer(oncekey.post("/api/v1/tasks/echo/trigger", body)).await;
+        assert_eq!(triggered.1["idempotency"]["key"].as_str().unwrap().chars().count(), 2_048, "{triggered:?}");
+        let body = json!({ "runCount": 1, "idempotencyKey": hash, "idempotencyKeyOptions": key }).to_string();
+        let (status, batch) = answer(oncekey.post("/api/v3/batches", body)).await;
+        assert_eq!(status, 202, "{batch}");
+        assert!(batch["idempotencyKey"].as_str().unwrap().ends_with("k…"), "{batch}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_options_of_a_batchs_key_are_an_object_as_those_of_a_trigger_are() {
+    let oncekey = Oncekey::start().await;
+    for options in [r#"["k","global"]"#, r#""k""#, "5", r#"{"key": "k"}"#, r#"{"key": 1, "scope": "run"}"#] {
+        let batch = format!(r#"{{"runCount": 1, "idempotencyKey": "k", "idempotencyKeyOptions": {options}}}"#);
+        let (status, error) = refused(&oncekey, "/api/v3/batches", batch).await;
+        assert_eq!(status, 400, "{options}: {error}");
+        assert!(error.starts_with("idempotencyKeyOptions"), "{options}: {error}");
+        let trigger = format!(r#"{{"options": {{"idempotencyKey": "k", "idempotencyKeyOptions": {options}}}}}"#);
+        let (status, error) = refused(&oncekey, "/api/v1/tasks/echo/trigger", trigger).await;
+        assert_eq!(status, 400, "{options}: {error}");
+    }
+    assert!(oncekey.all_runs().await.is_empty());
+}
