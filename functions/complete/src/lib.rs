@@ -1,7 +1,7 @@
 //! Run-completion events, and the dead-letter queues of runs and completions: no run is left hanging.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use oncekey_core::complete::{DeadRun, bury_run, bury_unreadable, complete};
+use oncekey_core::protocol::complete::{DeadRun, bury_run, bury_unreadable, complete};
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, RunMessage, run_id_in};
 use oncekey_core::{App, Error};

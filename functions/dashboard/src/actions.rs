@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use oncekey_core::cancel::{cancel, find};
-use oncekey_core::replay::{Asked, replay};
-use oncekey_core::reset::reset;
+use oncekey_core::protocol::cancel::{cancel, find};
+use oncekey_core::protocol::reset::reset;
+use oncekey_core::runs::replay::{Asked, replay};
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, Error, RequestId, RunId};
 use oncekey_http::Segment;

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use oncekey_core::key::{KeyGroup, KeyPlace, Parent, Scope};
-use oncekey_core::reset::look_up;
+use oncekey_core::protocol::reset::look_up;
 use oncekey_core::store::{KeyAddress, KeyRecord};
 use oncekey_core::{App, Error, KeyHash, Run, RunId, RunStatus, TaskId, Timestamp};
 
@@ -241,5 +241,5 @@ pub(crate) async fn free(app: &App, visitor: &Visitor, fields: &Fields) -> Resul
         field: "key".to_owned(),
         message: "say which key, and of which task".to_owned(),
     })?;
-    oncekey_core::reset::reset(app, asked.address(visitor)).await
+    oncekey_core::protocol::reset::reset(app, asked.address(visitor)).await
 }

@@ -1,6 +1,7 @@
 //! The `dashboard` function on Lambda.
 
-use oncekey_core::{App, logs};
+use oncekey_core::App;
+use oncekey_core::telemetry::logs;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), oncekey_http::LambdaError> {

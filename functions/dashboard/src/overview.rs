@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use maud::{Markup, html};
-use oncekey_core::list::{Filter, From, MAX_PAGE, list};
+use oncekey_core::runs::list::{Filter, From, MAX_PAGE, list};
 use oncekey_core::{App, EnvironmentId, Error, Run, TaskId, Timestamp};
 
 use crate::chart::chart;

@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
-use oncekey_core::cancel::find;
-use oncekey_core::list::{Filter, From, list};
+use oncekey_core::protocol::cancel::find;
+use oncekey_core::runs::list::{Filter, From, list};
 use oncekey_core::{App, Error, Run, RunId, Timestamp};
 use oncekey_http::Segment;
 use serde_json::Value;

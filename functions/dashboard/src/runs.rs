@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use maud::{Markup, html};
-use oncekey_core::list::{Cursor, Filter, From, Page as RunsPage, list};
+use oncekey_core::runs::list::{Cursor, Filter, From, Page as RunsPage, list};
 use oncekey_core::{App, Error, KeyHash, Run, RunStatus, TaskId, Timestamp, span};
 
 use crate::form::{Fields, Query};

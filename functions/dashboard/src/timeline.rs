@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
-use oncekey_core::history::Happening;
+use oncekey_core::run::history::Happening;
 use oncekey_core::{Run, Timestamp};
 
 use crate::format::{badge, kind, span};
@@ -135,7 +135,7 @@ fn in_words(stretches: &[Stretch]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use oncekey_core::history::Moment;
+    use oncekey_core::run::history::Moment;
     use oncekey_core::run::{RunOptions, RunSpec};
     use oncekey_core::{EnvironmentId, RequestId, RunId, TaskId};
 

@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
-use oncekey_core::claim::KeyStatus;
+use oncekey_core::protocol::claim::KeyStatus;
+use oncekey_core::protocol::trigger::{Triggered, trigger};
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
-use oncekey_core::trigger::{Triggered, trigger};
 use oncekey_core::{App, Error, RequestId, TaskId, Timestamp};
 use serde_json::json;
 use serde_json::value::RawValue;

@@ -5,9 +5,9 @@
 //! its access policy is its lock.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use oncekey_core::protocol::trigger::trigger;
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::request::{Envelope, TriggerMessage, parse_json};
-use oncekey_core::trigger::trigger;
 use oncekey_core::{App, Error, RequestId};
 
 /// Handles one batch.

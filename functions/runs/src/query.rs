@@ -1,6 +1,6 @@
 //! The query of a list of runs: `page[…]` and `filter[…]`, parsed at the door.
 
-use oncekey_core::list::{Cursor, Filter, From, MAX_PAGE};
+use oncekey_core::runs::list::{Cursor, Filter, From, MAX_PAGE};
 use oncekey_core::{BatchId, Error, RunStatus, TaskId, Timestamp, span};
 
 /// A page's size unless it is asked for.

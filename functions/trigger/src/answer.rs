@@ -1,8 +1,8 @@
 //! What a trigger answers, and why it answers that.
 
-use oncekey_core::claim::KeyStatus;
 use oncekey_core::key::{KeyGroup, Scope};
-use oncekey_core::trigger::{KeyOutcome, Triggered};
+use oncekey_core::protocol::claim::KeyStatus;
+use oncekey_core::protocol::trigger::{KeyOutcome, Triggered};
 use oncekey_core::{KeyHash, RunId, TaskId};
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use oncekey_core::batch::{Batch, BatchItem, Created, Item, NewBatch, add_items, create, find};
 use oncekey_core::key::KeyOptions;
-use oncekey_core::object::Object;
-use oncekey_core::options::Options;
+use oncekey_core::request::object::Object;
+use oncekey_core::request::options::Options;
 use oncekey_core::request::{BatchLine, parse_json};
+use oncekey_core::runs::batch::{Batch, BatchItem, Created, Item, NewBatch, add_items, create, find};
 use oncekey_core::{App, BatchId, Error, IdempotencyKey, RunId, TaskId};
 use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, request_id};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! The one error of this crate. `oncekey-http` maps it to HTTP, in one place.
 
-use crate::status::IllegalMove;
+use crate::run::status::IllegalMove;
 
 /// What can go wrong. The text of the first five is for the caller: what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]

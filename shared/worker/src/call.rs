@@ -1,6 +1,6 @@
 //! The calls a task makes to its context: numbered, so that a resumed run finds each where it was.
 
-use oncekey_core::trigger::Handle;
+use oncekey_core::protocol::trigger::Handle;
 use oncekey_core::{Error, RunId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

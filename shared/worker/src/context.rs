@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oncekey_core::key::{KeyHash, Scope};
+use oncekey_core::protocol::trigger::Handle;
 use oncekey_core::run::TriggerFunction;
 use oncekey_core::store::KeyAddress;
-use oncekey_core::trigger::Handle;
 use oncekey_core::{EnvironmentId, Error, RunId, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -144,7 +144,7 @@ impl Context {
         }
         let Some(key) = key.into().hashed(self.inner.parent())? else { return Ok(false) };
         let address = KeyAddress { environment: self.environment(), place: key.place(&task), hash: &key.hash };
-        match oncekey_core::reset::reset(&self.inner.app, address).await {
+        match oncekey_core::protocol::reset::reset(&self.inner.app, address).await {
             Ok(()) => Ok(true),
             Err(Error::NotFound(_)) => Ok(false),
             Err(error) => Err(error.into()),

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use oncekey_core::protocol::trigger::{Handle, trigger_all};
+use oncekey_core::protocol::wait::await_children;
 use oncekey_core::request::{Envelope, TriggerBody, TriggerRequest, parse_json};
 use oncekey_core::run::{Lineage, TriggerFunction};
 use oncekey_core::store::WaitRecord;
-use oncekey_core::trigger::{Handle, trigger_all};
-use oncekey_core::wait::await_children;
 use oncekey_core::{Error, RequestId, Run, RunId, RunStatus, TaskId};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use oncekey_core::protocol::wait::await_time;
 use oncekey_core::store::WaitRecord;
-use oncekey_core::wait::await_time;
 use oncekey_core::{Error, Timestamp};
 
 use crate::call::CallError;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
-use oncekey_core::metrics::record_queue_latency;
+use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
-use oncekey_core::retry::RetryPolicy;
 use oncekey_core::run::RunError;
-use oncekey_core::start::{Start, start};
-use oncekey_core::{App, Error, Run, TaskId, Timestamp, logs};
+use oncekey_core::run::retry::RetryPolicy;
+use oncekey_core::telemetry::logs;
+use oncekey_core::telemetry::metrics::record_queue_latency;
+use oncekey_core::{App, Error, Run, TaskId, Timestamp};
 
 use crate::execute::{crashed, execute};
 use crate::task::Task;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use dynoxide::Database;
 use fastrand::Rng;
+use oncekey_core::protocol::trigger::Triggered;
 use oncekey_core::queue::QueueUrls;
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
 use oncekey_core::store::{KeyAddress, TableNames};
-use oncekey_core::trigger::Triggered;
 use oncekey_core::{
     App, Clock, EnvironmentId, Error, KeyHash, RequestId, RunId, RunStatus, TaskId, Timestamp, blobs::Blobs,
     key::KeyPlace,
@@ -398,7 +398,7 @@ impl<'a> World<'a> {
         self.start(Work::Trigger(number), async move {
             let request = parse_json::<TriggerBody<'_>>(body.as_bytes()).and_then(|body| body.check(envelope));
             Ended::Trigger(match request {
-                Ok(request) => oncekey_core::trigger::trigger(&app, request).await,
+                Ok(request) => oncekey_core::protocol::trigger::trigger(&app, request).await,
                 Err(error) => Err(error),
             })
         });
@@ -436,7 +436,7 @@ impl<'a> World<'a> {
         let hash = KeyHash::from_wire("key", caller.key.as_deref().unwrap_or_default()).expect("a key");
         self.start(Work::Reset, async move {
             let address = KeyAddress { environment: &environment, place: KeyPlace::Task(&task), hash: &hash };
-            let _ = oncekey_core::reset::reset(&app, address).await;
+            let _ = oncekey_core::protocol::reset::reset(&app, address).await;
             Ended::Person
         });
     }
@@ -452,7 +452,7 @@ impl<'a> World<'a> {
         self.recorder.lock().note(|| format!("{id} is to be cancelled"));
         let (app, environment) = (self.app.clone(), self.callers[0].environment.clone());
         self.start(Work::Cancel, async move {
-            let _ = oncekey_core::cancel::cancel(&app, &environment, &id).await;
+            let _ = oncekey_core::protocol::cancel::cancel(&app, &environment, &id).await;
             Ended::Person
         });
     }

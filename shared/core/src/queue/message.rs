@@ -6,8 +6,8 @@ use crate::blobs::BlobPath;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
+use crate::protocol::wait::Waiter;
 use crate::run::{Run, RunError, RunSpec};
-use crate::wait::Waiter;
 
 /// The version of every message this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;

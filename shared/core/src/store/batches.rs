@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::expression::{moment, number, text};
-use crate::batch::Batch;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{BatchId, EnvironmentId, RequestId};
 use crate::key::IdempotencyKey;
+use crate::runs::batch::Batch;
 
 /// How long a batch is kept, and so how long its key holds: 30 days.
 const KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);

@@ -11,11 +11,11 @@ use super::expression::{Expression, moment, number, text};
 use super::{RUNS_INDEX, SHARDS, Store, compressed};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::history::{Happening, Moment, NOTED};
 use crate::ids::{EnvironmentId, RunId};
 use crate::queue::message::Output;
+use crate::run::history::{Happening, Moment, NOTED};
+use crate::run::status::{Event, RunStatus};
 use crate::run::{Run, RunError};
-use crate::status::{Event, RunStatus};
 
 /// The sort key of the run itself, among the items of its partition.
 pub(super) const RUN_ITEM: &str = "run";

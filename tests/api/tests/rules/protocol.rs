@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use oncekey_core::complete::complete;
 use oncekey_core::key::IdempotencyKey;
+use oncekey_core::protocol::complete::complete;
+use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
 use oncekey_core::run::{ClaimedKey, Run, RunError, RunOptions, RunSpec};
-use oncekey_core::start::{Start, start};
 use oncekey_core::store::{KeyAddress, KeyRecord};
 use oncekey_core::{RequestId, RunId, Timestamp};
 use oncekey_tests_api::{Oncekey, answer, dev, handle, key_hash, run_id, task};

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use oncekey::Options;
-use oncekey_core::cancel::cancel;
+use oncekey_core::protocol::cancel::cancel;
+use oncekey_core::protocol::start::{Start, start};
+use oncekey_core::protocol::wait::{Suspension, Waiter, await_children, await_time, suspend};
 use oncekey_core::queue::message::RunMessage;
 use oncekey_core::run::Run;
-use oncekey_core::start::{Start, start};
-use oncekey_core::status::Event;
+use oncekey_core::run::status::Event;
 use oncekey_core::store::{Guard, Transition, WaitRecord};
-use oncekey_core::wait::{Suspension, Waiter, await_children, await_time, suspend};
 use oncekey_core::{RunId, Timestamp};
 use oncekey_tests_api::{Oncekey, answer, dev, run_id};
 use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};

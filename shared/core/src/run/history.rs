@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::status::Event;
+use crate::run::status::Event;
 
 /// Attempts and resumes up to which moments are noted, so that a run that waits for ever does not outgrow its item.
 pub(crate) const NOTED: u32 = 100;

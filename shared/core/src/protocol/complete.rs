@@ -7,14 +7,14 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
-use crate::metrics::{Metric, record};
+use crate::protocol::wait::{wake, wake_waiters};
 use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
-use crate::retry::RetryPolicy;
+use crate::run::retry::RetryPolicy;
+use crate::run::status::{Event, RunStatus};
 use crate::run::{Run, RunError};
-use crate::status::{Event, RunStatus};
 use crate::store::{Guard, Transition};
-use crate::wait::{wake, wake_waiters};
+use crate::telemetry::metrics::{Metric, record};
 
 /// Carries a completion event out.
 ///

@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
 use crate::key::IdempotencyKey;
-use crate::options::OnPayloadMismatch;
 use crate::request::TriggerRequest;
+use crate::request::options::OnPayloadMismatch;
 use crate::run::Run;
 use crate::store::{ClaimRefused, KeyAddress, KeyRecord};
 

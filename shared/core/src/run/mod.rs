@@ -1,5 +1,9 @@
 //! A run: what was asked for, which never changes, and where it stands, which does.
 
+pub mod history;
+pub mod retry;
+pub mod status;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,12 +11,12 @@ use serde_json::Value;
 
 use crate::blobs::BlobPath;
 use crate::clock::Timestamp;
-use crate::history::Moment;
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::key::IdempotencyKey;
 use crate::payload::{Payload, PayloadType};
 use crate::queue::message::RunMessage;
-use crate::status::RunStatus;
+use crate::run::history::Moment;
+use crate::run::status::RunStatus;
 
 /// How long a run is kept: 30 days, longer than a message can live in a queue (14 days, an SQS limit).
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -9,14 +9,14 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
+use crate::key::source::KeySource;
+use crate::key::window::Window;
 use crate::key::{IdempotencyKey, KeyGroup, KeyOptions};
-use crate::key_source::KeySource;
-use crate::object::Object;
 use crate::payload::{Payload, PayloadType};
+use crate::request::object::Object;
 use crate::request::{Envelope, TriggerRequest};
 use crate::run::{RunOptions, TriggerFunction};
 use crate::span;
-use crate::window::Window;
 
 /// Most tags a run has.
 const MAX_TAGS: usize = 10;

@@ -1,9 +1,9 @@
 //! Cancel: ends a run that is not final; its key stays (R33).
 
 use crate::app::App;
-use crate::complete::complete;
 use crate::error::Error;
 use crate::ids::{EnvironmentId, RunId};
+use crate::protocol::complete::complete;
 use crate::queue::message::{CompletionEvent, Outcome};
 use crate::run::Run;
 

@@ -1,5 +1,8 @@
 //! A trigger's body, parsed at the door: what comes out needs no second check.
 
+pub mod object;
+pub mod options;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -7,11 +10,11 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 use crate::key::IdempotencyKey;
-use crate::object::Object;
-use crate::options::{OnPayloadMismatch, Options};
+use crate::key::window::Window;
 use crate::payload::Payload;
+use crate::request::object::Object;
+use crate::request::options::{OnPayloadMismatch, Options};
 use crate::run::{Lineage, RunOptions, TriggerFunction};
-use crate::window::Window;
 
 /// A trigger, checked.
 #[derive(Clone, Debug)]

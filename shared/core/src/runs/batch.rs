@@ -12,9 +12,9 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{BatchId, EnvironmentId, RequestId, TaskId};
 use crate::key::{IdempotencyKey, KeyHash, Scope};
+use crate::protocol::trigger::{Triggered, trigger_all};
 use crate::request::{Envelope, TriggerBody, TriggerRequest};
 use crate::run::TriggerFunction;
-use crate::trigger::{Triggered, trigger_all};
 
 /// Most items a batch has.
 pub const MAX_ITEMS: u32 = 1_000;

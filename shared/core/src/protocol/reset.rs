@@ -2,8 +2,8 @@
 
 use crate::app::App;
 use crate::error::Error;
-use crate::metrics::{Metric, record};
 use crate::store::{KeyAddress, KeyRecord};
+use crate::telemetry::metrics::{Metric, record};
 
 /// Frees a key.
 ///

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::status::RunStatus;
+use crate::run::status::RunStatus;
 
 /// The metrics' namespace in CloudWatch.
 const NAMESPACE: &str = "Oncekey";

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ids::RunId;
 use crate::queue::message::RunMessage;
 use crate::run::Run;
-use crate::status::{Event, RunStatus};
+use crate::run::status::{Event, RunStatus};
 use crate::store::{Guard, Transition, WaitRecord};
 
 /// One wait of one run: what a child knows of whom to wake.

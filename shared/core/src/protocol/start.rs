@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::protocol::wait::wake;
 use crate::queue::batch::Disposition;
 use crate::queue::message::RunMessage;
+use crate::run::status::{Event, RunStatus};
 use crate::run::{Run, RunSpec};
-use crate::status::{Event, RunStatus};
 use crate::store::{Guard, Transition};
-use crate::wait::wake;
 
 /// A wait shorter than this is spent in place, because SQS delays by whole seconds.
 const IN_PLACE: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::key::KeyHash;
 use crate::run::Run;
-use crate::status::RunStatus;
+use crate::run::status::RunStatus;
 use crate::store::{Position, SHARDS};
 
 /// Most runs a page has.

@@ -5,14 +5,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::app::App;
-use crate::cancel::find;
 use crate::error::Error;
 use crate::ids::{EnvironmentId, RequestId, RunId};
-use crate::options::Options;
 use crate::payload::Payload;
+use crate::protocol::cancel::find;
+use crate::protocol::trigger::{Triggered, trigger};
+use crate::request::options::Options;
 use crate::request::{Envelope, parse_json};
 use crate::run::{RunOptions, TriggerFunction};
-use crate::trigger::{Triggered, trigger};
 
 /// Who asks for a replay.
 #[derive(Clone, Debug)]

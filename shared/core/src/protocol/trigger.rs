@@ -9,16 +9,16 @@ use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::claim::{Claim, KeyStatus, claim};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{RunId, TaskId};
 use crate::key::IdempotencyKey;
-use crate::metrics::{Metric, record};
+use crate::protocol::claim::{Claim, KeyStatus, claim};
 use crate::queue::message::RunMessage;
 use crate::request::TriggerRequest;
 use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
 use crate::store::KeyRecord;
+use crate::telemetry::metrics::{Metric, record};
 
 /// Triggers of a batch that are under way at a time.
 const AT_A_TIME: usize = 10;

@@ -1,0 +1,13 @@
+//! The protocol, one file an operation: read these, and you know Oncekey.
+//!
+//! [`trigger`] with [`claim`] makes a run or hands out the one that is there; [`start`] takes its attempt up; [`wait`]
+//! suspends and wakes it; [`complete`] ends it; [`cancel`] and [`reset`] are what a person asks for. Each tolerates being
+//! done twice, and a death between any two of its writes.
+
+pub mod cancel;
+pub mod claim;
+pub mod complete;
+pub mod reset;
+pub mod start;
+pub mod trigger;
+pub mod wait;

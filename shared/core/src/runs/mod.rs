@@ -1,0 +1,6 @@
+//! What is there, looked at and managed: runs in lists and batches, triggered again, given another start.
+
+pub mod batch;
+pub mod list;
+pub mod replay;
+pub mod reschedule;
