@@ -2,8 +2,9 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use oncekey_core::protocol::cancel::{cancel, find};
+use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::protocol::reset::reset;
+use oncekey_core::runs::find::find;
 use oncekey_core::runs::replay::{Asked, replay};
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, Error, RequestId, RunId};

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use oncekey_core::key::{KeyGroup, KeyPlace, Parent, Scope};
-use oncekey_core::protocol::reset::look_up;
+use oncekey_core::runs::holder::look_up;
 use oncekey_core::store::{KeyAddress, KeyRecord};
 use oncekey_core::{App, Error, KeyHash, Run, RunId, RunStatus, TaskId, Timestamp};
 

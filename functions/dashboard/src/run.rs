@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
-use oncekey_core::protocol::cancel::find;
+use oncekey_core::runs::find::find;
 use oncekey_core::runs::list::{Filter, From, list};
 use oncekey_core::{App, Error, Run, RunId, Timestamp};
 use oncekey_http::Segment;

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use oncekey_core::key::{KeyGroup, KeyPlace, Scope};
-use oncekey_core::protocol::reset::look_up;
+use oncekey_core::runs::holder::look_up;
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, Error, KeyHash, RunId, TaskId};
 use oncekey_http::{ApiError, Caller, Refusal, Segment};

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use oncekey_core::App;
-use oncekey_core::blobs::BlobPath;
+use oncekey_core::payload::path::BlobPath;
 use oncekey_http::{ApiError, Caller, Refusal, Segment};
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -14,7 +14,6 @@ use aws_sigv4::http_request::{
     sign,
 };
 use aws_sigv4::sign::v4::SigningParams;
-use data_encoding::HEXLOWER;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -23,86 +22,19 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use url::Url;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::ids::EnvironmentId;
+use crate::payload::path::{BlobPath, OUTPUTS, PAYLOADS};
 use crate::payload::{Payload, PayloadType};
 
 /// How long a signed URL works.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Where we put what we store ourselves, by its content.
-const PAYLOADS: &str = "payloads";
-const OUTPUTS: &str = "outputs";
-/// The longest path, in characters; with its environment it fits S3's 1,024 bytes.
-const MAX_PATH: usize = 512;
-
-/// The path of an object within its environment: names of `A-Z a-z 0-9 _ . -` with `/` between.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"))]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct BlobPath(String);
-
-impl BlobPath {
-    /// Reads a path.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] naming `field`.
-    pub fn parse(field: &str, text: &str) -> Result<Self, Error> {
-        let fits = |name: &str| {
-            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-            !name.is_empty() && !name.bytes().all(|b| b == b'.') && name.bytes().all(allowed)
-        };
-        if text.len() <= MAX_PATH && text.split('/').all(fits) {
-            return Ok(Self(text.to_owned()));
-        }
-        let message =
-            format!("a stored path is up to {MAX_PATH} characters: names of A-Z a-z 0-9 _ . - with / between");
-        Err(Error::invalid(field, message))
-    }
-
-    /// Reads a path for a caller to put an object to: not to where ours are, which would then not be what they are named by.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] naming `field`.
-    pub fn for_caller(field: &str, text: &str) -> Result<Self, Error> {
-        if [PAYLOADS, OUTPUTS].into_iter().any(|ours| text.split('/').next() == Some(ours)) {
-            return Err(Error::invalid(field, format!("{PAYLOADS}/ and {OUTPUTS}/ are written by the server alone")));
-        }
-        Self::parse(field, text)
-    }
-
-    /// The path that content of this kind gets.
-    fn of_content(kind: &str, content: &str) -> Self {
-        Self(format!("{kind}/{}", HEXLOWER.encode(&Sha256::digest(content.as_bytes()))))
-    }
-
-    /// The path as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for BlobPath {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        Self::parse("path", &text)
-    }
-}
-
-impl From<BlobPath> for String {
-    fn from(path: BlobPath) -> Self {
-        path.0
-    }
-}
 
 /// Signs S3 requests into URLs.
 #[derive(Clone, Debug)]
@@ -212,7 +144,7 @@ impl Blobs {
             Some(text) if payload.kind != PayloadType::Store && text.len() > Payload::MAX_INLINE_BYTES => {
                 let path = BlobPath::of_content(PAYLOADS, &text);
                 self.put(environment, &path, payload.kind, text).await?;
-                Ok(Payload { text: Some(path.0), kind: PayloadType::Store })
+                Ok(Payload { text: Some(path.into()), kind: PayloadType::Store })
             }
             _ => Ok(payload),
         }
@@ -277,11 +209,14 @@ impl Blobs {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
                 let limit = Payload::MAX_BYTES;
-                return Err(Error::TooLarge(format!("{}: more than {limit} bytes (3 MB), which is the limit", path.0)));
+                return Err(Error::TooLarge(format!(
+                    "{}: more than {limit} bytes (3 MB), which is the limit",
+                    path.as_str()
+                )));
             }
             Err(error) => return Err(Error::aws(call)(std::io::Error::other(error))),
         };
-        let text = String::from_utf8(bytes.into()).map_err(|_| Error::invalid(&path.0, "it is not UTF-8"))?;
+        let text = String::from_utf8(bytes.into()).map_err(|_| Error::invalid(path.as_str(), "it is not UTF-8"))?;
         Ok(Some(Payload { text: Some(text), kind }))
     }
 
@@ -308,21 +243,5 @@ impl Blobs {
         let connector = connector.map_err(|error| Error::Configuration(error.to_string()))?;
         let connector = connector.https_or_http().enable_http1().build();
         Ok(self.http.get_or_init(|| Client::builder(TokioExecutor::new()).build(connector)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_stays_within_its_environment() {
-        for path in ["trigger/packet_a-B_9/payload.json", "a", "a.b/..c"] {
-            assert_eq!(BlobPath::parse("path", path).expect(path).as_str(), path);
-        }
-        let long = "a".repeat(513);
-        for path in ["", "/a", "a//b", "a/", "..", "a/../b", "a/./b", "a b", "a?b", "a%2Fb", "é", &long] {
-            assert!(BlobPath::parse("path", path).is_err(), "{path}");
-        }
     }
 }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::key::KeyHash;
 
 /// The isolation boundary of keys and runs: a project and a name in it, such as `acme/prod`.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -170,9 +169,9 @@ impl BatchId {
         Self(format!("batch_{}", name_of([environment.as_str(), "request", request.as_str()])))
     }
 
-    /// The batch that a key stands for.
-    pub fn of_key(environment: &EnvironmentId, key: &KeyHash) -> Self {
-        Self(format!("batch_{}", name_of([environment.as_str(), "key", key.as_str()])))
+    /// The batch that the key with this hash stands for.
+    pub(crate) fn of_key_hash(environment: &EnvironmentId, hash: &str) -> Self {
+        Self(format!("batch_{}", name_of([environment.as_str(), "key", hash])))
     }
 
     /// Reads a batch id.

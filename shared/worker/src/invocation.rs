@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use oncekey_core::key::Parent;
-use oncekey_core::protocol::wait::{Suspension, Waiter, suspend};
+use oncekey_core::protocol::wait::{Suspension, suspend};
+use oncekey_core::run::waiter::Waiter;
 use oncekey_core::store::Journal;
 use oncekey_core::{App, Error, Run, RunStatus, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;

@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
-use oncekey_core::blobs::BlobPath;
 use oncekey_core::key::{KeyGroup, KeyHash};
-use oncekey_core::protocol::wait::Waiter;
+use oncekey_core::payload::path::BlobPath;
 use oncekey_core::queue::message::{CompletionEvent, RunMessage, run_id_in};
 use oncekey_core::request::{BatchLine, Envelope, TriggerBody, TriggerMessage, parse_json};
+use oncekey_core::run::waiter::Waiter;
 use oncekey_core::runs::list::Cursor;
 use oncekey_core::{BatchId, EnvironmentId, RequestId, RunId, TaskId, Timestamp, Window, span};
 use oncekey_http::quoted_or_bare;

@@ -1,13 +1,15 @@
 //! What a run is given and what it returns: text of a declared type.
 
+pub mod path;
+
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::blobs::BlobPath;
 use crate::error::Error;
+use crate::payload::path::BlobPath;
 
 /// How a payload's text is to be read. The names are the wire's.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::ids::{EnvironmentId, RunId};
 use crate::protocol::complete::complete;
 use crate::queue::message::{CompletionEvent, Outcome};
-use crate::run::Run;
+use crate::runs::find::find;
 
 /// Cancels a run. A run that is final already stays as it is, and that is no error.
 ///
@@ -20,13 +20,4 @@ pub async fn cancel(app: &App, environment: &EnvironmentId, id: &RunId) -> Resul
     // The event goes first: were we to die after the move, nobody would do what follows it.
     app.queues.send_completion(&event).await?;
     complete(app, &event).await
-}
-
-/// The run with this id, if it is of this environment.
-///
-/// # Errors
-/// [`Error::NotFound`] otherwise (I6), [`Error::Aws`].
-pub async fn find(app: &App, environment: &EnvironmentId, id: &RunId) -> Result<Run, Error> {
-    let run = app.store.run(id).await?.filter(|run| run.spec.environment == *environment);
-    run.ok_or_else(|| Error::NotFound(format!("there is no run {id} in {environment}")))
 }

@@ -75,7 +75,7 @@ pub async fn start(
             tracing::error!(run_id = %message.run_id, "there is no such run: its record was deleted");
             Ok(Start::Nothing(Disposition::Done))
         }
-        Err(Some(run)) => match run.retry_at.filter(|due_at| run.waits_for(message) && *due_at > now) {
+        Err(Some(run)) => match run.retry_at.filter(|due_at| message.is_for(&run) && *due_at > now) {
             // Rescheduled: this message goes on to the new start.
             Some(due_at) => {
                 app.queues.send_run(&RunMessage { due_at: Some(due_at), ..message.clone() }).await?;

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::blobs::BlobPath;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
-use crate::protocol::wait::Waiter;
+use crate::payload::path::BlobPath;
+use crate::run::status::RunStatus;
+use crate::run::waiter::Waiter;
 use crate::run::{Run, RunError, RunSpec};
 
 /// The version of every message this code writes, and the newest that it reads.
@@ -87,6 +88,12 @@ impl RunMessage {
             due_at,
             first: None,
         }
+    }
+
+    /// Whether nobody has taken up in `run` what this message is for.
+    pub fn is_for(&self, run: &Run) -> bool {
+        matches!(run.status, RunStatus::Delayed | RunStatus::Queued)
+            && (run.attempt, run.resume) == (self.attempt, self.resume)
     }
 
     /// Whom this message wakes, if it is the end of a timed wait.

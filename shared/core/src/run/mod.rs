@@ -3,18 +3,18 @@
 pub mod history;
 pub mod retry;
 pub mod status;
+pub mod waiter;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::blobs::BlobPath;
 use crate::clock::Timestamp;
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::key::IdempotencyKey;
+use crate::payload::path::BlobPath;
 use crate::payload::{Payload, PayloadType};
-use crate::queue::message::RunMessage;
 use crate::run::history::Moment;
 use crate::run::status::RunStatus;
 
@@ -289,12 +289,6 @@ impl Run {
     /// How long earlier invocations of this attempt computed.
     pub fn spent(&self) -> Duration {
         Duration::from_millis(self.spent_ms)
-    }
-
-    /// Whether nobody has taken up what `message` is for.
-    pub fn waits_for(&self, message: &RunMessage) -> bool {
-        matches!(self.status, RunStatus::Delayed | RunStatus::Queued)
-            && (self.attempt, self.resume) == (message.attempt, message.resume)
     }
 
     /// Where the payload is, if it is in the store.

@@ -125,7 +125,7 @@ pub async fn create(app: &App, new: NewBatch) -> Result<Created, Error> {
         return Err(Error::invalid("runCount", message));
     }
     let id = match &new.key {
-        Some(key) => BatchId::of_key(&new.environment, &key.hash),
+        Some(key) => BatchId::of_key_hash(&new.environment, key.hash.as_str()),
         None => BatchId::named(&new.environment, &new.request_id),
     };
     let now = app.clock.now();

@@ -1,6 +1,8 @@
 //! What is there, looked at and managed: runs in lists and batches, triggered again, given another start.
 
 pub mod batch;
+pub mod find;
+pub mod holder;
 pub mod list;
 pub mod replay;
 pub mod reschedule;

@@ -8,11 +8,11 @@ use crate::app::App;
 use crate::error::Error;
 use crate::ids::{EnvironmentId, RequestId, RunId};
 use crate::payload::Payload;
-use crate::protocol::cancel::find;
 use crate::protocol::trigger::{Triggered, trigger};
 use crate::request::options::Options;
 use crate::request::{Envelope, parse_json};
 use crate::run::{RunOptions, TriggerFunction};
+use crate::runs::find::find;
 
 /// Who asks for a replay.
 #[derive(Clone, Debug)]

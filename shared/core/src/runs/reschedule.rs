@@ -5,11 +5,11 @@ use serde_json::Value;
 use crate::app::App;
 use crate::error::Error;
 use crate::ids::{EnvironmentId, RunId};
-use crate::protocol::cancel::find;
 use crate::queue::message::RunMessage;
 use crate::request::options::delay_until;
 use crate::run::Run;
 use crate::run::status::{Event, RunStatus};
+use crate::runs::find::find;
 use crate::store::{Guard, Transition};
 
 /// Gives a delayed run another start: a span from now, or a date. One that is over starts it at once. The run as it now is.

@@ -14,8 +14,8 @@ use super::runs::{RUN_ITEM, run_key};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::RunId;
-use crate::protocol::wait::Waiter;
 use crate::run::Run;
+use crate::run::waiter::Waiter;
 
 /// What one wait waits for, and the calls that led to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -1,0 +1,15 @@
+//! One run, for those of its environment alone.
+
+use crate::app::App;
+use crate::error::Error;
+use crate::ids::{EnvironmentId, RunId};
+use crate::run::Run;
+
+/// The run with this id, if it is of this environment.
+///
+/// # Errors
+/// [`Error::NotFound`] otherwise (I6), [`Error::Aws`].
+pub async fn find(app: &App, environment: &EnvironmentId, id: &RunId) -> Result<Run, Error> {
+    let run = app.store.run(id).await?.filter(|run| run.spec.environment == *environment);
+    run.ok_or_else(|| Error::NotFound(format!("there is no run {id} in {environment}")))
+}
