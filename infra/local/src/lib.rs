@@ -1,20 +1,12 @@
 //! The command line, and the local stack: Oncekey whole, in one process, without AWS, Java, Docker or network.
 //!
-//! What is imitated here is AWS, at the wire: an embedded DynamoDB API ([`dynoxide`]), an SQS endpoint ([`sqs`]) and
-//! Lambda's event source mappings (`mapping.rs`). Above that runs the very code that runs on AWS.
+//! What is imitated here is AWS, at the wire: an embedded DynamoDB API ([`dynoxide`]), an SQS endpoint ([`aws::sqs`]) and
+//! Lambda's event source mappings. [`stack`] starts it all in order, and [`cli`] has one file a command. Above that runs the very code that runs on AWS.
 
+pub mod aws;
 pub mod cli;
-mod data;
-pub mod dev;
-pub mod direct;
 pub mod error;
-mod functions;
-mod mapping;
-mod queues;
-mod s3;
-pub mod sqs;
 pub mod stack;
-mod tables;
 
 /// The stack's threads allocate all the time, and glibc has them wait for each other.
 #[global_allocator]

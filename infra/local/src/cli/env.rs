@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::output;
-use crate::data::Endpoints;
+use crate::stack::data::Endpoints;
 use crate::stack::sdk_config;
-use crate::tables;
+use crate::stack::tables;
 
 /// On AWS, the table that holds the API keys' hashes.
 const TABLE: &str = "ONCEKEY_ENVIRONMENTS_TABLE";

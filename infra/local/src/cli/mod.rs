@@ -1,6 +1,7 @@
 //! The command line: one file a command. Tables are for people; `--json` is for scripts.
 
 mod batch;
+mod dev;
 mod env;
 mod failure;
 mod keys;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::dev::{Dev, dev};
+use crate::cli::dev::{Dev, dev};
 use failure::Failure;
 
 const AFTER_HELP: &str = "\

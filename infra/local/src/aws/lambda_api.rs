@@ -9,9 +9,9 @@ use oncekey_core::queue::QueueUrls;
 use oncekey_core::store::TableNames;
 use serde_json::json;
 
-use crate::data::DataFolder;
+use crate::aws::event_source::Function;
 use crate::error::StackError;
-use crate::mapping::Function;
+use crate::stack::data::DataFolder;
 
 /// The file in the data folder that tells functions of their own processes where everything is.
 const FILE: &str = "functions.env";

@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use dynoxide::Database;
 
-use crate::sqs::{self, Queues};
+use crate::aws::sqs::{self, Queues};
 
 /// Where calls go.
 #[derive(Clone)]

@@ -11,9 +11,9 @@ use oncekey_core::queue::{DEFAULT_QUEUE, QueueUrls};
 use oncekey_worker::Worker;
 use serde_json::json;
 
+use crate::aws::sqs::QueueSettings;
 use crate::error::StackError;
-use crate::sqs::QueueSettings;
-use crate::stack::{FUNCTION_TIMEOUT, Options};
+use crate::stack::options::{FUNCTION_TIMEOUT, Options};
 
 /// A queue's visibility timeout, as a multiple of its function's timeout: what AWS recommends.
 pub(crate) const VISIBILITY_FACTOR: u32 = 6;

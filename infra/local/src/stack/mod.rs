@@ -1,7 +1,11 @@
 //! The stack itself: the embedded AWS parts, the functions on top, one HTTP server.
 
+pub(crate) mod data;
+mod options;
+mod queues;
+pub(crate) mod tables;
+
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,15 +22,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::data::{DataFolder, Endpoints};
-use crate::direct::Direct;
+use crate::aws::event_source::{Function, Mapping};
+use crate::aws::in_process::Direct;
+use crate::aws::lambda_api::{Functions, Surroundings};
+use crate::aws::s3::{self, Objects};
+use crate::aws::sqs::{self, QueueSettings, Queues};
 use crate::error::StackError;
-use crate::functions::{Functions, Surroundings};
-use crate::mapping::{Function, Mapping};
-use crate::queues::{StackQueues, VISIBILITY_FACTOR};
-use crate::s3::{self, Objects};
-use crate::sqs::{self, QueueSettings, Queues};
-use crate::tables;
+use crate::stack::data::{DataFolder, Endpoints};
+use crate::stack::options::FUNCTION_TIMEOUT;
+pub use crate::stack::options::{Options, Storage};
+use crate::stack::queues::{StackQueues, VISIBILITY_FACTOR};
 
 /// The environments of a local stack, each with its API key.
 pub const ENVIRONMENTS: [(&str, &str); 2] = [("local/dev", "tr_dev_local"), ("local/prod", "tr_prod_local")];
@@ -37,69 +42,8 @@ const BUCKET: &str = "oncekey";
 const NO_AUTH: AuthSchemeId = AuthSchemeId::new("noAuth");
 /// How often expired items and messages are deleted. DynamoDB's own TTL lags too; nothing depends on it.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
-/// How long an invocation of any function but the worker may take.
-pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a stack that is stopped waits for its parts.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Where runs, keys and messages are kept.
-#[derive(Clone, Debug)]
-pub enum Storage {
-    /// In this folder: they survive the process.
-    Folder(PathBuf),
-    /// In memory: they end with it.
-    Memory,
-}
-
-/// How to start a stack.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The HTTP port on 127.0.0.1; 0 takes a free one.
-    pub port: u16,
-    /// Where things are kept.
-    pub storage: Storage,
-    /// How long one invocation of the worker may take, and so how long the lease of a killed one lasts.
-    pub worker_timeout: Duration,
-    /// Invocations of the worker at a time.
-    pub worker_concurrency: usize,
-    /// Queues for runs beside `default` and those that the worker's tasks have.
-    pub queues: Vec<String>,
-    /// A DynamoDB API to use instead of the embedded one.
-    pub dynamodb_endpoint: Option<String>,
-    /// An SQS API to use instead of the embedded one.
-    pub sqs_endpoint: Option<String>,
-    /// A Lambda API at which the SQS functions run, such as that of `cargo lambda watch`, instead of running them in this
-    /// process. They find everything else by the file `functions.env` in the data folder.
-    pub functions: Option<String>,
-    /// What the names of the tables and queues begin with, so that several stacks can share such APIs.
-    pub prefix: String,
-    /// The time.
-    pub clock: Clock,
-}
-
-impl Options {
-    /// In memory, on a free port: for tests and examples.
-    pub fn in_memory() -> Self {
-        Self { port: 0, storage: Storage::Memory, ..Self::default() }
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            port: 3030,
-            storage: Storage::Folder(PathBuf::from(".oncekey")),
-            worker_timeout: Duration::from_secs(60),
-            worker_concurrency: 100,
-            queues: Vec::new(),
-            dynamodb_endpoint: None,
-            sqs_endpoint: None,
-            functions: None,
-            prefix: "oncekey".to_owned(),
-            clock: Clock::system(),
-        }
-    }
-}
 
 /// A running stack. Dropping it kills it; [`Stack::stop`] ends it cleanly.
 #[derive(Debug)]
