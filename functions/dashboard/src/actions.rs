@@ -10,7 +10,7 @@ use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, Error, RequestId, RunId};
 use oncekey_http::Segment;
 
-use crate::form::Submitted;
+use crate::door::Submitted;
 use crate::keys::{free, shown_again};
 use crate::page::Failure;
 use crate::run::named;

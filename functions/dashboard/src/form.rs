@@ -2,16 +2,12 @@
 
 use std::convert::Infallible;
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use oncekey_core::Error;
-use oncekey_http::Body;
 
-use crate::Dashboard;
-use crate::page::Failure;
-use crate::session::{Session, Visitor};
+use crate::session::Session;
 
 /// The field that carries the session's token.
 const TOKEN: &str = "token";
@@ -57,28 +53,4 @@ impl<S: Sync> FromRequestParts<S> for Query {
 /// The field that proves a form to be ours.
 pub(crate) fn token(session: &Session) -> Markup {
     html! { input type="hidden" name=(TOKEN) value=(session.token); }
-}
-
-/// A form that somebody who has signed in sent from one of our pages. A handler that takes one runs for no other.
-pub(crate) struct Submitted {
-    pub visitor: Visitor,
-    pub fields: Fields,
-}
-
-impl FromRequest<Dashboard> for Submitted {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, dashboard: &Dashboard) -> Result<Self, Response> {
-        let (mut parts, body) = request.into_parts();
-        let visitor = Visitor::from_request_parts(&mut parts, dashboard).await?;
-        let Body(body) = match Body::from_request(Request::from_parts(parts, body), dashboard).await {
-            Ok(body) => body,
-            Err(refused) => return Err(Failure::of(&visitor, refused.0).into_response()),
-        };
-        let fields = Fields::parse(&body);
-        match fields.check(&visitor.session) {
-            Ok(()) => Ok(Self { visitor, fields }),
-            Err(error) => Err(Failure::of(&visitor, error).into_response()),
-        }
-    }
 }

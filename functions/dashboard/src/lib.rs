@@ -5,6 +5,7 @@
 
 mod actions;
 mod chart;
+mod door;
 mod form;
 mod format;
 mod keys;

@@ -11,8 +11,8 @@ use oncekey_core::Error;
 use oncekey_http::Told;
 use sha2::{Digest, Sha256};
 
+use crate::form::token;
 use crate::session::Visitor;
-use crate::sign_in::switcher;
 
 /// In the page itself, so that it comes in one round trip.
 const STYLE: &str = include_str!("assets/style.css");
@@ -93,6 +93,24 @@ pub(crate) fn inside(visitor: &Visitor, at: &str, title: &str, main: Markup) -> 
             main #main { (main) }
         },
     )
+}
+
+/// What a visitor may switch to.
+fn switcher(visitor: &Visitor) -> Markup {
+    html! {
+        form.switcher method="post" action="/environment" {
+            (token(&visitor.session))
+            label.hidden for="chosen" { "Environment" }
+            select #chosen name="chosen" data-submit {
+                @for (place, environment) in &visitor.environments {
+                    option value=(place) selected[*environment == visitor.environment] { (environment) }
+                }
+            }
+            noscript { button { "Show" } }
+        }
+        a.muted href="/sign-in" title="Sign in to another environment" { "add" }
+        form method="post" action="/sign-out" { (token(&visitor.session)) button.quiet { "Sign out" } }
+    }
 }
 
 /// A part of a page that is kept up to date while `going`.

@@ -4,11 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
 use axum::http::header::{COOKIE, SET_COOKIE};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method};
-use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::AppendHeaders;
 use cookie::{Cookie, SameSite};
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -19,9 +17,6 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
-
-use crate::Dashboard;
-use crate::page::Failure;
 
 const NAME: &str = "oncekey_session";
 /// How long one may stay signed in.
@@ -35,7 +30,7 @@ pub(crate) struct Session {
     /// Hashes of the API keys that it was opened with. One without is for the form to sign in alone.
     keys: Vec<String>,
     /// The one whose environment is shown.
-    chosen: usize,
+    pub(crate) chosen: usize,
     /// What every form of its pages must carry.
     pub token: String,
     /// From then on it opens nothing.
@@ -126,7 +121,7 @@ impl Sessions {
     }
 
     /// The environments that a session may see now, each with its place in it.
-    async fn environments(&self, session: &Session) -> Result<Vec<(usize, EnvironmentId)>, Error> {
+    pub(crate) async fn environments(&self, session: &Session) -> Result<Vec<(usize, EnvironmentId)>, Error> {
         let mut seen: Vec<(usize, EnvironmentId)> = Vec::new();
         for (place, key) in session.keys.iter().enumerate() {
             match self.environments.opened_by_hash(key.clone()).await {
@@ -160,25 +155,4 @@ pub(crate) struct Visitor {
     pub environment: EnvironmentId,
     /// All that may be seen, each with its place in the session.
     pub environments: Vec<(usize, EnvironmentId)>,
-}
-
-impl FromRequestParts<Dashboard> for Visitor {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, dashboard: &Dashboard) -> Result<Self, Response> {
-        let refused = |error| Failure::nobodys(error).into_response();
-        let session = dashboard.sessions.of(&parts.headers).await.map_err(refused)?;
-        if let Some(session) = session {
-            let environments = dashboard.sessions.environments(&session).await.map_err(refused)?;
-            let chosen = environments.iter().find(|(place, _)| *place == session.chosen).or(environments.first());
-            if let Some((_, environment)) = chosen {
-                return Ok(Self { environment: environment.clone(), environments, session });
-            }
-        }
-        // Back to where one wanted to go; a form's place is no page.
-        let to = parts.uri.path_and_query().filter(|_| parts.method == Method::GET);
-        let to = to.map_or_else(|| "/".to_owned(), |to| to.to_string());
-        let to = form_urlencoded::Serializer::new(String::new()).append_pair("to", &to).finish();
-        Err(Redirect::to(&format!("/sign-in?{to}")).into_response())
-    }
 }

@@ -9,9 +9,10 @@ use oncekey_core::environment::hash_api_key;
 use oncekey_http::Body;
 
 use crate::Dashboard;
-use crate::form::{Fields, Query, Submitted, token};
+use crate::door::Submitted;
+use crate::form::{Fields, Query, token};
 use crate::page::{Failure, outside};
-use crate::session::{Session, Visitor};
+use crate::session::Session;
 
 /// Asks for an API key.
 pub(crate) async fn ask(
@@ -91,24 +92,6 @@ pub(crate) async fn choose(
     let session = visitor.session.choosing(fields.get("chosen").parse().unwrap_or_default());
     let kept = dashboard.sessions.keep(&session).await?;
     Ok((kept, Redirect::to("/")).into_response())
-}
-
-/// What a visitor may switch to.
-pub(crate) fn switcher(visitor: &Visitor) -> Markup {
-    html! {
-        form.switcher method="post" action="/environment" {
-            (token(&visitor.session))
-            label.hidden for="chosen" { "Environment" }
-            select #chosen name="chosen" data-submit {
-                @for (place, environment) in &visitor.environments {
-                    option value=(place) selected[*environment == visitor.environment] { (environment) }
-                }
-            }
-            noscript { button { "Show" } }
-        }
-        a.muted href="/sign-in" title="Sign in to another environment" { "add" }
-        form method="post" action="/sign-out" { (token(&visitor.session)) button.quiet { "Sign out" } }
-    }
 }
 
 #[cfg(test)]

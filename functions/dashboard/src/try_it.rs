@@ -9,7 +9,8 @@ use oncekey_core::{App, Error, RequestId, TaskId, Timestamp};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::form::{Fields, Query, Submitted, token};
+use crate::door::Submitted;
+use crate::form::{Fields, Query, token};
 use crate::format::{moment, span};
 use crate::page::{Failure, Page, inside};
 use crate::session::{Visitor, random};

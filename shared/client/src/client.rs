@@ -4,17 +4,11 @@ use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
-use crate::batch::BatchItem;
 use crate::error::Error;
-use crate::key::Key;
-use crate::model::HeldKey;
-use crate::runs::Runs;
-use crate::trigger::Trigger;
 
 /// How often a call is sent, at most.
 const TRIES: u32 = 5;
@@ -48,8 +42,9 @@ impl Client {
     /// [`Error::Configuration`] when `url` is none, or the TLS library cannot be set up.
     pub fn new(url: &str, api_key: impl Into<String>) -> Result<Self, Error> {
         let base = Url::parse(url).ok().filter(|base| !base.cannot_be_a_base());
-        let base = base
-            .ok_or_else(|| Error::Configuration(format!("{url:?} is no URL: give one like http://localhost:3030")))?;
+        let base = base.ok_or_else(|| {
+            Error::Configuration(format!("{url:?} is not a URL: give one like http://localhost:3030"))
+        })?;
         let http = reqwest::Client::builder().timeout(TIMEOUT).build();
         let http = http.map_err(|error| Error::Configuration(error.to_string()))?;
         Ok(Self { http, base, api_key: api_key.into() })
@@ -68,42 +63,6 @@ impl Client {
         };
         let url = variable("TRIGGER_API_URL", "Oncekey's URL, like http://localhost:3030")?;
         Self::new(&url, variable("TRIGGER_SECRET_KEY", "an API key of your environment")?)
-    }
-
-    /// Triggers a task with a payload, which is written as JSON. Nothing happens until it is awaited.
-    pub fn trigger(&self, task: &str, payload: &impl Serialize) -> Trigger {
-        Trigger::new(self.clone(), BatchItem::new(task, payload))
-    }
-
-    /// Frees a key of a task; the run that held it goes on. A key that was triggered with outside a task is named with
-    /// `.global()`, one from inside a task with its run (and attempt).
-    ///
-    /// # Errors
-    /// [`Error::KeyNeeds`] when the key cannot be hashed as it was; [`Error::Refused`] with 404 when nobody holds it.
-    pub async fn reset(&self, task: &str, key: impl Into<Key>) -> Result<(), Error> {
-        let hash = key.into().hash_elsewhere()?;
-        let body = Content::Json(json!({ "taskIdentifier": task }));
-        let _: Value = self.call(Method::POST, &["api", "v1", "idempotencyKeys", &hash, "reset"], &[], body).await?;
-        Ok(())
-    }
-
-    /// Who holds a key of a task; `None` when it is free.
-    ///
-    /// # Errors
-    /// [`Error::KeyNeeds`] when the key cannot be hashed as it was, and others.
-    pub async fn key(&self, task: &str, key: impl Into<Key>) -> Result<Option<HeldKey>, Error> {
-        let hash = key.into().hash_elsewhere()?;
-        let query = [("taskIdentifier".to_owned(), task.to_owned())];
-        match self.call(Method::GET, &["api", "v1", "idempotencyKeys", &hash], &query, Content::None).await {
-            Ok(held) => Ok(Some(held)),
-            Err(error) if error.status() == Some(404) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Runs that are there.
-    pub fn runs(&self) -> Runs<'_> {
-        Runs { client: self }
     }
 
     /// Sends a call until it is answered for good: every time with the same request id.

@@ -31,6 +31,7 @@ mod batch;
 mod client;
 mod error;
 mod key;
+mod keys;
 mod model;
 mod runs;
 mod trigger;

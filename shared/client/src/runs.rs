@@ -14,10 +14,17 @@ use crate::model::{Page, Run};
 /// How long [`Runs::poll`] pauses at first, and at most.
 const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+impl Client {
+    /// Runs that are there.
+    pub fn runs(&self) -> Runs<'_> {
+        Runs { client: self }
+    }
+}
+
 /// Calls about runs: [`Client::runs`].
 #[derive(Clone, Copy, Debug)]
 pub struct Runs<'a> {
-    pub(crate) client: &'a Client,
+    client: &'a Client,
 }
 
 impl Runs<'_> {

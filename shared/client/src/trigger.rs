@@ -12,6 +12,13 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::model::Handle;
 
+impl Client {
+    /// Triggers a task with a payload, which is written as JSON. Nothing happens until it is awaited.
+    pub fn trigger(&self, task: &str, payload: &impl Serialize) -> Trigger {
+        Trigger { client: self.clone(), item: BatchItem::new(task, payload) }
+    }
+}
+
 /// A trigger that is sent when it is awaited.
 #[derive(Clone, Debug)]
 #[must_use = "a trigger is sent when it is awaited"]
@@ -21,10 +28,6 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    pub(crate) fn new(client: Client, item: BatchItem) -> Self {
-        Self { client, item }
-    }
-
     fn with(mut self, change: impl FnOnce(BatchItem) -> BatchItem) -> Self {
         self.item = change(self.item);
         self

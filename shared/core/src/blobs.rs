@@ -104,7 +104,7 @@ impl Blobs {
             Some(endpoint) => format!("{}/{bucket}/", endpoint.trim_end_matches('/')),
             None => format!("https://{bucket}.s3.{region}.amazonaws.com/"),
         };
-        let bucket = Url::parse(&url).map_err(|error| Error::Configuration(format!("{url} is no URL: {error}")))?;
+        let bucket = Url::parse(&url).map_err(|error| Error::Configuration(format!("{url} is not a URL: {error}")))?;
         Ok(Self { bucket, signer: Signer { credentials, region }, clock, http: OnceLock::new() })
     }
 

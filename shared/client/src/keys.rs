@@ -1,0 +1,37 @@
+//! Keys that were triggered with: who holds one, and freeing it.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::client::{Client, Content};
+use crate::error::Error;
+use crate::key::Key;
+use crate::model::HeldKey;
+
+impl Client {
+    /// Frees a key of a task; the run that held it goes on. A key that was triggered with outside a task is named with
+    /// `.global()`, one from inside a task with its run (and attempt).
+    ///
+    /// # Errors
+    /// [`Error::KeyNeeds`] when the key cannot be hashed as it was; [`Error::Refused`] with 404 when nobody holds it.
+    pub async fn reset(&self, task: &str, key: impl Into<Key>) -> Result<(), Error> {
+        let hash = key.into().hash_elsewhere()?;
+        let body = Content::Json(json!({ "taskIdentifier": task }));
+        let _: Value = self.call(Method::POST, &["api", "v1", "idempotencyKeys", &hash, "reset"], &[], body).await?;
+        Ok(())
+    }
+
+    /// Who holds a key of a task; `None` when it is free.
+    ///
+    /// # Errors
+    /// [`Error::KeyNeeds`] when the key cannot be hashed as it was, and others.
+    pub async fn key(&self, task: &str, key: impl Into<Key>) -> Result<Option<HeldKey>, Error> {
+        let hash = key.into().hash_elsewhere()?;
+        let query = [("taskIdentifier".to_owned(), task.to_owned())];
+        match self.call(Method::GET, &["api", "v1", "idempotencyKeys", &hash], &query, Content::None).await {
+            Ok(held) => Ok(Some(held)),
+            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
