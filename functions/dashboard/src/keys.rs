@@ -121,9 +121,8 @@ impl Asked {
         let parent = fields.given("parent").map(RunId::parse).transpose()?;
         let scope = scope(fields);
         let attempt = match (scope, fields.get("attempt")) {
-            (Scope::Attempt, text) if parent.is_some() => text.parse().map_err(|_| Error::Invalid {
-                field: "attempt".to_owned(),
-                message: "a key of scope attempt is made of the parent's attempt too: give its number".to_owned(),
+            (Scope::Attempt, text) if parent.is_some() => text.parse().map_err(|_| {
+                Error::invalid("attempt", "a key of scope attempt is made of the parent's attempt too: give its number")
             })?,
             _ => 1,
         };
@@ -237,9 +236,6 @@ pub(crate) fn shown_again(fields: &Fields) -> Response {
 
 /// Frees the key that the fields name.
 pub(crate) async fn free(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(), Error> {
-    let asked = Asked::parse(fields)?.ok_or_else(|| Error::Invalid {
-        field: "key".to_owned(),
-        message: "say which key, and of which task".to_owned(),
-    })?;
+    let asked = Asked::parse(fields)?.ok_or_else(|| Error::invalid("key", "say which key, and of which task"))?;
     oncekey_core::protocol::reset::reset(app, asked.address(visitor)).await
 }

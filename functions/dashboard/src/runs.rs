@@ -49,10 +49,10 @@ fn place(query: &Fields) -> Result<From, Error> {
 fn filter(query: &Fields, now: Timestamp) -> Result<Filter, Error> {
     let status = query.given("status").map(|name| {
         let found = RunStatus::ALL.into_iter().find(|status| status.as_str() == name);
-        found.ok_or_else(|| Error::Invalid { field: "status".to_owned(), message: format!("{name:?} is no status") })
+        found.ok_or_else(|| Error::invalid("status", format!("{name:?} is not a status")))
     });
     let period = query.given("period").map(|text| {
-        let wrong = || Error::Invalid { field: "period".to_owned(), message: "give a span like \"7d\"".to_owned() };
+        let wrong = || Error::invalid("period", "give a span like \"7d\"");
         span::parse(text).ok_or_else(wrong)
     });
     let back = |period: Duration| {

@@ -39,7 +39,7 @@ pub(crate) async fn trigger_task(
 async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Triggered, Error> {
     let payload = fields.given("payload").map(|text| {
         serde_json::from_str::<&RawValue>(text)
-            .map_err(|error| Error::Invalid { field: "payload".to_owned(), message: format!("it is no JSON: {error}") })
+            .map_err(|error| Error::invalid("payload", format!("it is not JSON: {error}")))
     });
     let payload = payload.transpose()?;
     let options = json!({

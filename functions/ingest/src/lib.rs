@@ -20,7 +20,7 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
 async fn ingest(app: &App, message: SqsMessage) -> Result<Disposition, Error> {
     match trigger_from(app, &message).await {
         Ok(()) => {}
-        Err(error @ (Error::Aws { .. } | Error::Contended(_) | Error::Configuration(_))) => return Err(error),
+        Err(error) if error.is_transient() => return Err(error),
         Err(error) => {
             let id = message.message_id.as_deref().unwrap_or_default();
             tracing::error!(message_id = id, %error, "trigger message refused; it is in the dead-letter queue");

@@ -58,7 +58,7 @@ impl Asked {
 }
 
 fn wrong(field: &str, message: &str) -> Error {
-    Error::Invalid { field: field.to_owned(), message: message.to_owned() }
+    Error::invalid(field, message)
 }
 
 fn size(value: &str) -> Result<usize, Error> {
@@ -78,7 +78,7 @@ fn statuses<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<RunStatus>, 
         let status = all.into_iter().find(|status| status.as_str() == name);
         statuses.push(status.ok_or_else(|| {
             let known = all.map(RunStatus::as_str).join(", ");
-            wrong("filter[status]", &format!("{name:?} is no status; there are: {known}"))
+            wrong("filter[status]", &format!("{name:?} is not a status; there are: {known}"))
         })?);
     }
     Ok(statuses)

@@ -156,9 +156,7 @@ fn items(body: &[u8]) -> Result<Vec<Item<'_>>, Error> {
     let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
     let item = |(number, line)| {
         let line: BatchLine<'_> = parse_json(line).map_err(|error| match error {
-            Error::Invalid { field, message } => {
-                Error::Invalid { field: format!("line {}: {field}", number + 1), message }
-            }
+            Error::Invalid { field, message } => Error::invalid(format!("line {}: {field}", number + 1), message),
             other => other,
         })?;
         let body = line.body();
@@ -166,8 +164,7 @@ fn items(body: &[u8]) -> Result<Vec<Item<'_>>, Error> {
     };
     let items = lines.map(item).collect::<Result<Vec<_>, Error>>()?;
     if items.is_empty() {
-        let message = "there is no item: send a line of JSON for each".to_owned();
-        return Err(Error::Invalid { field: "body".to_owned(), message });
+        return Err(Error::invalid("body", "there is no item: send a line of JSON for each"));
     }
     Ok(items)
 }

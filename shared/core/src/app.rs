@@ -83,7 +83,7 @@ impl App {
 
 fn parsed<K: DeserializeOwned + Ord>(name: &str, text: &str) -> Result<BTreeMap<K, String>, Error> {
     serde_json::from_str(text).map_err(|error| {
-        Error::Configuration(format!("the environment variable {name} is no JSON object of texts: {error}"))
+        Error::Configuration(format!("the environment variable {name} is not a JSON object of texts: {error}"))
     })
 }
 

@@ -59,12 +59,28 @@ impl Error {
         if text.contains("recursion limit") {
             text.push_str(": arrays and objects may be nested up to 128 deep");
         } else if text.contains("hex escape") || text.contains("surrogate") {
-            text.push_str(": a lone surrogate (\\ud800 to \\udfff) is no character");
+            text.push_str(": a lone surrogate (\\ud800 to \\udfff) is not a character");
         }
         Self::invalid(field, text)
     }
 
-    pub(crate) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+    /// Whether the same thing may succeed if it is done again: what failed is behind us, and not what we were asked for.
+    /// A process that is not set up right counts, since the next one may be.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Aws { .. } | Self::Contended(_) | Self::Configuration(_) => true,
+            Self::Invalid { .. }
+            | Self::Unauthorized(_)
+            | Self::NotFound(_)
+            | Self::TooLarge(_)
+            | Self::Unprocessable(_)
+            | Self::IllegalMove(_)
+            | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// A field that is malformed: what is wrong with it, and what would be right.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), message: message.into() }
     }
 

@@ -41,7 +41,7 @@ impl<S: Sync> FromRequest<S> for Body {
 }
 
 fn invalid(field: &str, message: &str) -> ApiError {
-    ApiError(Error::Invalid { field: field.to_owned(), message: message.to_owned() })
+    ApiError(Error::invalid(field, message))
 }
 
 /// The one variable segment of a path, percent-decoded.
@@ -63,8 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 /// [`Error::Invalid`] naming the header when it is not UTF-8.
 pub fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Error> {
     let text = |value: &'a axum::http::HeaderValue| {
-        std::str::from_utf8(value.as_bytes())
-            .map_err(|_| Error::Invalid { field: format!("header {name}"), message: "it is not UTF-8".to_owned() })
+        std::str::from_utf8(value.as_bytes()).map_err(|_| Error::invalid(format!("header {name}"), "it is not UTF-8"))
     };
     headers.get(name).map(text).transpose()
 }

@@ -62,7 +62,7 @@ impl CallError {
         match self {
             Self::Child { .. } => true,
             Self::Type { .. } | Self::OtherCall { .. } => false,
-            Self::Oncekey(error) => matches!(error, Error::Aws { .. } | Error::Contended(_)),
+            Self::Oncekey(error) => error.is_transient(),
         }
     }
 }

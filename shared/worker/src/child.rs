@@ -100,8 +100,7 @@ impl Child {
 
     /// The trigger's body, as it would go over HTTP: it is checked at the same door.
     pub(crate) fn body(&self, key: Option<&IdempotencyKey>) -> Result<Map<String, Value>, Error> {
-        let payload =
-            self.payload.clone().map_err(|why| Error::Invalid { field: "payload".to_owned(), message: why })?;
+        let payload = self.payload.clone().map_err(|why| Error::invalid("payload", why))?;
         let mut options = self.options.clone();
         if let Some(key) = key {
             options.insert("idempotencyKey".to_owned(), json!(key.hash));

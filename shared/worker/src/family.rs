@@ -30,9 +30,7 @@ pub(crate) struct Started {
 impl Started {
     /// The only child of a call for one.
     pub(crate) fn only(&self) -> Result<&Handle, CallError> {
-        self.handles
-            .first()
-            .ok_or_else(|| Error::Invalid { field: "children".to_owned(), message: "there is none".to_owned() }.into())
+        self.handles.first().ok_or_else(|| Error::invalid("children", "there is none").into())
     }
 }
 
@@ -79,8 +77,7 @@ impl Invocation {
         name: String,
         function: TriggerFunction,
     ) -> Result<TriggerRequest, Error> {
-        let body = serde_json::to_vec(body)
-            .map_err(|error| Error::Invalid { field: "payload".to_owned(), message: error.to_string() })?;
+        let body = serde_json::to_vec(body).map_err(|error| Error::invalid("payload", error.to_string()))?;
         let envelope = Envelope {
             environment: self.run.spec.environment.clone(),
             task,

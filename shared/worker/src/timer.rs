@@ -33,7 +33,7 @@ impl Invocation {
         };
         if due_at.since(now) > LONGEST {
             let message = "a wait is at most 365 days".to_owned();
-            return Err(Error::Invalid { field: "wait".to_owned(), message }.into());
+            return Err(Error::invalid("wait", message).into());
         }
         if due_at.since(now) < IN_PLACE {
             app.clock.sleep_until(due_at).await;

@@ -104,5 +104,5 @@ fn payload(text: &str) -> Result<Value, Failure> {
     };
     let text = text.map_err(|error| Failure::Usage(format!("{from} cannot be read: {error}")))?;
     serde_json::from_str(&text)
-        .map_err(|error| Failure::Usage(format!("{from} is no JSON: {error}. A text needs its quotes")))
+        .map_err(|error| Failure::Usage(format!("{from} is not JSON: {error}. A text needs its quotes")))
 }

@@ -36,7 +36,7 @@ impl Window {
         };
         let duration = span::parse_single(text).ok_or_else(|| refuse("is not a duration"))?;
         if duration.is_zero() {
-            return Err(refuse("is no time at all"));
+            return Err(refuse("is zero"));
         }
         if duration > Self::MAX {
             return Err(refuse("is more than a year"));

@@ -232,9 +232,9 @@ fn request_of(app: &App, batch: &Batch, item: Item<'_>) -> Result<TriggerRequest
     };
     let mut request = item.body?.check(envelope)?;
     if let (None, Some(key)) = (&request.key, &batch.key) {
-        // R53: as the official client makes it.
+        // R53: of the key as it was sent, never of the text that is shown: two keys may be shown alike.
+        let hash = KeyHash::of(&[&format!("{}-{}", key.sent(), item.index)], Scope::Global, None);
         let text = format!("{}-{}", key.shown(), item.index);
-        let hash = KeyHash::of(&[&text], Scope::Global, None);
         request.key = Some(IdempotencyKey { text: Some(text), ..IdempotencyKey::of_hash(hash) });
     }
     request.function = TriggerFunction::BatchTrigger;
@@ -246,7 +246,7 @@ fn request_of(app: &App, batch: &Batch, item: Item<'_>) -> Result<TriggerRequest
 fn outcome(task: String, triggered: Result<Triggered, Error>) -> Result<BatchItem, Error> {
     match triggered {
         Ok(triggered) => Ok(BatchItem::Run { id: triggered.handle.id }),
-        Err(error @ (Error::Aws { .. } | Error::Contended(_) | Error::Configuration(_))) => Err(error),
+        Err(error) if error.is_transient() => Err(error),
         Err(error) => Ok(BatchItem::Error { task, error: error.to_string() }),
     }
 }

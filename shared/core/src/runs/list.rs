@@ -91,7 +91,7 @@ impl Cursor {
     pub fn parse(field: &str, text: &str) -> Result<Self, Error> {
         Position::parse(&text.replace('.', "#"))
             .map(Self)
-            .ok_or_else(|| Error::invalid(field, "is no cursor: take one from `pagination` of an earlier page"))
+            .ok_or_else(|| Error::invalid(field, "is not a cursor: take one from `pagination` of an earlier page"))
     }
 }
 

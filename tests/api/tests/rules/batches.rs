@@ -152,6 +152,27 @@ async fn r53_a_key_on_the_batch_makes_it_the_same_batch_and_keys_its_items() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r53_batches_whose_keys_are_shown_alike_have_items_of_their_own() {
+    let oncekey = Oncekey::start().await;
+    let mut runs = Vec::new();
+    for (hash, text) in [
+        ("a", "nightly".to_owned()),
+        ("b", "nightly".to_owned()),
+        ("c", "n".repeat(5_000) + "1"),
+        ("d", "n".repeat(5_000) + "2"),
+    ] {
+        let options = json!({ "key": text, "scope": "run" });
+        let body = json!({ "runCount": 1, "idempotencyKey": hash.repeat(64), "idempotencyKeyOptions": options });
+        let batch = create(&oncekey, body).await;
+        send(&oncekey, &batch, &[json!({ "index": 0, "task": "echo" })]).await;
+        runs.push(retrieve(&oncekey, &batch).await["runs"][0].as_str().unwrap().to_owned());
+    }
+    runs.sort();
+    runs.dedup();
+    assert_eq!(runs.len(), 4, "{runs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_cannot_be_is_refused() {
     let oncekey = Oncekey::start().await;
     for count in [json!(0), json!(1_001), json!("two")] {

@@ -251,8 +251,8 @@ async fn what_cannot_be_meant_is_told_on_a_page() {
     let oncekey = Oncekey::start().await;
     let visitor = Visitor::signed_in(&oncekey, DEV).await;
     for (path, status, text) in [
-        ("/runs?status=DONE", 400, "is no status"),
-        ("/runs?after=x", 400, "is no cursor"),
+        ("/runs?status=DONE", 400, "is not a status"),
+        ("/runs?after=x", 400, "is not a cursor"),
         ("/runs?period=soon", 400, "give a span"),
         ("/runs?task=%20", 200, "No run is like that"),
         ("/runs?task=a%20b", 400, "use 1 to 128 characters"),
@@ -264,7 +264,7 @@ async fn what_cannot_be_meant_is_told_on_a_page() {
         assert!(answer.text().await.unwrap().contains(text), "{path}");
     }
     for (fields, text) in [
-        ([("task", "echo"), ("payload", "{"), ("ttl", "")], "it is no JSON"),
+        ([("task", "echo"), ("payload", "{"), ("ttl", "")], "it is not JSON"),
         ([("task", "a b"), ("payload", ""), ("ttl", "")], "use 1 to 128 characters"),
         ([("task", "echo"), ("payload", ""), ("ttl", "10x")], "is not a duration"),
     ] {
