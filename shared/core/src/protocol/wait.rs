@@ -80,8 +80,7 @@ pub async fn suspend(
     until: Timestamp,
 ) -> Result<Suspension, Error> {
     let guard = Guard::At { attempt: run.attempt, resume: run.resume };
-    let transition =
-        Transition::new(Event::Suspend, guard, app.clock.now()).waiting_on(&waiter.to_string(), seen, spent, until);
+    let transition = Transition::new(Event::Suspend, guard, app.clock.now()).waiting_on(waiter, seen, spent, until);
     Ok(match app.store.move_run(&run.id, transition).await? {
         Ok(_) => Suspension::Suspended,
         Err(Some(now))
@@ -98,11 +97,11 @@ pub async fn suspend(
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`]; to be done again from the start.
 pub async fn wake_waiters(app: &App, child: &Run) -> Result<(), Error> {
-    for waiter in child.waiters.iter().filter_map(|text| Waiter::parse(text)) {
-        let left = app.store.take_out(&waiter, &child.id).await?;
+    for waiter in &child.waiters {
+        let left = app.store.take_out(waiter, &child.id).await?;
         // Gone: the journal was deleted with its run, long ago.
         if left.is_some_and(|record| record.pending.is_empty()) {
-            wake(app, &waiter).await?;
+            wake(app, waiter).await?;
         }
     }
     Ok(())
@@ -113,13 +112,12 @@ pub async fn wake_waiters(app: &App, child: &Run) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn wake(app: &App, waiter: &Waiter) -> Result<(), Error> {
-    let this = waiter.to_string();
     loop {
-        let transition = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(&this);
+        let transition = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(waiter);
         match app.store.move_run(&waiter.run, transition).await? {
             Ok(run) => return app.queues.send_run(&RunMessage::next(&run)).await,
             Err(Some(run)) if run.attempt != waiter.attempt => return Ok(()),
-            Err(Some(run)) if run.status == RunStatus::Queued && run.waiting_on.as_deref() == Some(&this) => {
+            Err(Some(run)) if run.status == RunStatus::Queued && run.waiting_on.as_ref() == Some(waiter) => {
                 return app.queues.send_run(&RunMessage::next(&run)).await;
             }
             Err(Some(run)) if run.status == RunStatus::Executing => {

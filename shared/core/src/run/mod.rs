@@ -17,6 +17,7 @@ use crate::payload::path::BlobPath;
 use crate::payload::{Payload, PayloadType};
 use crate::run::history::Moment;
 use crate::run::status::RunStatus;
+use crate::run::waiter::Waiter;
 
 /// How long a run is kept: 30 days, longer than a message can live in a queue (14 days, an SQS limit).
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -186,10 +187,10 @@ pub struct Run {
     pub spent_ms: u64,
     /// What it waits for, or waited for last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub waiting_on: Option<String>,
+    pub waiting_on: Option<Waiter>,
     /// Who waits for it: added one by one, as a set.
     #[serde(skip_serializing, default)]
-    pub waiters: Vec<String>,
+    pub waiters: Vec<Waiter>,
     /// When the present attempt may start, if it is a retry or was rescheduled.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_at: Option<Timestamp>,

@@ -15,6 +15,7 @@ use crate::ids::{EnvironmentId, RunId};
 use crate::queue::message::Output;
 use crate::run::history::{Happening, Moment, NOTED};
 use crate::run::status::{Event, RunStatus};
+use crate::run::waiter::Waiter;
 use crate::run::{Run, RunError};
 
 /// The sort key of the run itself, among the items of its partition.
@@ -116,9 +117,9 @@ impl Transition {
 
     /// What the run waits for, on condition that there was no wake-up since `seen`; it is kept until `until` at least.
     #[must_use]
-    pub fn waiting_on(mut self, what: &str, seen: u32, spent: Duration, until: Timestamp) -> Self {
+    pub fn waiting_on(mut self, what: &Waiter, seen: u32, spent: Duration, until: Timestamp) -> Self {
         self.wakes = Some(seen);
-        self.expression.set("waiting_on", text(what));
+        self.expression.set("waiting_on", text(what.to_string()));
         self.expression.set("spent_ms", number(spent.as_millis()));
         self.expression.set("expires_at", number(until.seconds_rounded_up()));
         self
@@ -126,8 +127,8 @@ impl Transition {
 
     /// The next resume, on condition that the run waits for `what`.
     #[must_use]
-    pub fn resuming(mut self, what: &str) -> Self {
-        self.waiting_on = Some(what.to_owned());
+    pub fn resuming(mut self, what: &Waiter) -> Self {
+        self.waiting_on = Some(what.to_string());
         self.expression.add("resume", 1);
         self.expression.remove("retry_at");
         self

@@ -370,7 +370,7 @@ async fn i8_a_wake_up_whose_message_was_not_sent_is_sent_by_the_redelivered_even
     assert_eq!(suspended, Suspension::Suspended);
     // What a process that died after this move and before sending leaves behind.
     app.store.take_out(&waiter, &child).await.unwrap();
-    let woken = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(&waiter.to_string());
+    let woken = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(&waiter);
     app.store.move_run(&parent.id, woken).await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(oncekey.run(parent.id.as_str()).await["status"], "QUEUED");
