@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
+use super::conditional::{Written, written};
 use super::expression::{moment, number, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -88,19 +87,13 @@ impl Store {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        match put {
-            Ok(_) => Ok(None),
-            Err(SdkError::ServiceError(refusal)) if refusal.err().is_conditional_check_failed_exception() => {
-                match refusal.into_err() {
-                    PutItemError::ConditionalCheckFailedException(refused) => {
-                        let item = refused.item.ok_or_else(|| Error::unreadable("a batch", "it was not shown"))?;
-                        let (there, made_by) = read(&batch.id, &item)?;
-                        Ok(Some((there, made_by == request.as_str())))
-                    }
-                    error => Err(Error::aws("dynamodb:PutItem")(error)),
-                }
+        match written("dynamodb:PutItem", put)? {
+            Written::Done(_) => Ok(None),
+            Written::Refused(Some(there)) => {
+                let (there, made_by) = read(&batch.id, &there)?;
+                Ok(Some((there, made_by == request.as_str())))
             }
-            Err(error) => Err(Error::aws("dynamodb:PutItem")(error)),
+            Written::Refused(None) => Err(Error::unreadable("a batch", "it was not shown")),
         }
     }
 
@@ -143,10 +136,6 @@ impl Store {
             .expression_attribute_values(":next", number(batch.version + 1))
             .send()
             .await;
-        match updated {
-            Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(false),
-            Err(error) => Err(Error::aws("dynamodb:UpdateItem")(error)),
-        }
+        Ok(written("dynamodb:UpdateItem", updated)?.is_done())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use super::Store;
+use super::conditional::written;
 use super::expression::{moment, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -72,11 +72,7 @@ impl Store {
             .condition_expression("attribute_not_exists(pk)")
             .send()
             .await;
-        match put {
-            Ok(_) => Ok(()),
-            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(()),
-            Err(error) => Err(Error::aws("dynamodb:PutItem")(error)),
-        }
+        written("dynamodb:PutItem", put).map(drop)
     }
 
     /// Ends an API key at `until`, unless it ends sooner.
@@ -96,11 +92,7 @@ impl Store {
             .expression_attribute_values(":until", moment(until))
             .send()
             .await;
-        match update {
-            Ok(_) => Ok(()),
-            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(()),
-            Err(error) => Err(Error::aws("dynamodb:UpdateItem")(error)),
-        }
+        written("dynamodb:UpdateItem", update).map(drop)
     }
 
     /// The secret that signs the dashboard's sessions, which all its processes share: `fresh` if there was none.
@@ -120,14 +112,11 @@ impl Store {
             .condition_expression("attribute_not_exists(pk)")
             .send()
             .await;
-        match put {
-            Ok(_) => Ok(fresh.to_owned()),
-            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => {
-                let stored = self.stored_secret().await?;
-                stored.ok_or_else(|| Error::unreadable("the secret of sessions", "it was deleted just now"))
-            }
-            Err(error) => Err(Error::aws("dynamodb:PutItem")(error)),
+        if written("dynamodb:PutItem", put)?.is_done() {
+            return Ok(fresh.to_owned());
         }
+        let stored = self.stored_secret().await?;
+        stored.ok_or_else(|| Error::unreadable("the secret of sessions", "it was deleted just now"))
     }
 
     async fn stored_secret(&self) -> Result<Option<String>, Error> {

@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use serde::Deserialize;
 
 use super::Store;
+use super::conditional::{Written, written};
 use super::expression::{moment, number, text};
 use super::runs::{RUN_ITEM, run_key};
 use crate::clock::Timestamp;
@@ -73,18 +71,10 @@ impl Store {
         if let Some(due_at) = record.due_at {
             put = put.item("due_at", moment(due_at));
         }
-        match put.send().await {
-            Ok(_) => Ok(record),
-            Err(SdkError::ServiceError(refusal)) if refusal.err().is_conditional_check_failed_exception() => {
-                match refusal.into_err() {
-                    PutItemError::ConditionalCheckFailedException(refused) => match refused.item {
-                        Some(item) => read(item),
-                        None => Err(Error::unreadable("a wait item", "it was refused, and not shown")),
-                    },
-                    error => Err(Error::aws("dynamodb:PutItem")(error)),
-                }
-            }
-            Err(error) => Err(Error::aws("dynamodb:PutItem")(error)),
+        match written("dynamodb:PutItem", put.send().await)? {
+            Written::Done(_) => Ok(record),
+            Written::Refused(Some(there)) => read(there),
+            Written::Refused(None) => Err(Error::unreadable("a wait item", "it was refused, and not shown")),
         }
     }
 
@@ -104,11 +94,8 @@ impl Store {
             .return_values(ReturnValue::AllNew)
             .send()
             .await;
-        match updated {
-            Ok(answer) => answer.attributes.map(read).transpose(),
-            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(None),
-            Err(error) => Err(Error::aws("dynamodb:UpdateItem")(error)),
-        }
+        let answer = written("dynamodb:UpdateItem", updated)?.done();
+        answer.and_then(|answer| answer.attributes).map(read).transpose()
     }
 
     /// Registers a waiter with a run that is not final. False if it is final, or gone: nobody would wake the waiter.
@@ -126,11 +113,7 @@ impl Store {
             .expression_attribute_values(":waiter", AttributeValue::Ss(vec![waiter.to_string()]))
             .send()
             .await;
-        match updated {
-            Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(false),
-            Err(error) => Err(Error::aws("dynamodb:UpdateItem")(error)),
-        }
+        Ok(written("dynamodb:UpdateItem", updated)?.is_done())
     }
 
     /// Counts a wake-up of a run. The run as it now is, or `None` if it is gone.
@@ -149,15 +132,8 @@ impl Store {
             .return_values(ReturnValue::AllNew)
             .send()
             .await;
-        match updated {
-            Ok(answer) => answer.attributes.map(super::runs::read).transpose(),
-            Err(SdkError::ServiceError(error))
-                if matches!(error.err(), UpdateItemError::ConditionalCheckFailedException(_)) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(Error::aws("dynamodb:UpdateItem")(error)),
-        }
+        let answer = written("dynamodb:UpdateItem", updated)?.done();
+        answer.and_then(|answer| answer.attributes).map(super::runs::read).transpose()
     }
 
     /// Reads one wait, strongly consistent.

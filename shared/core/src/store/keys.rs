@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
+use super::conditional::{Written, written};
 use super::expression::{moment, number, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -125,19 +124,11 @@ impl Store {
                 .expression_attribute_values(":dead", text(dead.run_id.as_str()))
                 .expression_attribute_values(":dead_since", moment(dead.created_at)),
         };
-        match put.send().await {
-            Ok(answer) => Ok(Ok(answer.attributes.map(read).transpose()?)),
-            Err(SdkError::ServiceError(refusal)) if refusal.err().is_conditional_check_failed_exception() => {
-                match refusal.into_err() {
-                    PutItemError::ConditionalCheckFailedException(refused) => Ok(Err(match refused.item {
-                        Some(item) => ClaimRefused::HeldBy(read(item)?),
-                        None => ClaimRefused::Unknown,
-                    })),
-                    error => Err(Error::aws("dynamodb:PutItem")(error)),
-                }
-            }
-            Err(error) => Err(Error::aws("dynamodb:PutItem")(error)),
-        }
+        Ok(match written("dynamodb:PutItem", put.send().await)? {
+            Written::Done(answer) => Ok(answer.attributes.map(read).transpose()?),
+            Written::Refused(Some(holder)) => Err(ClaimRefused::HeldBy(read(holder)?)),
+            Written::Refused(None) => Err(ClaimRefused::Unknown),
+        })
     }
 
     /// Clears the key of a run that failed, on condition that it still names that run (I4, R35). Whether it did.
@@ -155,11 +146,7 @@ impl Store {
             .expression_attribute_values(":run", text(run.id.as_str()))
             .send()
             .await;
-        match cleared {
-            Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(false),
-            Err(error) => Err(Error::aws("dynamodb:DeleteItem")(error)),
-        }
+        Ok(written("dynamodb:DeleteItem", cleared)?.is_done())
     }
 
     /// Deletes a key, whoever holds it, on condition that its window is not over at `now`. Whether there was one.
@@ -176,11 +163,7 @@ impl Store {
             .expression_attribute_values(":now", moment(now))
             .send()
             .await;
-        match deleted {
-            Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(false),
-            Err(error) => Err(Error::aws("dynamodb:DeleteItem")(error)),
-        }
+        Ok(written("dynamodb:DeleteItem", deleted)?.is_done())
     }
 
     /// Who holds a key, strongly consistent; also one whose window is over and that is not deleted yet.

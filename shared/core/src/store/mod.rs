@@ -2,6 +2,7 @@
 
 mod batches;
 mod compressed;
+mod conditional;
 mod environments;
 mod expression;
 mod journal;

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
+use super::conditional::{Written, written};
 use super::expression::{Expression, moment, number, text};
 use super::{RUNS_INDEX, SHARDS, Store, compressed};
 use crate::clock::Timestamp;
@@ -256,11 +255,7 @@ impl Store {
             .condition_expression("attribute_not_exists(run_id)")
             .send()
             .await;
-        match put {
-            Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(false),
-            Err(error) => Err(Error::aws("dynamodb:PutItem")(error)),
-        }
+        Ok(written("dynamodb:PutItem", put)?.is_done())
     }
 
     /// Reads a run, strongly consistent.
@@ -338,18 +333,10 @@ impl Store {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        match updated {
-            Ok(answer) => Ok(Ok(read(answer.attributes.unwrap_or_default())?)),
-            Err(SdkError::ServiceError(refusal)) if refusal.err().is_conditional_check_failed_exception() => {
-                match refusal.into_err() {
-                    UpdateItemError::ConditionalCheckFailedException(refused) => {
-                        Ok(Err(refused.item.map(read).transpose()?))
-                    }
-                    error => Err(Error::aws("dynamodb:UpdateItem")(error)),
-                }
-            }
-            Err(error) => Err(Error::aws("dynamodb:UpdateItem")(error)),
-        }
+        Ok(match written("dynamodb:UpdateItem", updated)? {
+            Written::Done(answer) => Ok(read(answer.attributes.unwrap_or_default())?),
+            Written::Refused(there) => Err(there.map(read).transpose()?),
+        })
     }
 
     /// Up to `limit` places of one shard of an environment's list, beyond `from` (exclusive) and up to `to` (inclusive):
