@@ -12,7 +12,7 @@ use crate::key::IdempotencyKey;
 use crate::request::TriggerRequest;
 use crate::request::options::OnPayloadMismatch;
 use crate::run::Run;
-use crate::store::{ClaimRefused, KeyAddress, KeyRecord};
+use crate::store::{Claimed, KeyAddress, KeyRecord};
 
 /// How long to wait, before each new look, for a run whose key is claimed: half a second in all. Its claimer is normally
 /// a few milliseconds behind.
@@ -71,15 +71,15 @@ pub async fn claim(
     let mut dead = None;
     for _ in 0..ROUNDS {
         match app.store.claim_key(address, &record, dead.as_ref()).await? {
-            Ok(None) => return Ok(Claim::Ours(record, KeyStatus::Created)),
-            Ok(Some(before)) if before.window_ends_at <= now => {
+            Claimed::Free => return Ok(Claim::Ours(record, KeyStatus::Created)),
+            Claimed::Over(before) if before.window_ends_at <= now => {
                 return Ok(Claim::Ours(record, KeyStatus::ReplacedExpired));
             }
-            Ok(Some(_)) => return Ok(Claim::Ours(record, KeyStatus::ReplacedFailed)),
-            Err(ClaimRefused::HeldBy(holder)) if holder.run_id == *own => {
+            Claimed::Over(_) => return Ok(Claim::Ours(record, KeyStatus::ReplacedFailed)),
+            Claimed::HeldBy(holder) if holder.run_id == *own => {
                 return Ok(Claim::Ours(holder, KeyStatus::Created));
             }
-            Err(ClaimRefused::HeldBy(holder)) => match holder_state(app, &holder).await? {
+            Claimed::HeldBy(holder) => match holder_state(app, &holder).await? {
                 Holder::Alive(run) => {
                     guard_payload(request, key, &record, &holder)?;
                     return Ok(Claim::Held(holder, run));
@@ -90,7 +90,7 @@ pub async fn claim(
                 }
                 Holder::Dead => dead = Some(holder),
             },
-            Err(ClaimRefused::Unknown) => dead = None,
+            Claimed::Unknown => dead = None,
         }
     }
     Err(Error::Contended(key.shown().to_owned()))

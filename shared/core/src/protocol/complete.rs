@@ -13,7 +13,7 @@ use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
 use crate::run::retry::RetryPolicy;
 use crate::run::status::{Event, RunStatus};
 use crate::run::{Run, RunError};
-use crate::store::{Guard, Transition};
+use crate::store::{Guard, Moved, Transition};
 use crate::telemetry::metrics::{Metric, record};
 
 /// Carries a completion event out.
@@ -35,7 +35,7 @@ pub async fn complete(app: &App, event: &CompletionEvent) -> Result<(), Error> {
         transition = transition.next_attempt(event.attempt + 1, retry_at);
     }
     match app.store.move_run(&event.run_id, transition).await? {
-        Ok(run) => {
+        Moved::To(run) => {
             tracing::info!(run_id = %run.id, task = %run.spec.task, environment = %run.spec.environment,
                 attempt = event.attempt, status = %run.status, "attempt ended");
             if run.status.is_final() {
@@ -44,8 +44,8 @@ pub async fn complete(app: &App, event: &CompletionEvent) -> Result<(), Error> {
             follow_up(app, &run).await
         }
         // A redelivered event whose move was made: what follows the move may not have been.
-        Err(Some(run)) if reached(&run, event, what) => follow_up(app, &run).await,
-        Err(_) => {
+        Moved::Refused(run) if reached(&run, event, what) => follow_up(app, &run).await,
+        Moved::Refused(_) | Moved::Gone => {
             tracing::debug!(run_id = %event.run_id, attempt = event.attempt, "stale completion event dropped");
             Ok(())
         }

@@ -10,7 +10,7 @@ use crate::queue::batch::Disposition;
 use crate::queue::message::RunMessage;
 use crate::run::status::{Event, RunStatus};
 use crate::run::{Run, RunSpec};
-use crate::store::{Guard, Transition};
+use crate::store::{Guard, Moved, Transition};
 
 /// A wait shorter than this is spent in place, because SQS delays by whole seconds.
 const IN_PLACE: Duration = Duration::from_secs(1);
@@ -65,17 +65,17 @@ pub async fn start(
         transition = transition.creating(&absent)?;
     }
     match app.store.move_run(&message.run_id, transition).await? {
-        Ok(run)
+        Moved::To(run)
             if (run.attempt, run.resume) == (1, 0) && run.expires_unless_started_by().is_some_and(|end| now > end) =>
         {
             Ok(Start::TooLate(Box::new(run)))
         }
-        Ok(run) => Ok(Start::Execute(Box::new(run))),
-        Err(None) => {
+        Moved::To(run) => Ok(Start::Execute(Box::new(run))),
+        Moved::Gone => {
             tracing::error!(run_id = %message.run_id, "there is no such run: its record was deleted");
             Ok(Start::Nothing(Disposition::Done))
         }
-        Err(Some(run)) => match run.retry_at.filter(|due_at| message.is_for(&run) && *due_at > now) {
+        Moved::Refused(run) => match run.retry_at.filter(|due_at| message.is_for(&run) && *due_at > now) {
             // Rescheduled: this message goes on to the new start.
             Some(due_at) => {
                 app.queues.send_run(&RunMessage { due_at: Some(due_at), ..message.clone() }).await?;

@@ -14,7 +14,7 @@ use crate::queue::message::RunMessage;
 use crate::run::Run;
 use crate::run::status::{Event, RunStatus};
 use crate::run::waiter::Waiter;
-use crate::store::{Guard, Transition, WaitRecord};
+use crate::store::{Guard, Moved, Transition, WaitRecord};
 
 /// What came of an attempt to suspend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,13 +82,13 @@ pub async fn suspend(
     let guard = Guard::At { attempt: run.attempt, resume: run.resume };
     let transition = Transition::new(Event::Suspend, guard, app.clock.now()).waiting_on(waiter, seen, spent, until);
     Ok(match app.store.move_run(&run.id, transition).await? {
-        Ok(_) => Suspension::Suspended,
-        Err(Some(now))
+        Moved::To(_) => Suspension::Suspended,
+        Moved::Refused(now)
             if now.status == RunStatus::Executing && (now.attempt, now.resume) == (run.attempt, run.resume) =>
         {
             Suspension::LookAgain { wakes: now.wakes }
         }
-        Err(_) => Suspension::Lost,
+        Moved::Refused(_) | Moved::Gone => Suspension::Lost,
     })
 }
 
@@ -115,12 +115,12 @@ pub async fn wake(app: &App, waiter: &Waiter) -> Result<(), Error> {
     loop {
         let transition = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(waiter);
         match app.store.move_run(&waiter.run, transition).await? {
-            Ok(run) => return app.queues.send_run(&RunMessage::next(&run)).await,
-            Err(Some(run)) if run.attempt != waiter.attempt => return Ok(()),
-            Err(Some(run)) if run.status == RunStatus::Queued && run.waiting_on.as_ref() == Some(waiter) => {
+            Moved::To(run) => return app.queues.send_run(&RunMessage::next(&run)).await,
+            Moved::Refused(run) if run.attempt != waiter.attempt => return Ok(()),
+            Moved::Refused(run) if run.status == RunStatus::Queued && run.waiting_on.as_ref() == Some(waiter) => {
                 return app.queues.send_run(&RunMessage::next(&run)).await;
             }
-            Err(Some(run)) if run.status == RunStatus::Executing => {
+            Moved::Refused(run) if run.status == RunStatus::Executing => {
                 // Still awake, perhaps about to suspend: after this it cannot without looking again. If it has suspended
                 // meanwhile, look again ourselves: whoever woke it may have died before the message was sent.
                 let raised = app.store.raise_wakes(&waiter.run).await?;
@@ -128,7 +128,7 @@ pub async fn wake(app: &App, waiter: &Waiter) -> Result<(), Error> {
                     return Ok(());
                 }
             }
-            Err(_) => return Ok(()),
+            Moved::Refused(_) | Moved::Gone => return Ok(()),
         }
     }
 }

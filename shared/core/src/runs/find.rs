@@ -11,5 +11,10 @@ use crate::run::Run;
 /// [`Error::NotFound`] otherwise (I6), [`Error::Aws`].
 pub async fn find(app: &App, environment: &EnvironmentId, id: &RunId) -> Result<Run, Error> {
     let run = app.store.run(id).await?.filter(|run| run.spec.environment == *environment);
-    run.ok_or_else(|| Error::NotFound(format!("there is no run {id} in {environment}")))
+    run.ok_or_else(|| missing(environment, id))
+}
+
+/// This environment has no such run.
+pub(crate) fn missing(environment: &EnvironmentId, id: &RunId) -> Error {
+    Error::NotFound(format!("there is no run {id} in {environment}"))
 }

@@ -8,9 +8,9 @@ use crate::ids::{EnvironmentId, RunId};
 use crate::queue::message::RunMessage;
 use crate::request::options::delay_until;
 use crate::run::Run;
-use crate::run::status::{Event, RunStatus};
-use crate::runs::find::find;
-use crate::store::{Guard, Transition};
+use crate::run::status::Event;
+use crate::runs::find::{find, missing};
+use crate::store::{Guard, Moved, Transition};
 
 /// Gives a delayed run another start: a span from now, or a date. One that is over starts it at once. The run as it now is.
 ///
@@ -28,12 +28,12 @@ pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, dela
     let guard = Guard::At { attempt: run.attempt, resume: run.resume };
     let transition = Transition::new(Event::Reschedule, guard, now).due_at(due_at, run.spec.kept_until_if_due(due_at));
     let run = match app.store.move_run(id, transition).await? {
-        Ok(run) => run,
-        Err(now) => {
-            let status = now.map_or(RunStatus::SystemFailure, |run| run.status);
-            let text = format!("run {id} is {status}: only a DELAYED run can be rescheduled");
+        Moved::To(run) => run,
+        Moved::Refused(run) => {
+            let text = format!("run {id} is {}: only a DELAYED run can be rescheduled", run.status);
             return Err(Error::Unprocessable(text));
         }
+        Moved::Gone => return Err(missing(environment, id)),
     };
     app.queues.send_run(&RunMessage::next(&run)).await?;
     Ok(run)

@@ -57,12 +57,16 @@ impl KeyRecord {
     }
 }
 
-/// Why a claim was refused.
+/// What came of a claim.
 #[derive(Debug)]
-pub enum ClaimRefused {
-    /// Somebody holds the key.
+pub enum Claimed {
+    /// It is ours, and nobody held it.
+    Free,
+    /// It is ours, in the place of this claim: its window is over, or it is the one said to be dead.
+    Over(KeyRecord),
+    /// This claim holds it.
     HeldBy(KeyRecord),
-    /// Somebody held it when the condition was checked, and the refusal did not say who.
+    /// Somebody holds it, and DynamoDB did not say who.
     Unknown,
 }
 
@@ -95,7 +99,7 @@ fn read(item: HashMap<String, AttributeValue>) -> Result<KeyRecord, Error> {
 
 impl Store {
     /// Claims a key: one conditional put, which succeeds when nobody holds the key, when the holder's window is over
-    /// (R21, R23), or when the holder is exactly `dead`. `Ok` with the record that it took the place of.
+    /// (R21, R23), or when the holder is exactly `dead`.
     ///
     /// # Errors
     /// [`Error::Aws`]; a refusal is no error.
@@ -104,7 +108,7 @@ impl Store {
         address: KeyAddress<'_>,
         record: &KeyRecord,
         dead: Option<&KeyRecord>,
-    ) -> Result<Result<Option<KeyRecord>, ClaimRefused>, Error> {
+    ) -> Result<Claimed, Error> {
         let item = serde_dynamo::to_item(record).map_err(|error| Error::unreadable("a key", error))?;
         let put = self
             .client
@@ -125,9 +129,9 @@ impl Store {
                 .expression_attribute_values(":dead_since", moment(dead.created_at)),
         };
         Ok(match written("dynamodb:PutItem", put.send().await)? {
-            Written::Done(answer) => Ok(answer.attributes.map(read).transpose()?),
-            Written::Refused(Some(holder)) => Err(ClaimRefused::HeldBy(read(holder)?)),
-            Written::Refused(None) => Err(ClaimRefused::Unknown),
+            Written::Done(answer) => answer.attributes.map(read).transpose()?.map_or(Claimed::Free, Claimed::Over),
+            Written::Refused(Some(holder)) => Claimed::HeldBy(read(holder)?),
+            Written::Refused(None) => Claimed::Unknown,
         })
     }
 

@@ -13,9 +13,9 @@ use aws_sdk_dynamodb::Client;
 
 pub use environments::ApiKeyRecord;
 pub use journal::{Journal, WaitRecord};
-pub use keys::{ClaimRefused, KeyAddress, KeyRecord};
+pub use keys::{Claimed, KeyAddress, KeyRecord};
 pub(crate) use runs::Position;
-pub use runs::{Guard, Transition};
+pub use runs::{Guard, Moved, Transition};
 
 /// The names of Oncekey's tables.
 #[derive(Clone, Debug)]

@@ -185,6 +185,17 @@ impl Transition {
     }
 }
 
+/// What came of a move.
+#[derive(Debug)]
+pub enum Moved {
+    /// It was made: the run as it now is.
+    To(Run),
+    /// The run stands elsewhere, so: as it is.
+    Refused(Run),
+    /// There is no such run.
+    Gone,
+}
+
 pub(super) fn read(mut item: HashMap<String, AttributeValue>) -> Result<Run, Error> {
     compressed::restore(&mut item).map_err(|error| Error::unreadable("a run's payload", error))?;
     serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a run item", error))
@@ -312,12 +323,11 @@ impl Store {
         self.batch_get_items(&self.tables.runs, keys).await?.into_iter().map(read).collect()
     }
 
-    /// Moves a run: one conditional write. `Ok` with the run as it now is, or with what stood in the way: the run as it
-    /// was, or `None` if there is no such run.
+    /// Moves a run: one conditional write.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`]; a refusal is no error.
-    pub async fn move_run(&self, id: &RunId, mut transition: Transition) -> Result<Result<Run, Option<Run>>, Error> {
+    pub async fn move_run(&self, id: &RunId, mut transition: Transition) -> Result<Moved, Error> {
         let condition = transition.condition();
         let (update, names, values) = transition.expression.finish();
         let updated = self
@@ -334,8 +344,8 @@ impl Store {
             .send()
             .await;
         Ok(match written("dynamodb:UpdateItem", updated)? {
-            Written::Done(answer) => Ok(read(answer.attributes.unwrap_or_default())?),
-            Written::Refused(there) => Err(there.map(read).transpose()?),
+            Written::Done(answer) => Moved::To(read(answer.attributes.unwrap_or_default())?),
+            Written::Refused(there) => there.map(read).transpose()?.map_or(Moved::Gone, Moved::Refused),
         })
     }
 

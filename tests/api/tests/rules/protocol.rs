@@ -8,7 +8,7 @@ use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
 use oncekey_core::run::{ClaimedKey, Run, RunError, RunOptions, RunSpec};
-use oncekey_core::store::{KeyAddress, KeyRecord};
+use oncekey_core::store::{Claimed, KeyAddress, KeyRecord};
 use oncekey_core::{RequestId, RunId, Timestamp};
 use oncekey_tests_api::{Oncekey, answer, dev, handle, key_hash, run_id, task};
 use serde_json::json;
@@ -43,7 +43,8 @@ async fn claim(oncekey: &Oncekey, run: &Run) {
     let record = KeyRecord::new(run.id.clone(), Some(&key), run.spec.created_at, window);
     let (environment, task) = (dev(), run.spec.task.clone());
     let address = KeyAddress { environment: &environment, place: key.place(&task), hash: &key.hash };
-    oncekey.app().store.claim_key(address, &record, None).await.unwrap().unwrap();
+    let claimed = oncekey.app().store.claim_key(address, &record, None).await.unwrap();
+    assert!(matches!(claimed, Claimed::Free), "{claimed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use oncekey_core::queue::message::RunMessage;
 use oncekey_core::run::Run;
 use oncekey_core::run::status::Event;
 use oncekey_core::run::waiter::Waiter;
-use oncekey_core::store::{Guard, Transition, WaitRecord};
+use oncekey_core::store::{Guard, Moved, Transition, WaitRecord};
 use oncekey_core::{RunId, Timestamp};
 use oncekey_tests_api::{Oncekey, answer, dev, run_id};
 use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
@@ -371,7 +371,8 @@ async fn i8_a_wake_up_whose_message_was_not_sent_is_sent_by_the_redelivered_even
     // What a process that died after this move and before sending leaves behind.
     app.store.take_out(&waiter, &child).await.unwrap();
     let woken = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(&waiter);
-    app.store.move_run(&parent.id, woken).await.unwrap().unwrap();
+    let woken = app.store.move_run(&parent.id, woken).await.unwrap();
+    assert!(matches!(woken, Moved::To(_)), "{woken:?}");
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(oncekey.run(parent.id.as_str()).await["status"], "QUEUED");
     cancel(app, &dev(), &child).await.unwrap();
