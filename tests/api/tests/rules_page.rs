@@ -48,6 +48,16 @@ fn every_test_that_the_page_names_is_there_and_has_the_number_of_its_rule() {
 }
 
 #[test]
+fn every_rule_has_a_test() {
+    let page = page();
+    let rules: Vec<&str> = page.split("- **R").skip(1).collect();
+    assert!(rules.len() > 30, "{}", rules.len());
+    for rule in rules {
+        assert!(!linked(rule).is_empty(), "R{rule}");
+    }
+}
+
+#[test]
 fn every_test_of_a_rule_is_on_the_page() {
     let page = page();
     let linked: BTreeSet<String> = linked(&page).into_iter().map(|(name, _)| name.to_owned()).collect();
