@@ -1,7 +1,8 @@
 //! Run-completion events, and the dead-letter queues of runs and completions: no run is left hanging.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use oncekey_core::protocol::complete::{DeadRun, bury_run, bury_unreadable, complete};
+use oncekey_core::protocol::bury::{DeadRun, end_dead_run, end_unreadable_run};
+use oncekey_core::protocol::complete::complete;
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, RunMessage, run_id_in};
 use oncekey_core::{App, Error};
@@ -23,9 +24,9 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
 async fn bury(app: &App, message: &SqsMessage) -> Result<Disposition, Error> {
     let body = message.body.as_deref().unwrap_or_default();
     let dead = match RunMessage::parse(body) {
-        Ok(dead) => bury_run(app, &dead).await?,
+        Ok(dead) => end_dead_run(app, &dead).await?,
         Err(error) => match run_id_in(body) {
-            Some(run) => bury_unreadable(app, &run, &error.to_string()).await?,
+            Some(run) => end_unreadable_run(app, &run, &error.to_string()).await?,
             None => {
                 tracing::error!(message_id = ?message.message_id, %error, "a dead run message names no run; dropped");
                 DeadRun::Settled

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::protocol::reset::reset;
 use oncekey_core::runs::find::find;
-use oncekey_core::runs::replay::{Asked, replay};
+use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, Error, RequestId, RunId};
 use oncekey_http::Segment;
@@ -41,7 +41,7 @@ pub(crate) async fn replay_run(
 ) -> Result<Response, Failure> {
     let replayed = async {
         let request_id = RequestId::from_caller(fields.get("request"))?;
-        let asked = Asked { environment: visitor.environment.clone(), request_id, traceparent: None };
+        let asked = ReplayRequest { environment: visitor.environment.clone(), request_id, traceparent: None };
         let triggered = replay(&app, asked, &named(&id)?, b"").await?;
         Ok(to_run(&triggered.handle.id, "replayed"))
     };

@@ -99,7 +99,7 @@ fn name(scope: Scope) -> &'static str {
 }
 
 /// A key as somebody asks for it.
-struct Asked {
+struct KeyQuery {
     place: Place,
     hash: KeyHash,
 }
@@ -110,7 +110,7 @@ enum Place {
     Group(KeyGroup),
 }
 
-impl Asked {
+impl KeyQuery {
     /// What the fields say, or `None` if they say nothing yet.
     fn parse(fields: &Fields) -> Result<Option<Self>, Error> {
         let (Some(key), Some(place)) = (fields.given("key"), fields.given("task")) else { return Ok(None) };
@@ -186,7 +186,7 @@ fn form(fields: &Fields) -> Markup {
 }
 
 async fn found(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Markup, Error> {
-    let Some(asked) = Asked::parse(fields)? else { return Ok(html! {}) };
+    let Some(asked) = KeyQuery::parse(fields)? else { return Ok(html! {}) };
     let now = app.clock.now();
     let record = match look_up(app, asked.address(visitor)).await {
         Ok(record) => Some(record),
@@ -236,6 +236,6 @@ pub(crate) fn shown_again(fields: &Fields) -> Response {
 
 /// Frees the key that the fields name.
 pub(crate) async fn free(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(), Error> {
-    let asked = Asked::parse(fields)?.ok_or_else(|| Error::invalid("key", "say which key, and of which task"))?;
+    let asked = KeyQuery::parse(fields)?.ok_or_else(|| Error::invalid("key", "say which key, and of which task"))?;
     oncekey_core::protocol::reset::reset(app, asked.address(visitor)).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use maud::{Markup, html};
-use oncekey_core::runs::list::{Filter, From, MAX_PAGE, list};
+use oncekey_core::runs::list::{Filter, MAX_PAGE, PageStart, list};
 use oncekey_core::{App, EnvironmentId, Error, Run, TaskId, Timestamp};
 
 use crate::chart::chart;
@@ -50,12 +50,12 @@ pub(crate) async fn overview(State(app): State<App>, visitor: Visitor, Query(que
 /// The newest runs since `from`, and whether they are all.
 async fn newest(app: &App, environment: &EnvironmentId, from: Timestamp) -> Result<(Vec<Run>, bool), Error> {
     let filter = Filter { from: Some(from), ..Filter::default() };
-    let (mut runs, mut place) = (Vec::new(), From::Newest);
+    let (mut runs, mut place) = (Vec::new(), PageStart::Newest);
     for _ in 0..PAGES {
         let page = list(app, environment, &filter, &place, MAX_PAGE).await?;
         runs.extend(page.runs);
         match page.next {
-            Some(next) => place = From::After(next),
+            Some(next) => place = PageStart::After(next),
             None => return Ok((runs, true)),
         }
     }
@@ -112,14 +112,14 @@ fn failures(failed: &[&Run], now: Timestamp) -> Markup {
 
 /// What is told of one task.
 #[derive(Default)]
-struct Told {
+struct ErrorView {
     runs: usize,
     failed: usize,
     took: Vec<Duration>,
 }
 
 fn tasks(runs: &[Run], now: Timestamp) -> Markup {
-    let mut tasks: BTreeMap<&TaskId, Told> = BTreeMap::new();
+    let mut tasks: BTreeMap<&TaskId, ErrorView> = BTreeMap::new();
     for run in runs {
         let told = tasks.entry(&run.spec.task).or_default();
         told.runs += 1;

@@ -8,7 +8,7 @@ use axum::response::{Html, IntoResponse, Response};
 use data_encoding::BASE64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use oncekey_core::Error;
-use oncekey_http::Told;
+use oncekey_http::ErrorView;
 use sha2::{Digest, Sha256};
 
 use crate::form::token;
@@ -136,7 +136,7 @@ impl Failure {
     }
 
     fn new(error: Error, page: impl FnOnce(&str, Markup) -> Page) -> Self {
-        let Told { status, retry, text } = Told::of(&error);
+        let ErrorView { status, retry, text } = ErrorView::of(&error);
         let title = status.canonical_reason().unwrap_or("Error");
         let main = html! {
             div.card.narrow {

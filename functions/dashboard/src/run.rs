@@ -3,7 +3,7 @@
 use axum::extract::State;
 use maud::{Markup, html};
 use oncekey_core::runs::find::find;
-use oncekey_core::runs::list::{Filter, From, list};
+use oncekey_core::runs::list::{Filter, PageStart, list};
 use oncekey_core::{App, Error, Run, RunId, Timestamp};
 use oncekey_http::Segment;
 use serde_json::Value;
@@ -88,7 +88,7 @@ async fn children(app: &App, run: &Run) -> Result<Vec<Run>, Error> {
     if run.started_at.is_none() {
         return Ok(Vec::new());
     }
-    let mut children = list(app, &run.spec.environment, &filter, &From::Newest, CHILDREN).await?.runs;
+    let mut children = list(app, &run.spec.environment, &filter, &PageStart::Newest, CHILDREN).await?.runs;
     children.reverse();
     Ok(children)
 }

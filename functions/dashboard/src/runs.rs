@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use maud::{Markup, html};
-use oncekey_core::runs::list::{Cursor, Filter, From, Page as RunsPage, list};
+use oncekey_core::runs::list::{Cursor, Filter, Page as RunsPage, PageStart, list};
 use oncekey_core::{App, Error, KeyHash, Run, RunStatus, TaskId, Timestamp, span};
 
 use crate::form::{Fields, Query};
@@ -29,7 +29,7 @@ pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, Query(query):
     }
     .await
     .map_err(|error| Failure::of(&visitor, error))?;
-    let newest = matches!(from, From::Newest);
+    let newest = matches!(from, PageStart::Newest);
     let content = html! {
         div.heading { h1 { "Runs" } @if newest { span.muted { "newest first, live" } } }
         (filters(&query))
@@ -38,11 +38,11 @@ pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, Query(query):
     Ok(inside(&visitor, "/runs", "Runs", content))
 }
 
-fn place(query: &Fields) -> Result<From, Error> {
+fn place(query: &Fields) -> Result<PageStart, Error> {
     match (query.given("after"), query.given("before")) {
-        (Some(after), _) => Ok(From::After(Cursor::parse("after", after)?)),
-        (None, Some(before)) => Ok(From::Before(Cursor::parse("before", before)?)),
-        (None, None) => Ok(From::Newest),
+        (Some(after), _) => Ok(PageStart::After(Cursor::parse("after", after)?)),
+        (None, Some(before)) => Ok(PageStart::Before(Cursor::parse("before", before)?)),
+        (None, None) => Ok(PageStart::Newest),
     }
 }
 

@@ -15,7 +15,7 @@ use oncekey_core::request::options::Options;
 use oncekey_core::request::parse_json;
 use oncekey_core::runs::find::find;
 use oncekey_core::runs::list::{Cursor, list};
-use oncekey_core::runs::replay::{Asked, replay};
+use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::runs::reschedule::reschedule;
 use oncekey_core::{App, Error, Run, RunId};
 use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, Segment, header_text, request_id};
@@ -140,7 +140,7 @@ async fn list_runs(
     RawQuery(query): RawQuery,
 ) -> Result<Json<RunsPage>, ApiError> {
     let now = app.clock.now();
-    let asked = query::Asked::parse(query.as_deref().unwrap_or_default(), now)?;
+    let asked = query::ListQuery::parse(query.as_deref().unwrap_or_default(), now)?;
     let page = list(&app, &environment, &asked.filter, &asked.from, asked.size).await?;
     let holds = app.store.holds_key(&page.runs, now).await?;
     let data = page.runs.iter().zip(holds).map(|(run, holds)| RunItem::new(run, holds, now)).collect();
@@ -199,7 +199,7 @@ async fn replay_run(
     Body(body): Body,
 ) -> Result<Json<RunName>, ApiError> {
     let traceparent = header_text(&headers, "traceparent")?.map(str::to_owned);
-    let asked = Asked { environment, request_id: request_id(&headers)?, traceparent };
+    let asked = ReplayRequest { environment, request_id: request_id(&headers)?, traceparent };
     let triggered = replay(&app, asked, &run_id(&id)?, &body).await?;
     Ok(Json(RunName { id: triggered.handle.id }))
 }

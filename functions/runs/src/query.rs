@@ -1,6 +1,6 @@
 //! The query of a list of runs: `page[…]` and `filter[…]`, parsed at the door.
 
-use oncekey_core::runs::list::{Cursor, Filter, From, MAX_PAGE};
+use oncekey_core::runs::list::{Cursor, Filter, MAX_PAGE, PageStart};
 use oncekey_core::{BatchId, Error, RunStatus, TaskId, Timestamp, span};
 
 /// A page's size unless it is asked for.
@@ -10,19 +10,19 @@ const NEVER: [&str; 2] = ["DEQUEUED", "PENDING_VERSION"];
 
 /// What a list was asked for.
 #[derive(Debug)]
-pub struct Asked {
+pub struct ListQuery {
     /// Which runs.
     pub filter: Filter,
     /// Where the page begins.
-    pub from: From,
+    pub from: PageStart,
     /// How many, 1 to 100.
     pub size: usize,
 }
 
-impl Asked {
+impl ListQuery {
     /// Reads a query string. A filter that we do not have is refused by name: ignoring it would answer another question.
     pub fn parse(query: &str, now: Timestamp) -> Result<Self, Error> {
-        let mut asked = Self { filter: Filter::default(), from: From::default(), size: DEFAULT_SIZE };
+        let mut asked = Self { filter: Filter::default(), from: PageStart::default(), size: DEFAULT_SIZE };
         for (name, value) in form_pairs(query) {
             asked.take(&name, &value, now)?;
         }
@@ -34,8 +34,8 @@ impl Asked {
         let filter = &mut self.filter;
         match name {
             "page[size]" => self.size = size(value)?,
-            "page[after]" => self.from = From::After(Cursor::parse(name, value)?),
-            "page[before]" => self.from = From::Before(Cursor::parse(name, value)?),
+            "page[after]" => self.from = PageStart::After(Cursor::parse(name, value)?),
+            "page[before]" => self.from = PageStart::Before(Cursor::parse(name, value)?),
             "filter[status]" => filter.statuses = Some(statuses(list())?),
             "filter[taskIdentifier]" => filter.tasks = list().map(TaskId::parse).collect::<Result<_, _>>()?,
             "filter[tag]" => filter.tags = list().map(str::to_owned).collect(),
@@ -93,8 +93,8 @@ pub(crate) fn form_pairs(query: &str) -> Vec<(String, String)> {
 mod tests {
     use super::*;
 
-    fn asked(query: &str) -> Result<Asked, Error> {
-        Asked::parse(query, Timestamp::from_millis(1_000_000))
+    fn asked(query: &str) -> Result<ListQuery, Error> {
+        ListQuery::parse(query, Timestamp::from_millis(1_000_000))
     }
 
     #[test]

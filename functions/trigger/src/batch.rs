@@ -7,7 +7,7 @@ use oncekey_core::key::KeyOptions;
 use oncekey_core::request::object::Object;
 use oncekey_core::request::options::Options;
 use oncekey_core::request::{BatchLine, parse_json};
-use oncekey_core::runs::batch::{Batch, BatchItem, Created, Item, NewBatch, add_items, create, find};
+use oncekey_core::runs::batch::{Batch, BatchItem, CreatedBatch, NewBatch, NewItem, add_items, create, find};
 use oncekey_core::{App, BatchId, Error, IdempotencyKey, RunId, TaskId};
 use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, request_id};
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ pub(crate) async fn create_batch(
         return Err(Error::Unprocessable(text).into());
     }
     let new = NewBatch { environment, request_id: request_id(&headers)?, run_count: body.run_count, key: body.key()? };
-    let Created { batch, is_cached } = create(&app, new).await?;
+    let CreatedBatch { batch, is_cached } = create(&app, new).await?;
     let status = if is_cached { StatusCode::OK } else { StatusCode::ACCEPTED };
     let idempotency_key = batch.key.as_ref().map(|key| key.shown().to_owned());
     Ok((status, Json(BatchHandle { id: batch.id, run_count: batch.run_count, is_cached, idempotency_key })))
@@ -151,7 +151,7 @@ pub(crate) async fn add_batch_items(
 }
 
 /// The items of an NDJSON body. Blank lines, `\r\n` and a missing last newline are fine.
-fn items(body: &[u8]) -> Result<Vec<Item<'_>>, Error> {
+fn items(body: &[u8]) -> Result<Vec<NewItem<'_>>, Error> {
     let lines = body.split(|byte| *byte == b'\n').enumerate();
     let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
     let item = |(number, line)| {
@@ -160,7 +160,7 @@ fn items(body: &[u8]) -> Result<Vec<Item<'_>>, Error> {
             other => other,
         })?;
         let body = line.body();
-        Ok(Item { index: line.index, task: line.task, body })
+        Ok(NewItem { index: line.index, task: line.task, body })
     };
     let items = lines.map(item).collect::<Result<Vec<_>, Error>>()?;
     if items.is_empty() {

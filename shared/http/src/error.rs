@@ -27,7 +27,7 @@ impl From<Error> for ApiError {
 
 /// An error as it is told to whoever caused it.
 #[derive(Debug)]
-pub struct Told {
+pub struct ErrorView {
     /// The status of the answer.
     pub status: StatusCode,
     /// Whether the same request may succeed if it is sent again.
@@ -36,7 +36,7 @@ pub struct Told {
     pub text: String,
 }
 
-impl Told {
+impl ErrorView {
     /// What to tell of `error`. The cause of one that is ours goes to the logs instead.
     pub fn of(error: &Error) -> Self {
         let (status, retry) = match error {
@@ -63,7 +63,7 @@ impl Told {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Told { status, retry, text } = Told::of(&self.0);
+        let ErrorView { status, retry, text } = ErrorView::of(&self.0);
         answer(status, retry, &text)
     }
 }

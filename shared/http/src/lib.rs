@@ -14,7 +14,7 @@ use axum::http::{Method, Uri};
 use oncekey_core::Error;
 
 pub use caller::Caller;
-pub use error::{ApiError, Told};
+pub use error::{ApiError, ErrorView};
 pub use lambda::serve;
 pub use lambda_http::Error as LambdaError;
 pub use openapi::{ErrorAnswer, OPENAPI, Refusal, describe};

@@ -82,7 +82,7 @@ impl Invocation {
     pub(crate) async fn still_ours(&self) -> Result<(), Error> {
         let run = &self.run;
         let ours = Some((RunStatus::Executing, run.attempt, run.resume));
-        if self.app.store.standing(&run.id).await? != ours {
+        if self.app.store.position(&run.id).await? != ours {
             self.halt().await;
         }
         Ok(())

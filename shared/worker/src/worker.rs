@@ -76,8 +76,8 @@ impl Worker {
                 app.queues.hide_until(&message, until).await?;
                 return Ok(Disposition::Leave);
             }
-            Start::TooLate(run) => (run, Outcome::Expired),
-            Start::LeaseOver(run) => {
+            Start::Expired(run) => (run, Outcome::Expired),
+            Start::Crashed(run) => {
                 let outcome = match self.tasks.get(&run.spec.task) {
                     Some(task) => crashed(task, &run, "its worker died, or was stopped, before the attempt ended"),
                     None => self.unknown(&run),

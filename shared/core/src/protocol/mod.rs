@@ -1,9 +1,10 @@
 //! The protocol, one file an operation: read these, and you know Oncekey.
 //!
 //! [`trigger`] with [`claim`] makes a run or hands out the one that is there; [`start`] takes its attempt up; [`wait`]
-//! suspends and wakes it; [`complete`] ends it; [`cancel`] and [`reset`] are what a person asks for. Each tolerates being
-//! done twice, and a death between any two of its writes.
+//! suspends and wakes it; [`complete`] ends it, [`bury`] when its message died; [`cancel`] and [`reset`] are what a person
+//! asks for. Each tolerates being done twice, and a death between any two of its writes.
 
+pub mod bury;
 pub mod cancel;
 pub mod claim;
 pub mod complete;

@@ -21,9 +21,9 @@ pub enum Start {
     /// The attempt is ours until the lease ends: run the task, on what is stored.
     Execute(Box<Run>),
     /// The run was to start earlier than this: report that it expired.
-    TooLate(Box<Run>),
+    Expired(Box<Run>),
     /// A worker died over this attempt: report that it crashed.
-    LeaseOver(Box<Run>),
+    Crashed(Box<Run>),
     /// A worker holds this attempt: leave the message until its lease ends.
     Leased {
         /// The lease's end.
@@ -68,7 +68,7 @@ pub async fn start(
         Moved::To(run)
             if (run.attempt, run.resume) == (1, 0) && run.expires_unless_started_by().is_some_and(|end| now > end) =>
         {
-            Ok(Start::TooLate(Box::new(run)))
+            Ok(Start::Expired(Box::new(run)))
         }
         Moved::To(run) => Ok(Start::Execute(Box::new(run))),
         Moved::Gone => {
@@ -92,7 +92,7 @@ fn refused(run: Run, message: &RunMessage, now: Timestamp) -> Start {
     match run.status {
         RunStatus::Executing if ours => match run.lease_until {
             Some(until) if until > now => Start::Leased { until },
-            _ => Start::LeaseOver(Box::new(run)),
+            _ => Start::Crashed(Box::new(run)),
         },
         // The message was sent before the move that it is for could be seen; that move is coming.
         _ if (run.attempt, run.resume) < (message.attempt, message.resume) && !run.status.is_final() => {

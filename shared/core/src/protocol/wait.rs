@@ -44,7 +44,7 @@ pub async fn await_children(
     let mut record = app.store.put_wait(waiter, record, until).await?;
     for child in record.pending.clone() {
         if !app.store.register_waiter(&child, waiter).await? {
-            record = app.store.take_out(waiter, &child).await?.unwrap_or(record);
+            record = app.store.remove_pending(waiter, &child).await?.unwrap_or(record);
         }
     }
     Ok(record)
@@ -98,7 +98,7 @@ pub async fn suspend(
 /// [`Error::Aws`], [`Error::Unreadable`]; to be done again from the start.
 pub async fn wake_waiters(app: &App, child: &Run) -> Result<(), Error> {
     for waiter in &child.waiters {
-        let left = app.store.take_out(waiter, &child.id).await?;
+        let left = app.store.remove_pending(waiter, &child.id).await?;
         // Gone: the journal was deleted with its run, long ago.
         if left.is_some_and(|record| record.pending.is_empty()) {
             wake(app, waiter).await?;

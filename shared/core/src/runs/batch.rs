@@ -87,7 +87,7 @@ impl Batch {
 
 /// A batch's answer to its creation.
 #[derive(Clone, Debug)]
-pub struct Created {
+pub struct CreatedBatch {
     /// The batch.
     pub batch: Batch,
     /// Whether it was there already.
@@ -96,7 +96,7 @@ pub struct Created {
 
 /// One item, as it came.
 #[derive(Debug)]
-pub struct Item<'a> {
+pub struct NewItem<'a> {
     /// Its place.
     pub index: u32,
     /// Its task, unchecked: a bad one is this item's error and nobody else's.
@@ -119,7 +119,7 @@ pub struct Accepted {
 ///
 /// # Errors
 /// [`Error::Invalid`] for a count out of range, [`Error::Aws`].
-pub async fn create(app: &App, new: NewBatch) -> Result<Created, Error> {
+pub async fn create(app: &App, new: NewBatch) -> Result<CreatedBatch, Error> {
     if !(1..=MAX_ITEMS).contains(&new.run_count) {
         let message = format!("a batch has 1 to {MAX_ITEMS} items");
         return Err(Error::invalid("runCount", message));
@@ -140,10 +140,10 @@ pub async fn create(app: &App, new: NewBatch) -> Result<Created, Error> {
         items: BTreeMap::new(),
     };
     match app.store.create_batch(&batch, &new.request_id).await? {
-        None => Ok(Created { batch, is_cached: false }),
+        None => Ok(CreatedBatch { batch, is_cached: false }),
         // Our own earlier try, or somebody's with the same key. The client sends no items to a batch that is cached, so
         // one whose creator died before it had sent them all is not: it is there to be filled.
-        Some((there, ours)) => Ok(Created { is_cached: !ours && there.is_sealed(), batch: there }),
+        Some((there, ours)) => Ok(CreatedBatch { is_cached: !ours && there.is_sealed(), batch: there }),
     }
 }
 
@@ -166,7 +166,7 @@ pub async fn add_items(
     app: &App,
     environment: &EnvironmentId,
     id: &BatchId,
-    items: Vec<Item<'_>>,
+    items: Vec<NewItem<'_>>,
 ) -> Result<(Batch, Accepted), Error> {
     let batch = find(app, environment, id).await?;
     if let Some(item) = items.iter().find(|item| item.index >= batch.run_count) {
@@ -176,7 +176,7 @@ pub async fn add_items(
         )));
     }
     let sent = items.len();
-    let mut new: BTreeMap<u32, Item<'_>> = BTreeMap::new();
+    let mut new: BTreeMap<u32, NewItem<'_>> = BTreeMap::new();
     for item in items {
         if !batch.items.contains_key(&item.index) {
             new.entry(item.index).or_insert(item);
@@ -220,7 +220,7 @@ async fn remember(app: &App, mut batch: Batch, done: BTreeMap<u32, BatchItem>) -
 }
 
 /// The trigger that an item asks for.
-fn request_of(app: &App, batch: &Batch, item: Item<'_>) -> Result<TriggerRequest, Error> {
+fn request_of(app: &App, batch: &Batch, item: NewItem<'_>) -> Result<TriggerRequest, Error> {
     let envelope = Envelope {
         environment: batch.environment.clone(),
         task: TaskId::parse(&item.task)?,

@@ -69,7 +69,7 @@ impl Filter {
 
 /// Where a page begins.
 #[derive(Clone, Debug, Default)]
-pub enum From {
+pub enum PageStart {
     /// At the newest run.
     #[default]
     Newest,
@@ -122,10 +122,10 @@ pub async fn list(
     app: &App,
     environment: &EnvironmentId,
     filter: &Filter,
-    from: &From,
+    from: &PageStart,
     size: usize,
 ) -> Result<Page, Error> {
-    let ascending = matches!(from, From::Before(_));
+    let ascending = matches!(from, PageStart::Before(_));
     let (mut place, end) = bounds(filter, from);
     let look = if filter.leaves_out() { MAX_PAGE } else { MAX_PAGE.min(size + 1) };
     let mut found: Vec<Run> = Vec::new();
@@ -151,12 +151,12 @@ pub async fn list(
     }
     let came_from = |cursor: Option<&Run>| cursor.map(|run| Cursor(Position::of(run)));
     Ok(match from {
-        From::Newest => Page { runs: found, next: more, previous: None },
-        From::After(cursor) => {
+        PageStart::Newest => Page { runs: found, next: more, previous: None },
+        PageStart::After(cursor) => {
             let previous = came_from(found.first()).or_else(|| Some(cursor.clone()));
             Page { runs: found, next: more, previous }
         }
-        From::Before(cursor) => {
+        PageStart::Before(cursor) => {
             found.reverse();
             let next = came_from(found.last()).or_else(|| Some(cursor.clone()));
             Page { runs: found, next, previous: more }
@@ -165,7 +165,7 @@ pub async fn list(
 }
 
 /// Where to begin (exclusive) and where to end (inclusive) in the order of the walk.
-fn bounds(filter: &Filter, from: &From) -> (String, String) {
+fn bounds(filter: &Filter, from: &PageStart) -> (String, String) {
     let at = |moment: Timestamp| format!("{:015}", moment.millis().max(0));
     // Every place created at a moment sorts after the moment alone, and before the next one.
     let oldest = at(filter.from.unwrap_or_default());
@@ -174,9 +174,9 @@ fn bounds(filter: &Filter, from: &From) -> (String, String) {
         None => "~".to_owned(),
     };
     match from {
-        From::Newest => (newest, oldest),
-        From::After(cursor) => (cursor.0.to_string().min(newest), oldest),
-        From::Before(cursor) => (cursor.0.to_string().max(oldest), newest),
+        PageStart::Newest => (newest, oldest),
+        PageStart::After(cursor) => (cursor.0.to_string().min(newest), oldest),
+        PageStart::Before(cursor) => (cursor.0.to_string().max(oldest), newest),
     }
 }
 

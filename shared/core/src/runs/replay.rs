@@ -16,7 +16,7 @@ use crate::runs::find::find;
 
 /// Who asks for a replay.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct ReplayRequest {
     /// Where.
     pub environment: EnvironmentId,
     /// What makes this request this request.
@@ -37,7 +37,7 @@ struct Given<'a> {
 ///
 /// # Errors
 /// [`Error::NotFound`] when this environment has no such run, and those of a trigger.
-pub async fn replay(app: &App, asked: Asked, id: &RunId, body: &[u8]) -> Result<Triggered, Error> {
+pub async fn replay(app: &App, asked: ReplayRequest, id: &RunId, body: &[u8]) -> Result<Triggered, Error> {
     let run = find(app, &asked.environment, id).await?;
     let (given, options) = match body.trim_ascii() {
         b"" => (Given::default(), Options::default()),

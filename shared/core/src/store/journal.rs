@@ -82,7 +82,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
-    pub async fn take_out(&self, waiter: &Waiter, child: &RunId) -> Result<Option<WaitRecord>, Error> {
+    pub async fn remove_pending(&self, waiter: &Waiter, child: &RunId) -> Result<Option<WaitRecord>, Error> {
         let updated = self
             .client
             .update_item()

@@ -290,7 +290,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn standing(&self, id: &RunId) -> Result<Option<(RunStatus, u32, u32)>, Error> {
+    pub async fn position(&self, id: &RunId) -> Result<Option<(RunStatus, u32, u32)>, Error> {
         let answer = self
             .client
             .get_item()
@@ -304,13 +304,13 @@ impl Store {
             .await
             .map_err(Error::aws("dynamodb:GetItem"))?;
         #[derive(serde::Deserialize)]
-        struct Standing {
+        struct Stored {
             status: RunStatus,
             attempt: u32,
             resume: u32,
         }
         let Some(item) = answer.item else { return Ok(None) };
-        let read: Standing = serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a run item", error))?;
+        let read: Stored = serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a run item", error))?;
         Ok(Some((read.status, read.attempt, read.resume)))
     }
 

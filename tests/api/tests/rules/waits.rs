@@ -369,7 +369,7 @@ async fn i8_a_wake_up_whose_message_was_not_sent_is_sent_by_the_redelivered_even
     let suspended = suspend(app, &parent, &waiter, 0, Duration::ZERO, far(&oncekey)).await.unwrap();
     assert_eq!(suspended, Suspension::Suspended);
     // What a process that died after this move and before sending leaves behind.
-    app.store.take_out(&waiter, &child).await.unwrap();
+    app.store.remove_pending(&waiter, &child).await.unwrap();
     let woken = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(&waiter);
     let woken = app.store.move_run(&parent.id, woken).await.unwrap();
     assert!(matches!(woken, Moved::To(_)), "{woken:?}");
