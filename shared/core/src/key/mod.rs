@@ -209,17 +209,16 @@ impl IdempotencyKey {
     pub fn from_wire(field: &str, text: &str, options: Option<&KeyOptions>) -> Result<Self, Error> {
         let hash = KeyHash::from_wire(field, text)?;
         let is_hash = hash.as_str() == text;
-        let key = Self { text: (!is_hash).then(|| text.to_owned()), ..Self::of_hash(hash) };
-        Ok(match options {
-            Some(options) => key.shown_as(options),
-            None => key,
-        })
+        Ok(Self { text: (!is_hash).then(|| text.to_owned()), ..Self::of_hash(hash) }.shown_as(options))
     }
 
-    /// The same key, shown as `options` say. The text decides nothing, so a long one is cut instead of refused.
+    /// The same key, shown as `options` say, if there are any. The text decides nothing, so a long one is cut instead of refused.
     #[must_use]
-    pub fn shown_as(self, options: &KeyOptions) -> Self {
-        Self { text: Some(cut(&options.key)), scope: Some(options.scope), ..self }
+    pub fn shown_as(self, options: Option<&KeyOptions>) -> Self {
+        match options {
+            Some(options) => Self { text: Some(cut(&options.key)), scope: Some(options.scope), ..self },
+            None => self,
+        }
     }
 
     /// A key of which the hash is all that is known.
@@ -298,6 +297,7 @@ mod tests {
         let error = KeyHash::from_wire("options.idempotencyKey", &"a".repeat(2049)).expect_err("too long");
         assert_eq!(error.to_string(), "options.idempotencyKey: a key has at most 2048 characters");
     }
+
     #[test]
     fn a_shown_text_decides_nothing_and_is_cut_instead_of_refused() {
         let hash = "a".repeat(64);

@@ -233,13 +233,7 @@ impl Options {
                     format!("leave it out, or {field}: a trigger has one key"),
                 ));
             }
-            (None, Some(source)) => {
-                let key = source.key_of(payload)?;
-                match options {
-                    Some(options) => key.shown_as(options),
-                    None => key,
-                }
-            }
+            (None, Some(source)) => source.key_of(payload)?.shown_as(options),
             (Some((field, text)), None) => IdempotencyKey::from_wire(field, &text, options)?,
             (None, None) => return Ok(None),
         };
