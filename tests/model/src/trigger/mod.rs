@@ -1,0 +1,108 @@
+//! Trigger, start, complete, reset and cancel, over one key or two.
+
+mod actions;
+mod properties;
+mod state;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stateright::{Model, Property};
+
+pub use self::actions::Action;
+pub use self::state::{Claim, Event, Message, State, Worker};
+use self::state::{Step, Trigger};
+
+/// Triggers, and so requests and runs: run `i` is the one that request `i` names.
+const TRIGGERS: usize = 2;
+
+/// A fault planted in the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// The run is put before its message is sent: one that exists may never have been enqueued.
+    PutBeforeSend,
+    /// A failed run's key is deleted whoever holds it.
+    ClearUnconditionally,
+    /// A run that is missing is taken for one that is there: nobody helps a claimer that died.
+    NeverHelp,
+    /// A redelivered event that finds its move made does nothing more.
+    NoFollowUpTwice,
+    /// A claim of a request that was sent again is taken for the one that made its run.
+    AnyClaimMade,
+    /// The handler of a dead-lettered message moves the run to its next attempt itself, instead of reporting an event.
+    BuryByMoving,
+}
+
+/// What may happen, and what is wrong.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// In which environment each trigger is.
+    pub environments: [usize; TRIGGERS],
+    /// Attempts of a run.
+    pub attempts: u8,
+    /// How often somebody resets the key.
+    pub resets: u8,
+    /// How often a window ends.
+    pub expiries: u8,
+    /// How often somebody cancels a run.
+    pub cancels: u8,
+    /// How often a request is sent again.
+    pub resends: u8,
+    /// How many messages are delivered too often, and so dead-lettered.
+    pub dead_letters: u8,
+    /// The fault.
+    pub mutant: Option<Mutant>,
+}
+
+impl Protocol {
+    /// Two triggers of one key; nothing happens to it but what they do.
+    pub const PLAIN: Self = Self {
+        environments: [0, 0],
+        attempts: 2,
+        resets: 0,
+        expiries: 0,
+        cancels: 0,
+        resends: 0,
+        dead_letters: 0,
+        mutant: None,
+    };
+}
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let trigger = Trigger { step: Step::Begin, stale: BTreeSet::new(), answers: Vec::new() };
+        vec![State {
+            keys: [None; 2],
+            runs: [None; TRIGGERS],
+            messages: BTreeSet::new(),
+            workers: BTreeSet::new(),
+            events: BTreeSet::new(),
+            dead_letters: BTreeMap::new(),
+            triggers: [trigger.clone(), trigger],
+            claims: 0,
+            gone: BTreeSet::new(),
+            separators: 0,
+            resets: self.resets,
+            expiries: self.expiries,
+            cancels: self.cancels,
+            resends: self.resends,
+            poisonous: self.dead_letters,
+            broken: None,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.possible(state, actions);
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        self.next(before, action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties::properties()
+    }
+}

@@ -1,0 +1,55 @@
+//! What must hold in every state, and what must be reached.
+
+use std::collections::BTreeSet;
+
+use stateright::Property;
+
+use super::Protocol;
+use super::state::{Answer, Run, State, Trigger};
+
+/// The invariants, by the numbers that `docs/guarantees.md` gives them.
+pub(super) fn properties() -> Vec<Property<Protocol>> {
+    vec![
+        Property::always(
+            "I1: different answers have a failure, an end or a reset between them",
+            |model: &Protocol, state: &State| {
+                let answers = state.triggers.iter().flat_map(|asked| &asked.answers);
+                let runs: BTreeSet<Run> = answers.map(|answer| answer.run).collect();
+                let keys = BTreeSet::from(model.environments).len();
+                runs.len() <= keys + usize::from(state.separators)
+            },
+        ),
+        Property::always(
+            "I2: an acknowledged trigger's run reaches a final status",
+            |model: &Protocol, state: &State| {
+                let ends = |answer: &Answer| state.runs[answer.run].is_some_and(|run| run.status.is_final());
+                !model.is_settled(state) || state.triggers.iter().flat_map(|asked| &asked.answers).all(ends)
+            },
+        ),
+        Property::always("I3: a request makes no run but its own, and is told so alike", |_, state: &State| {
+            let own = |(request, asked): (usize, &Trigger)| {
+                asked.answers.iter().all(|answer| answer.cached || answer.run == request)
+            };
+            state.triggers.iter().enumerate().all(own)
+        }),
+        Property::always("I4: clearing removes no other run's key", |_, state: &State| state.broken != Some("I4")),
+        Property::always("I5: success and cancellation keep the key", |_, state: &State| state.broken != Some("I5")),
+        Property::always("R23, R30, R40: no answer is from before the key was freed", |_, state: &State| {
+            state.broken.is_none_or(|broken| !broken.starts_with('R'))
+        }),
+        Property::always("I6: environments do not see each other's keys", |model: &Protocol, state: &State| {
+            let own = |(request, asked): (usize, &Trigger)| {
+                let place = model.environments[request];
+                asked.answers.iter().all(|answer| model.environments[answer.run] == place)
+            };
+            state.triggers.iter().enumerate().all(own)
+        }),
+        Property::always("I8: no run is left without an end", |model: &Protocol, state: &State| {
+            !model.is_settled(state) || state.runs.iter().flatten().all(|run| run.status.is_final())
+        }),
+        Property::sometimes("every trigger is answered and every run ends", |model: &Protocol, state: &State| {
+            let answered = state.triggers.iter().all(|asked| !asked.answers.is_empty());
+            answered && model.is_settled(state)
+        }),
+    ]
+}

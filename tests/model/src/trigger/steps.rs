@@ -1,0 +1,173 @@
+//! The protocol itself, a call to DynamoDB or SQS at a time.
+
+use super::state::{Burial, Event, Left, Message, Outcome, Run, State, Status, Step, Stored, Worker};
+use super::{Action, Mutant, Protocol, TRIGGERS};
+
+impl Protocol {
+    pub(super) fn step(&self, state: &mut State, trigger: usize) {
+        let place = self.environments[trigger];
+        let next = match state.triggers[trigger].step.clone() {
+            Step::Begin => {
+                let lost = |run: &Run| state.runs[*run].is_some_and(|stored| state.gone.contains(&stored.made_by));
+                state.triggers[trigger].stale = (0..TRIGGERS).filter(lost).collect();
+                Step::Claim
+            }
+            Step::Claim => match state.keys[place] {
+                Some(held) if held.open && held.run == trigger => {
+                    Step::Send { run: trigger, number: held.number, cached: false }
+                }
+                Some(held) if held.open => Step::Read(held),
+                _ => state.claim(trigger, place),
+            },
+            Step::Read(held) => match state.runs[held.run] {
+                None if self.mutant == Some(Mutant::NeverHelp) => state.answer(trigger, held.run, true),
+                None => Step::Send { run: held.run, number: held.number, cached: true },
+                Some(run) if run.status == Status::Failed => Step::Reclaim(held),
+                Some(run) if run.made_by != held.number && self.mutant != Some(Mutant::AnyClaimMade) => {
+                    Step::Reclaim(held)
+                }
+                Some(_) => state.answer(trigger, held.run, true),
+            },
+            Step::Reclaim(dead) => match state.keys[place] {
+                Some(held) if held.open && (held.run, held.number) != (dead.run, dead.number) => Step::Claim,
+                _ => state.claim(trigger, place),
+            },
+            Step::Send { run, number, cached } if self.mutant == Some(Mutant::PutBeforeSend) => {
+                state.runs[run].get_or_insert(Stored { status: Status::Queued(1), made_by: number });
+                Step::Put { run, number, cached }
+            }
+            Step::Send { run, number, cached } => {
+                state.messages.insert(Message { run, attempt: 1, number });
+                Step::Put { run, number, cached }
+            }
+            Step::Put { run, number, cached } => {
+                if self.mutant == Some(Mutant::PutBeforeSend) {
+                    state.messages.insert(Message { run, attempt: 1, number });
+                }
+                state.runs[run].get_or_insert(Stored { status: Status::Queued(1), made_by: number });
+                state.answer(trigger, run, cached)
+            }
+            Step::Answered | Step::Dead => return,
+        };
+        state.triggers[trigger].step = next;
+    }
+
+    pub(super) fn deliver(state: &mut State, message: Message) {
+        let Message { run, attempt, number } = message;
+        match state.runs[run] {
+            None if attempt == 1 => {
+                state.runs[run] = Some(Stored { status: Status::Executing(1), made_by: number });
+                state.workers.insert(Worker { message, reported: false });
+            }
+            Some(stored) if stored.status == Status::Queued(attempt) => {
+                state.runs[run] = Some(Stored { status: Status::Executing(attempt), ..stored });
+                state.workers.insert(Worker { message, reported: false });
+            }
+            Some(stored) if stored.status == Status::Abandoned(attempt) => {
+                state.events.insert(Event { run, attempt, outcome: Outcome::Failed, left: Left::Move });
+                state.messages.remove(&message);
+            }
+            Some(stored) if stored.status.attempt() > attempt => {
+                state.messages.remove(&message);
+            }
+            // A live lease, or a move that is still to come: left in the queue.
+            _ => {}
+        }
+    }
+
+    pub(super) fn handle(&self, state: &mut State, event: Event) {
+        let Event { run, attempt, outcome, left } = event;
+        state.events.remove(&event);
+        let Some(stored) = state.runs[run] else { return };
+        let again = self.mutant != Some(Mutant::NoFollowUpTwice);
+        let mut go_on = |left| {
+            state.events.insert(Event { left, ..event });
+        };
+        match (left, outcome, stored.status) {
+            (Left::Move, Outcome::Canceled, status) if !status.is_final() => {
+                state.runs[run] = Some(Stored { status: Status::Canceled, ..stored });
+            }
+            (
+                Left::Move,
+                Outcome::Succeeded | Outcome::Failed,
+                Status::Executing(at) | Status::Abandoned(at) | Status::Queued(at),
+            ) if at == attempt && (outcome == Outcome::Failed || !matches!(stored.status, Status::Queued(_))) => {
+                let status = match outcome {
+                    Outcome::Succeeded => Status::Completed,
+                    _ if attempt < self.attempts => Status::Queued(attempt + 1),
+                    _ => Status::Failed,
+                };
+                match status {
+                    Status::Queued(_) => go_on(Left::SendRetry),
+                    Status::Failed => {
+                        go_on(Left::Clear);
+                        state.separators += 1;
+                        state.gone.insert(stored.made_by);
+                    }
+                    _ => {}
+                }
+                state.runs[run] = Some(Stored { status, ..stored });
+            }
+            // Delivered again after its move: what follows may not have been done.
+            (Left::Move, Outcome::Failed, Status::Queued(at)) if at == attempt + 1 && again => go_on(Left::SendRetry),
+            (Left::Move, Outcome::Failed, Status::Failed) if attempt == self.attempts && again => go_on(Left::Clear),
+            (Left::Move, ..) => {}
+            (Left::SendRetry, ..) => {
+                state.messages.insert(Message { run, attempt: attempt + 1, number: stored.made_by });
+            }
+            (Left::Clear, ..) => {
+                let place = self.environments[run];
+                let anyone = self.mutant == Some(Mutant::ClearUnconditionally);
+                if let Some(held) = state.keys[place].filter(|held| anyone || held.run == run) {
+                    state.keys[place] = None;
+                    state.lose(held, Some(run));
+                }
+            }
+        }
+    }
+
+    pub(super) fn bury(&self, state: &mut State, message: Message) {
+        let Some(burial) = state.dead_letters.remove(&message) else { return };
+        let Message { run, attempt, number } = message;
+        let next = match burial {
+            Burial::Put => {
+                if attempt == 1 {
+                    state.runs[run].get_or_insert(Stored { status: Status::Queued(1), made_by: number });
+                }
+                Burial::Look
+            }
+            Burial::Look => match state.runs[run] {
+                // A live lease: left in the queue.
+                Some(stored) if stored.status == Status::Executing(attempt) => Burial::Put,
+                Some(stored) if stored.status.attempt() != attempt => Burial::Acknowledge,
+                Some(stored) if self.mutant == Some(Mutant::BuryByMoving) && attempt < self.attempts => {
+                    state.runs[run] = Some(Stored { status: Status::Queued(attempt + 1), ..stored });
+                    Burial::SendRetry
+                }
+                Some(_) => Burial::Report,
+                None => Burial::Acknowledge,
+            },
+            Burial::Report => {
+                state.events.insert(Event { run, attempt, outcome: Outcome::Failed, left: Left::Move });
+                Burial::Acknowledge
+            }
+            Burial::SendRetry => {
+                state.messages.insert(Message { attempt: attempt + 1, ..message });
+                Burial::Acknowledge
+            }
+            Burial::Acknowledge => return,
+        };
+        state.dead_letters.insert(message, next);
+    }
+
+    /// Whether nothing happens by itself any more.
+    pub(super) fn is_settled(&self, state: &State) -> bool {
+        if !state.workers.is_empty() || !state.events.is_empty() || !state.dead_letters.is_empty() {
+            return false;
+        }
+        let mut actions = Vec::new();
+        self.possible(state, &mut actions);
+        let changes = |action: &Action| self.next(state, action.clone()).is_some_and(|next| next != *state);
+        !actions.iter().any(|action| action.is_progress() && changes(action))
+    }
+}

@@ -1,0 +1,87 @@
+//! An onlooker, who sees what was written to the tables, and holds it against the invariants.
+
+use oncekey_core::{RunStatus, Timestamp};
+use serde_json::Value;
+
+use super::{Work, World};
+use crate::history::Claimed;
+use crate::network::Process;
+
+impl World<'_> {
+    /// A key's item was put or deleted.
+    pub(super) fn key_written(&mut self, process: Process, key: &Value, after: Option<Value>) {
+        let now = self.clock.now();
+        let pk = text(key, "pk");
+        let before = match &after {
+            Some(item) => self.keys.insert(pk.clone(), item.clone()),
+            None => self.keys.remove(&pk),
+        };
+        let by_reset = self.at_work.iter().any(|busy| busy.process == process && matches!(busy.work, Work::Reset));
+        let mut history = self.recorder.lock();
+        if let Some(before) = before {
+            let run = text(&before, "run_id");
+            let status = history.statuses.get(&run).copied();
+            let window_ends_at = moment(&before, "window_ends_at");
+            if by_reset {
+                let at = history.tick();
+                history.separators.push((at, pk.clone()));
+                history.end_claim(&pk, "it was reset");
+            } else {
+                // Whether it is the claim that made its run.
+                let made = self.created_at.get(&run) == Some(&moment(&before, "created_at"));
+                if after.is_none() && !status.is_some_and(RunStatus::frees_key) {
+                    history.broken.push(format!("I4: the key {pk} of {run}, which is {status:?}, was cleared"));
+                }
+                let kept = matches!(status, Some(RunStatus::Completed | RunStatus::Canceled));
+                if kept && made && window_ends_at > now {
+                    history.broken.push(format!("I5: the key {pk} of {run}, which is {status:?}, was lost"));
+                }
+                history.end_claim(&pk, "it was cleared or taken over");
+            }
+        }
+        if let Some(after) = after {
+            let (at, run) = (history.tick(), text(&after, "run_id"));
+            let window_ends_at = moment(&after, "window_ends_at");
+            history.claims.push(Claimed { at, key: pk, run, window_ends_at, gone: None });
+        }
+    }
+
+    /// A run was put or moved.
+    pub(super) fn run_written(&mut self, item: &Value) {
+        let (run, status) = (text(item, "run_id"), text(item, "status"));
+        let Some(status) = RunStatus::ALL.into_iter().find(|known| known.as_str() == status) else { return };
+        let mut history = self.recorder.lock();
+        let before = history.statuses.insert(run.clone(), status);
+        if before == Some(status) {
+            return;
+        }
+        history.note(|| format!("{run} is {status}"));
+        if let Some(before) = before.filter(|before| before.is_final()) {
+            history.broken.push(format!("{run} was {before} and became {status}"));
+        }
+        let spec: Value = serde_json::from_str(&text(item, "spec")).unwrap_or_default();
+        self.created_at.insert(run.clone(), Timestamp::from_millis(spec["created_at"].as_i64().unwrap_or_default()));
+        if status.frees_key()
+            && let Some(hash) = spec["key"]["hash"].as_str()
+        {
+            let key = format!(
+                "{}#{}#{hash}",
+                spec["environment"].as_str().unwrap_or_default(),
+                spec["task"].as_str().unwrap_or_default()
+            );
+            let at = history.tick();
+            history.separators.push((at, key.clone()));
+            if history.claims.iter().rev().find(|claim| claim.key == key).is_some_and(|claim| claim.run == run) {
+                history.end_claim(&key, "its run failed");
+            }
+        }
+    }
+}
+
+pub(super) fn text(item: &Value, name: &str) -> String {
+    item[name]["S"].as_str().unwrap_or_default().to_owned()
+}
+
+fn moment(item: &Value, name: &str) -> Timestamp {
+    Timestamp::from_millis(item[name]["N"].as_str().and_then(|digits| digits.parse().ok()).unwrap_or_default())
+}
