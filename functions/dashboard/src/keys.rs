@@ -46,7 +46,7 @@ pub(crate) async fn of_run(app: &App, session: &Session, run: &Run, now: Timesta
         h2 { "Idempotency key" }
         dl.details {
             dt { "Key" } dd { code { (key.shown()) } }
-            @if let Some(scope) = key.scope { dt { "Scope" } dd { (name(scope)) } }
+            @if let Some(scope) = key.scope { dt { "Scope" } dd { (scope.as_str()) } }
             @if let Some(group) = &key.group { dt { "Group" } dd { (group) } }
             dt { "Hash" } dd { code.id { (key.hash) } }
             (window(run.spec.created_at, claimed.window_ends_at, now))
@@ -90,14 +90,6 @@ fn reset(session: &Session, action: &str, fields: Markup) -> Markup {
     }
 }
 
-fn name(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Run => "run",
-        Scope::Attempt => "attempt",
-        Scope::Global => "global",
-    }
-}
-
 /// A key as somebody asks for it.
 struct KeyQuery {
     place: Place,
@@ -129,7 +121,9 @@ impl KeyQuery {
         let hash = KeyHash::from_wire("key", key)?;
         let hash = match parent.as_ref() {
             // A hash is one already.
-            Some(run) if hash.as_str() != key => KeyHash::of(&[key], scope, Some(Parent { run, attempt })),
+            Some(run) if hash.as_str() != key => {
+                KeyHash::of(&[key], scope, Some(Parent { run: run.as_str(), attempt }))
+            }
             _ => hash,
         };
         Ok(Some(Self { place, hash }))
@@ -145,7 +139,7 @@ impl KeyQuery {
 }
 
 fn scope(fields: &Fields) -> Scope {
-    [Scope::Attempt, Scope::Global].into_iter().find(|scope| name(*scope) == fields.get("scope")).unwrap_or_default()
+    [Scope::Attempt, Scope::Global].into_iter().find(|scope| scope.as_str() == fields.get("scope")).unwrap_or_default()
 }
 
 /// Looks a key up.
@@ -173,7 +167,7 @@ fn form(fields: &Fields) -> Markup {
                 label { "Scope"
                     select name="scope" {
                         @for one in [Scope::Run, Scope::Attempt, Scope::Global] {
-                            option selected[one == scope] { (name(one)) }
+                            option selected[one == scope] { (one.as_str()) }
                         }
                     }
                 }
@@ -214,7 +208,7 @@ async fn found(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Markup, 
                         dt { "Held" }
                         dd { strong { "Yes" } ", by " a.id href=(format!("/runs/{}", record.run_id)) { (record.run_id) } }
                         @if let Some(key) = &record.key { dt { "Key" } dd { code { (key) } } }
-                        @if let Some(scope) = record.scope { dt { "Scope" } dd { (name(scope)) } }
+                        @if let Some(scope) = record.scope { dt { "Scope" } dd { (scope.as_str()) } }
                         dt { "First triggered" } dd { (moment(record.created_at, now)) }
                         (window(record.created_at, record.window_ends_at, now))
                     }

@@ -1,32 +1,8 @@
 //! Idempotency keys, hashed as the official client hashes them.
 
-use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
+use oncekey_wire::{KeyHash, Parent, Scope};
 
 use crate::error::Error;
-
-/// How far a key that is made inside a task reaches. Outside one, all three are one and the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// Once per run of the parent.
-    #[default]
-    Run,
-    /// Once per attempt of the parent.
-    Attempt,
-    /// Once, whoever triggers.
-    Global,
-}
-
-impl Scope {
-    /// The wire's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Run => "run",
-            Self::Attempt => "attempt",
-            Self::Global => "global",
-        }
-    }
-}
 
 /// A key: one text or several, or the hash of one. `Key::from("order-42")`, `Key::from(["order", "42"]).global()`.
 ///
@@ -75,7 +51,7 @@ impl Key {
 
     /// The caller's text: the parts joined with `-`. `None` for a hash.
     pub fn text(&self) -> Option<String> {
-        (!self.is_hash()).then(|| self.parts.join("-"))
+        self.given_hash().is_none().then(|| self.parts.join("-"))
     }
 
     /// The scope.
@@ -84,9 +60,11 @@ impl Key {
     }
 
     /// A plain text of 64 lower-case hex characters is a hash already.
-    fn is_hash(&self) -> bool {
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        self.is_text && self.parts.iter().all(|text| text.len() == 64 && text.bytes().all(hex))
+    fn given_hash(&self) -> Option<KeyHash> {
+        match self.parts.as_slice() {
+            [text] if self.is_text => KeyHash::parse(text),
+            _ => None,
+        }
     }
 
     /// An empty text is no key.
@@ -94,26 +72,18 @@ impl Key {
         self.is_text && self.parts.iter().all(String::is_empty)
     }
 
-    /// The hash of a key that is made here, outside any task; or, with [`Key::in_run`], of one made inside a task.
-    pub fn hash(&self) -> String {
-        if self.is_hash() {
-            return self.parts.concat();
-        }
-        let mut text = self.parts.join("-");
-        if let (Scope::Run | Scope::Attempt, Some(parent)) = (self.scope, &self.parent) {
-            text = format!("{text}-{parent}");
-            if let (Scope::Attempt, Some(attempt)) = (self.scope, self.attempt) {
-                text = format!("{text}-{attempt}");
-            }
-        }
-        HEXLOWER.encode(&Sha256::digest(text.as_bytes()))
+    /// The hash of a key that is made here, outside any task; or, with [`Key::in_run`], of one made inside a task, in its
+    /// first attempt unless [`Key::in_attempt`] says another.
+    pub fn hash(&self) -> KeyHash {
+        let parent = self.parent.as_deref().map(|run| Parent { run, attempt: self.attempt.unwrap_or(1) });
+        self.given_hash().unwrap_or_else(|| KeyHash::of(&self.parts, self.scope, parent))
     }
 
     /// The hash of a key that was triggered with somewhere, to reset it or look it up (R41).
-    pub(crate) fn hash_elsewhere(&self) -> Result<String, Error> {
+    pub(crate) fn hash_elsewhere(&self) -> Result<KeyHash, Error> {
         let needs = |missing| Err(Error::KeyNeeds { scope: self.scope.as_str(), missing });
         match (self.scope, &self.parent, self.attempt) {
-            _ if self.is_hash() => Ok(self.hash()),
+            _ if self.given_hash().is_some() => Ok(self.hash()),
             (Scope::Global, _, _) | (Scope::Run, Some(_), _) | (Scope::Attempt, Some(_), Some(_)) => Ok(self.hash()),
             (Scope::Run, None, _) => {
                 needs("its id with .in_run(…), or say .global() if it was triggered outside a task")
@@ -174,7 +144,7 @@ mod tests {
             if let Some(run) = vector["parentRunId"].as_str() {
                 key = key.in_run(run).in_attempt(vector["attemptNumber"].as_u64().expect("attempt") as u32);
             }
-            assert_eq!(key.hash(), vector["hash"].as_str().expect("hash"), "{vector}");
+            assert_eq!(key.hash().as_str(), vector["hash"].as_str().expect("hash"), "{vector}");
         }
     }
 
@@ -190,6 +160,6 @@ mod tests {
         );
         assert!(Key::from("k").in_run("run_1").hash_elsewhere().is_ok());
         let hash = Key::from("k").global().hash();
-        assert_eq!(Key::from(hash.clone()).hash_elsewhere().expect("a hash says it all"), hash);
+        assert_eq!(Key::from(hash.as_str()).hash_elsewhere().expect("a hash says it all"), hash);
     }
 }

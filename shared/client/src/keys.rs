@@ -17,7 +17,8 @@ impl Client {
     pub async fn reset(&self, task: &str, key: impl Into<Key>) -> Result<(), Error> {
         let hash = key.into().hash_elsewhere()?;
         let body = Content::Json(json!({ "taskIdentifier": task }));
-        let _: Value = self.call(Method::POST, &["api", "v1", "idempotencyKeys", &hash, "reset"], &[], body).await?;
+        let _: Value =
+            self.call(Method::POST, &["api", "v1", "idempotencyKeys", hash.as_str(), "reset"], &[], body).await?;
         Ok(())
     }
 
@@ -28,7 +29,7 @@ impl Client {
     pub async fn key(&self, task: &str, key: impl Into<Key>) -> Result<Option<HeldKey>, Error> {
         let hash = key.into().hash_elsewhere()?;
         let query = [("taskIdentifier".to_owned(), task.to_owned())];
-        match self.call(Method::GET, &["api", "v1", "idempotencyKeys", &hash], &query, Content::None).await {
+        match self.call(Method::GET, &["api", "v1", "idempotencyKeys", hash.as_str()], &query, Content::None).await {
             Ok(held) => Ok(Some(held)),
             Err(error) if error.status() == Some(404) => Ok(None),
             Err(error) => Err(error),

@@ -22,12 +22,12 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use oncekey_wire::EnvironmentId;
 use tokio::time::timeout;
 use url::Url;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
-use crate::ids::EnvironmentId;
 use crate::payload::path::{BlobPath, OUTPUTS, PAYLOADS};
 use crate::payload::{Payload, PayloadType};
 

@@ -6,12 +6,12 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use oncekey_wire::EnvironmentId;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
-use crate::ids::EnvironmentId;
 use crate::store::{ApiKeyRecord, Store};
 
 /// How long an API key is trusted without asking again, and so how long a revoked one may still work.

@@ -1,5 +1,7 @@
 //! The one error of this crate. `oncekey-http` maps it to HTTP, in one place.
 
+use oncekey_wire::Invalid;
+
 use crate::run::status::IllegalMove;
 
 /// What can go wrong. The text of the first five is for the caller: what is wrong and what to do.
@@ -94,5 +96,11 @@ impl Error {
 
     pub(crate) fn unreadable(what: impl Into<String>, why: impl std::fmt::Display) -> Self {
         Self::Unreadable { what: what.into(), why: why.to_string() }
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(Invalid { field, message }: Invalid) -> Self {
+        Self::Invalid { field, message }
     }
 }

@@ -1,18 +1,18 @@
 //! Oncekey's domain: idempotency keys, runs, and the protocol that keeps them true under crashes and duplicates.
 //!
-//! Pure rules come first and touch no network: [`key`], [`payload`], [`run`], [`ids`], [`span`]. What is asked for is
+//! Pure rules come first and touch no network: [`key`], [`payload`], [`run`], [`span`]. What is asked for is
 //! parsed in [`request`]. [`protocol`] has one file an operation, and [`runs`] what is done with runs that are there.
 //! [`store`] speaks to DynamoDB, [`queue`] to SQS and [`blobs`] to S3, through the official SDKs and nothing else; where
 //! AWS is not at hand, its wire protocols are imitated outside this crate.
 //!
-//! This crate knows no HTTP and no Lambda: functions and the worker crate hand it typed values.
+//! Names, hashes and what else goes over the wire are `oncekey-wire`'s; what callers of this crate need of them stands here
+//! too. This crate knows no HTTP and no Lambda: functions and the worker crate hand it typed values.
 
 pub mod app;
 pub mod blobs;
 pub mod clock;
 pub mod environment;
 pub mod error;
-pub mod ids;
 pub mod key;
 pub mod payload;
 pub mod protocol;
@@ -27,8 +27,8 @@ pub mod telemetry;
 pub use app::App;
 pub use clock::{Clock, Timestamp};
 pub use error::Error;
-pub use ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 pub use key::window::Window;
 pub use key::{IdempotencyKey, KeyHash, Scope};
+pub use oncekey_wire::{BatchId, EnvironmentId, Invalid, RequestId, RunId, TaskId};
 pub use run::Run;
 pub use run::status::RunStatus;

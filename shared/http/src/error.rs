@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use oncekey_core::Error;
+use oncekey_core::{Error, Invalid};
 
 use crate::openapi::ErrorAnswer;
 
@@ -22,6 +22,12 @@ impl ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         Self(error)
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(error: Invalid) -> Self {
+        Self(error.into())
     }
 }
 

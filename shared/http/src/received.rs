@@ -74,7 +74,7 @@ pub fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a 
 /// [`Error::Invalid`] when it is empty or longer than 255 characters.
 pub fn request_id(headers: &HeaderMap) -> Result<RequestId, Error> {
     match header_text(headers, "x-trigger-request-idempotency-key")? {
-        Some(id) => RequestId::from_caller(id),
+        Some(id) => Ok(RequestId::from_caller(id)?),
         None => Ok(RequestId::fresh()),
     }
 }

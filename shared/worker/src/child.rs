@@ -90,12 +90,12 @@ impl Child {
     }
 
     pub(crate) fn task_id(&self) -> Result<TaskId, Error> {
-        TaskId::parse(&self.task)
+        Ok(TaskId::parse(&self.task)?)
     }
 
     /// The key under which the trigger is claimed.
-    pub(crate) fn hashed_key(&self, parent: Parent<'_>) -> Result<Option<IdempotencyKey>, Error> {
-        self.key.as_ref().map_or(Ok(None), |key| key.hashed(parent))
+    pub(crate) fn hashed_key(&self, parent: Parent<'_>) -> Option<IdempotencyKey> {
+        self.key.as_ref().and_then(|key| key.hashed(parent))
     }
 
     /// The trigger's body, as it would go over HTTP: it is checked at the same door.

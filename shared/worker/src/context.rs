@@ -118,7 +118,7 @@ impl Context {
             return Ok(());
         }
         let task = child.task_id()?;
-        let mut message = child.body(child.hashed_key(self.inner.parent())?.as_ref())?;
+        let mut message = child.body(child.hashed_key(self.inner.parent()).as_ref())?;
         message["options"]["parentRunId"] = json!(self.run_id());
         message.insert("environment".to_owned(), json!(self.environment()));
         message.insert("task".to_owned(), json!(task));
@@ -142,7 +142,7 @@ impl Context {
         if before.is_some() {
             return Ok(true);
         }
-        let Some(key) = key.into().hashed(self.inner.parent())? else { return Ok(false) };
+        let Some(key) = key.into().hashed(self.inner.parent()) else { return Ok(false) };
         let address = KeyAddress { environment: self.environment(), place: key.place(&task), hash: &key.hash };
         match oncekey_core::protocol::reset::reset(&self.inner.app, address).await {
             Ok(()) => Ok(true),

@@ -45,7 +45,7 @@ impl Invocation {
         let mut whats = Vec::with_capacity(children.len());
         let mut triggers = Vec::with_capacity(children.len());
         for child in &children {
-            let key = child.hashed_key(self.parent())?;
+            let key = child.hashed_key(self.parent());
             whats.push(match &key {
                 Some(key) => format!("{} with key {}", child.task, key.shown()),
                 None => child.task.clone(),

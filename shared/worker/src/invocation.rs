@@ -62,7 +62,7 @@ impl Invocation {
     }
 
     pub(crate) fn parent(&self) -> Parent<'_> {
-        Parent { run: &self.run.id, attempt: self.run.attempt }
+        Parent { run: self.run.id.as_str(), attempt: self.run.attempt }
     }
 
     /// The name of the trigger that call `number` makes for its child `index`: the same on a resume.

@@ -1,7 +1,7 @@
 //! Idempotency keys as a task makes them.
 
-use oncekey_core::key::{KeyHash, Parent, Scope};
-use oncekey_core::{Error, IdempotencyKey};
+use oncekey_core::IdempotencyKey;
+use oncekey_core::key::{KeyHash, KeyOptions, Parent, Scope};
 
 /// A key for a trigger: one text or several, and how far it reaches. Inside a task the default scope is `run`: once per
 /// run of the parent, over all its attempts.
@@ -35,19 +35,17 @@ impl Key {
     }
 
     /// The hash the key is claimed under, with what to show of it. `None` for an empty plain text, which is no key.
-    pub(crate) fn hashed(&self, parent: Parent<'_>) -> Result<Option<IdempotencyKey>, Error> {
+    pub(crate) fn hashed(&self, parent: Parent<'_>) -> Option<IdempotencyKey> {
         let text = self.parts.join("-");
-        // Refuses what is too long.
-        let plain = KeyHash::from_wire("idempotency key", &text)?;
         if self.plain && text.is_empty() {
-            return Ok(None);
+            return None;
         }
-        if self.plain && plain.as_str() == text {
-            return Ok(Some(IdempotencyKey::of_hash(plain)));
+        if let Some(hash) = KeyHash::parse(&text).filter(|_| self.plain) {
+            return Some(IdempotencyKey::of_hash(hash));
         }
-        let parts: Vec<&str> = self.parts.iter().map(String::as_str).collect();
-        let hash = KeyHash::of(&parts, self.scope, Some(parent));
-        Ok(Some(IdempotencyKey { text: Some(text), scope: Some(self.scope), ..IdempotencyKey::of_hash(hash) }))
+        let hash = KeyHash::of(&self.parts, self.scope, Some(parent));
+        let shown = KeyOptions { key: text, scope: self.scope };
+        Some(IdempotencyKey::of_hash(hash).shown_as(Some(&shown)))
     }
 }
 
@@ -75,7 +73,7 @@ mod tests {
     use oncekey_core::{EnvironmentId, RequestId, RunId, TaskId};
 
     fn hash(key: impl Into<Key>, run: &RunId, attempt: u32) -> Option<String> {
-        let key = key.into().hashed(Parent { run, attempt }).expect("a key that fits");
+        let key = key.into().hashed(Parent { run: run.as_str(), attempt });
         key.map(|key| key.hash.to_string())
     }
 
@@ -87,11 +85,20 @@ mod tests {
     #[test]
     fn r11_to_r14_the_scope_decides_what_the_hash_is_made_of() {
         let run = a_run();
-        let of = |text: String| Some(KeyHash::of(&[&text], Scope::Global, None).to_string());
+        let of = |text: String| Some(KeyHash::of(&[text], Scope::Global, None).to_string());
         assert_eq!(hash("k", &run, 2), of(format!("k-{run}")));
         assert_eq!(hash(["k", "l"], &run, 2), of(format!("k-l-{run}")));
         assert_eq!(hash(Key::from("k").attempt(), &run, 2), of(format!("k-{run}-2")));
         assert_eq!(hash(Key::from("k").global(), &run, 2), of("k".to_owned()));
+    }
+
+    #[test]
+    fn r06_a_long_key_is_one_of_which_less_is_shown() {
+        let (run, text) = (a_run(), "é".repeat(5_000));
+        let parent = Parent { run: run.as_str(), attempt: 1 };
+        let key = Key::from(text.as_str()).global().hashed(parent).expect("a key");
+        assert_eq!(key.hash, KeyHash::of(&[text], Scope::Global, None));
+        assert_eq!(key.shown().chars().count(), KeyHash::MAX_CHARACTERS);
     }
 
     #[test]

@@ -137,7 +137,8 @@ impl Stack {
         }
         let app = App::new(dynamodb.clone(), sqs.clone(), names, urls, blobs, options.clock.clone());
         for (environment, key) in ENVIRONMENTS {
-            let record = ApiKeyRecord::new(EnvironmentId::parse(environment)?, key, app.clock.now());
+            let environment = EnvironmentId::parse(environment).map_err(oncekey_core::Error::from)?;
+            let record = ApiKeyRecord::new(environment, key, app.clock.now());
             app.store.put_api_key(&record).await?;
         }
 

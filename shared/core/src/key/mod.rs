@@ -1,141 +1,16 @@
-//! Idempotency keys: what the caller gives, and the hash that stands for it.
+//! Idempotency keys: what the caller gives, and where it holds. The hash that stands for one is in `oncekey-wire`.
 
 pub mod source;
 pub mod window;
 
 use std::fmt;
 
-use data_encoding::HEXLOWER;
+use oncekey_wire::TaskId;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+pub use oncekey_wire::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
 
 use crate::error::Error;
-use crate::ids::{RunId, TaskId};
-
-/// How far a key reaches. Outside a task all three are one and the same (R10).
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Once per run of the parent, over all its attempts. The default.
-    #[default]
-    Run,
-    /// Once per attempt of the parent.
-    Attempt,
-    /// Once, whoever triggers.
-    Global,
-}
-
-/// The run and attempt inside which a key is made.
-#[derive(Clone, Copy, Debug)]
-pub struct Parent<'a> {
-    /// The run that triggers.
-    pub run: &'a RunId,
-    /// Its present attempt, from 1.
-    pub attempt: u32,
-}
-
-/// 64 lower-case hex characters: the sha256 that stands for a key everywhere below the door.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct KeyHash(String);
-
-impl KeyHash {
-    /// The longest key text accepted over HTTP, in characters (R06).
-    pub const MAX_CHARACTERS: usize = 2048;
-
-    /// The hash of a key made by this rule of the official client: its parts, then the parent's run id (scopes `run` and
-    /// `attempt`), then its attempt (scope `attempt`), joined with `-`. Without a parent the scope changes nothing.
-    pub fn of(parts: &[&str], scope: Scope, parent: Option<Parent<'_>>) -> Self {
-        let mut text = parts.join("-");
-        if let (Scope::Run | Scope::Attempt, Some(parent)) = (scope, parent) {
-            text = format!("{text}-{}", parent.run);
-            if scope == Scope::Attempt {
-                text = format!("{text}-{}", parent.attempt);
-            }
-        }
-        Self::of_text(&text)
-    }
-
-    /// Takes a key as it came over the wire: 64 lower-case hex characters are a hash already, any other text is hashed.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] beyond [`KeyHash::MAX_CHARACTERS`].
-    pub fn from_wire(field: &str, text: &str) -> Result<Self, Error> {
-        if text.chars().count() > Self::MAX_CHARACTERS {
-            return Err(Error::invalid(field, format!("a key has at most {} characters", Self::MAX_CHARACTERS)));
-        }
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if text.len() == 64 && text.bytes().all(hex) {
-            return Ok(Self(text.to_owned()));
-        }
-        Ok(Self::of_text(text))
-    }
-
-    /// The hash as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn of_text(text: &str) -> Self {
-        Self::of_bytes(text.as_bytes())
-    }
-
-    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
-        Self(HEXLOWER.encode(&Sha256::digest(bytes)))
-    }
-}
-
-impl fmt::Display for KeyHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A group of tasks that share keys: whichever is triggered first with a key makes its run. 1 to 128 characters of
-/// `A-Z a-z 0-9 _ . : / -`.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_.:/-]{1,128}$"))]
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct KeyGroup(String);
-
-impl KeyGroup {
-    /// Reads a group's name.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for anything else.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        match TaskId::parse(text) {
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(_) => {
-                Err(Error::invalid("idempotencyKeyGroup", "a group is 1 to 128 characters of A-Z a-z 0-9 _ . : / -"))
-            }
-        }
-    }
-}
-
-impl TryFrom<String> for KeyGroup {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        Self::parse(&text)
-    }
-}
-
-impl From<KeyGroup> for String {
-    fn from(group: KeyGroup) -> Self {
-        group.0
-    }
-}
-
-impl fmt::Display for KeyGroup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Where a key holds, within its environment (I6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,16 +47,6 @@ impl fmt::Display for KeyPlace<'_> {
             Self::Group(group) => write!(f, "@{group}"),
         }
     }
-}
-
-/// What to show of a key of which the hash alone is sent.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Clone, Debug, Deserialize)]
-pub struct KeyOptions {
-    /// The caller's own text, of any length. What is beyond 2,048 characters is not kept.
-    pub key: String,
-    /// How far it reaches.
-    pub scope: Scope,
 }
 
 /// A key as a trigger carries it: the hash that decides, and what a person should see.
@@ -254,49 +119,6 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Vectors made by the official client: see the `source` field in the file.
-    const GOLDEN: &str = include_str!("../../../../tests/golden/idempotency-keys.json");
-
-    #[test]
-    fn r05_hashes_equal_the_official_clients() {
-        let golden: serde_json::Value = serde_json::from_str(GOLDEN).expect("golden file");
-        let vectors = golden["vectors"].as_array().expect("vectors");
-        assert_eq!(vectors.len(), 256);
-        for vector in vectors {
-            let parts: Vec<&str> = match &vector["key"] {
-                serde_json::Value::Array(parts) => parts.iter().filter_map(|part| part.as_str()).collect(),
-                key => vec![key.as_str().expect("key")],
-            };
-            let scope = serde_json::from_value::<Option<Scope>>(vector["scope"].clone()).expect("scope");
-            let hash = match vector["parentRunId"].as_str() {
-                None => KeyHash::of(&parts, scope.unwrap_or_default(), None),
-                Some(run) => {
-                    // The vectors' run ids are shorter than ours.
-                    let run = RunId::for_test(run);
-                    let attempt = vector["attemptNumber"].as_u64().expect("attempt") as u32;
-                    KeyHash::of(&parts, scope.unwrap_or_default(), Some(Parent { run: &run, attempt }))
-                }
-            };
-            assert_eq!(hash.as_str(), vector["hash"].as_str().expect("hash"), "{vector}");
-        }
-    }
-
-    #[test]
-    fn r06_only_64_lower_case_hex_characters_are_taken_for_a_hash() {
-        let hash = "a".repeat(64);
-        assert_eq!(KeyHash::from_wire("key", &hash).expect("hash").as_str(), hash);
-        for text in ["A".repeat(64), "g".repeat(64), "a".repeat(63)] {
-            assert_ne!(KeyHash::from_wire("key", &text).expect("text").as_str(), text);
-        }
-    }
-
-    #[test]
-    fn r06_a_key_has_at_most_2048_characters() {
-        assert!(KeyHash::from_wire("key", &"é".repeat(2048)).is_ok());
-        let error = KeyHash::from_wire("options.idempotencyKey", &"a".repeat(2049)).expect_err("too long");
-        assert_eq!(error.to_string(), "options.idempotencyKey: a key has at most 2048 characters");
-    }
 
     #[test]
     fn a_shown_text_decides_nothing_and_is_cut_instead_of_refused() {

@@ -1,9 +1,10 @@
 //! Bury: what is left of a run message that was delivered too often, or that cannot be read.
 
+use oncekey_wire::RunId;
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::RunId;
 use crate::protocol::wait::wake;
 use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, Outcome, RunMessage};

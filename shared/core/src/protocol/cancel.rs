@@ -1,8 +1,9 @@
 //! Cancel: ends a run that is not final; its key stays (R33).
 
+use oncekey_wire::{EnvironmentId, RunId};
+
 use crate::app::App;
 use crate::error::Error;
-use crate::ids::{EnvironmentId, RunId};
 use crate::protocol::complete::complete;
 use crate::queue::message::{CompletionEvent, Outcome};
 use crate::runs::find::find;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use oncekey_wire::RunId;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::RunId;
 use crate::key::IdempotencyKey;
 use crate::request::TriggerRequest;
 use crate::request::options::OnPayloadMismatch;

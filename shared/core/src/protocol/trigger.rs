@@ -6,12 +6,12 @@
 use std::collections::HashSet;
 
 use futures_util::{StreamExt, stream};
+use oncekey_wire::{RunId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{RunId, TaskId};
 use crate::key::IdempotencyKey;
 use crate::protocol::claim::{Claim, KeyStatus, claim};
 use crate::queue::message::RunMessage;

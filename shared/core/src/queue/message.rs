@@ -1,10 +1,10 @@
 //! What travels on the queues: versioned JSON.
 
+use oncekey_wire::RunId;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::RunId;
 use crate::payload::path::BlobPath;
 use crate::run::status::RunStatus;
 use crate::run::waiter::Waiter;

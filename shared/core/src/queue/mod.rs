@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsMessage;
 use aws_sdk_sqs::types::MessageAttributeValue;
+use oncekey_wire::TaskId;
 use serde::Serialize;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
-use crate::ids::TaskId;
 use message::{CompletionEvent, RunMessage};
 
 /// The longest delay SQS carries; longer ones are made of hops.

@@ -3,12 +3,12 @@
 pub mod object;
 pub mod options;
 
+use oncekey_wire::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 use crate::key::IdempotencyKey;
 use crate::key::window::Window;
 use crate::payload::Payload;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use oncekey_wire::RunId;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::RunId;
 use crate::key::source::KeySource;
 use crate::key::window::Window;
 use crate::key::{IdempotencyKey, KeyGroup, KeyOptions};

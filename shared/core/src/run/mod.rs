@@ -7,11 +7,11 @@ pub mod waiter;
 
 use std::time::Duration;
 
+use oncekey_wire::{BatchId, EnvironmentId, RunId, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::key::IdempotencyKey;
 use crate::payload::path::BlobPath;
 use crate::payload::{Payload, PayloadType};

@@ -1,9 +1,9 @@
 //! Whom a run wakes when it ends.
 
+use oncekey_wire::RunId;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::ids::RunId;
 
 /// One wait of one run: what a child knows of whom to wake. Stored as `run#attempt#call`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

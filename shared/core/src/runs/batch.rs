@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use oncekey_wire::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{BatchId, EnvironmentId, RequestId, TaskId};
 use crate::key::{IdempotencyKey, KeyHash, Scope};
 use crate::protocol::trigger::{Triggered, trigger_all};
 use crate::request::{Envelope, TriggerBody, TriggerRequest};
@@ -62,7 +62,7 @@ pub enum BatchItem {
     /// It is this run, new or cached.
     Run {
         /// The run's id.
-        id: crate::ids::RunId,
+        id: RunId,
     },
     /// It could not be triggered (R51).
     Error {
@@ -233,7 +233,7 @@ fn request_of(app: &App, batch: &Batch, item: NewItem<'_>) -> Result<TriggerRequ
     let mut request = item.body?.check(envelope)?;
     if let (None, Some(key)) = (&request.key, &batch.key) {
         // R53: of the key as it was sent, never of the text that is shown: two keys may be shown alike.
-        let hash = KeyHash::of(&[&format!("{}-{}", key.sent(), item.index)], Scope::Global, None);
+        let hash = KeyHash::of(&[format!("{}-{}", key.sent(), item.index)], Scope::Global, None);
         let text = format!("{}-{}", key.shown(), item.index);
         request.key = Some(IdempotencyKey { text: Some(text), ..IdempotencyKey::of_hash(hash) });
     }

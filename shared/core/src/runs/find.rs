@@ -1,8 +1,9 @@
 //! One run, for those of its environment alone.
 
+use oncekey_wire::{EnvironmentId, RunId};
+
 use crate::app::App;
 use crate::error::Error;
-use crate::ids::{EnvironmentId, RunId};
 use crate::run::Run;
 
 /// The run with this id, if it is of this environment.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use oncekey_wire::{BatchId, EnvironmentId, RunId, TaskId};
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::key::KeyHash;
 use crate::run::Run;
 use crate::run::status::RunStatus;

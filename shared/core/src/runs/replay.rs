@@ -1,12 +1,12 @@
 //! Replay: the same task once more, with what it was given. It does not carry the first run's idempotency key: it is asked
 //! for because that run is not enough. It may be given a key of its own.
 
+use oncekey_wire::{EnvironmentId, RequestId, RunId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::ids::{EnvironmentId, RequestId, RunId};
 use crate::payload::Payload;
 use crate::protocol::trigger::{Triggered, trigger};
 use crate::request::options::Options;

@@ -1,10 +1,10 @@
 //! Reschedule: another start for a run that is still delayed.
 
+use oncekey_wire::{EnvironmentId, RunId};
 use serde_json::Value;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::ids::{EnvironmentId, RunId};
 use crate::queue::message::RunMessage;
 use crate::request::options::delay_until;
 use crate::run::Run;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use oncekey_wire::{BatchId, EnvironmentId, RequestId};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -10,7 +11,6 @@ use super::conditional::{Written, written};
 use super::expression::{moment, number, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{BatchId, EnvironmentId, RequestId};
 use crate::key::IdempotencyKey;
 use crate::runs::batch::Batch;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use oncekey_wire::EnvironmentId;
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -10,7 +11,6 @@ use super::conditional::written;
 use super::expression::{moment, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::EnvironmentId;
 
 /// The item that holds the secret of sessions: no sha256 in hex is like it.
 const SESSIONS: &str = "sessions";

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use oncekey_wire::RunId;
 use serde::Deserialize;
 
 use super::Store;
@@ -11,7 +12,6 @@ use super::expression::{moment, number, text};
 use super::runs::{RUN_ITEM, run_key};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::RunId;
 use crate::run::Run;
 use crate::run::waiter::Waiter;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use oncekey_wire::{EnvironmentId, RunId};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -10,7 +11,6 @@ use super::conditional::{Written, written};
 use super::expression::{moment, number, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{EnvironmentId, RunId};
 use crate::key::{IdempotencyKey, KeyHash, KeyPlace, Scope};
 use crate::run::Run;
 

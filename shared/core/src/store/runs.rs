@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use oncekey_wire::{EnvironmentId, RunId};
 
 use super::conditional::{Written, written};
 use super::expression::{Expression, moment, number, text};
 use super::{RUNS_INDEX, SHARDS, Store, compressed};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{EnvironmentId, RunId};
 use crate::queue::message::Output;
 use crate::run::history::{Happening, Moment, NOTED};
 use crate::run::status::{Event, RunStatus};

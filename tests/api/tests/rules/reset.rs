@@ -30,7 +30,7 @@ async fn r41_a_run_scoped_key_is_reset_from_outside_only_by_its_parents_ids() {
     let oncekey = Oncekey::start().await;
     let parent = run_id(&oncekey.trigger("echo", json!({})).await.id);
     for (scope, attempt) in [(Scope::Run, 1), (Scope::Attempt, 2)] {
-        let hash = KeyHash::of(&["k"], scope, Some(Parent { run: &parent, attempt }));
+        let hash = KeyHash::of(&["k"], scope, Some(Parent { run: parent.as_str(), attempt }));
         let child = oncekey.keyed("echo", hash.as_str()).await;
         // What a caller without the parent's ids would hash.
         assert_eq!(oncekey.reset("echo", KeyHash::of(&["k"], scope, None).as_str()).await.0, 404);

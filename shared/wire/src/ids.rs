@@ -6,7 +6,7 @@ use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::Error;
+use crate::error::Invalid;
 
 /// The isolation boundary of keys and runs: a project and a name in it, such as `acme/prod`.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -19,15 +19,15 @@ impl EnvironmentId {
     /// Reads `project/name`, each 1 to 64 characters of `a-z`, `0-9`, `-`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for anything else.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    /// [`Invalid`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
         let part = |part: &str| {
             (1..=64).contains(&part.len())
                 && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         match text.split_once('/') {
             Some((project, name)) if part(project) && part(name) => Ok(Self(text.to_owned())),
-            _ => Err(Error::invalid(
+            _ => Err(Invalid::new(
                 "environment",
                 "give project and name like \"acme/prod\": lower-case letters, digits and - only",
             )),
@@ -56,13 +56,13 @@ impl TaskId {
     /// Reads a task id.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming the allowed characters.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    /// [`Invalid`] naming the allowed characters.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b);
         if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
             return Ok(Self(text.to_owned()));
         }
-        Err(Error::invalid("task id", "use 1 to 128 characters of A-Z, a-z, 0-9, _ . : / and -"))
+        Err(Invalid::new("task id", "use 1 to 128 characters of A-Z, a-z, 0-9, _ . : / and -"))
     }
 
     /// The id as text.
@@ -79,12 +79,12 @@ impl RequestId {
     /// The caller's own id, from the header `x-trigger-request-idempotency-key`: 1 to 255 characters.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is empty or longer.
-    pub fn from_caller(text: &str) -> Result<Self, Error> {
+    /// [`Invalid`] when it is empty or longer.
+    pub fn from_caller(text: &str) -> Result<Self, Invalid> {
         if (1..=255).contains(&text.chars().count()) {
             return Ok(Self(format!("caller:{text}")));
         }
-        Err(Error::invalid("x-trigger-request-idempotency-key", "use 1 to 255 characters"))
+        Err(Invalid::new("x-trigger-request-idempotency-key", "use 1 to 255 characters"))
     }
 
     /// The id of the SQS message that asks for the trigger.
@@ -130,23 +130,17 @@ impl RunId {
     /// Reads a run id.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the text cannot be one.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    /// [`Invalid`] when the text cannot be one.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
         match text.strip_prefix("run_") {
             Some(rest) if is_name(rest) => Ok(Self(text.to_owned())),
-            _ => Err(Error::invalid("run id", "a run id is run_ and 32 characters of a-z and 2-7")),
+            _ => Err(Invalid::new("run id", "a run id is run_ and 32 characters of a-z and 2-7")),
         }
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// A name of any shape, for vectors that other systems made.
-    #[cfg(test)]
-    pub(crate) fn for_test(text: &str) -> Self {
-        Self(text.to_owned())
     }
 
     /// A number that spreads runs evenly over `shards`.
@@ -170,18 +164,18 @@ impl BatchId {
     }
 
     /// The batch that the key with this hash stands for.
-    pub(crate) fn of_key_hash(environment: &EnvironmentId, hash: &str) -> Self {
+    pub fn of_key_hash(environment: &EnvironmentId, hash: &str) -> Self {
         Self(format!("batch_{}", name_of([environment.as_str(), "key", hash])))
     }
 
     /// Reads a batch id.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the text cannot be one.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    /// [`Invalid`] when the text cannot be one.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
         match text.strip_prefix("batch_") {
             Some(rest) if is_name(rest) => Ok(Self(text.to_owned())),
-            _ => Err(Error::invalid("batch id", "a batch id is batch_ and 32 characters of a-z and 2-7")),
+            _ => Err(Invalid::new("batch id", "a batch id is batch_ and 32 characters of a-z and 2-7")),
         }
     }
 
@@ -210,14 +204,24 @@ macro_rules! text_id {
             }
         }
         impl TryFrom<String> for $id {
-            type Error = Error;
-            fn try_from(text: String) -> Result<Self, Error> {
+            type Error = Invalid;
+            fn try_from(text: String) -> Result<Self, Invalid> {
                 Self::parse(&text)
+            }
+        }
+        impl AsRef<str> for $id {
+            fn as_ref(&self) -> &str {
+                &self.0
             }
         }
         impl From<$id> for String {
             fn from(id: $id) -> String {
                 id.0
+            }
+        }
+        impl From<&$id> for String {
+            fn from(id: &$id) -> String {
+                id.0.clone()
             }
         }
     };

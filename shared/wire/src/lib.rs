@@ -1,0 +1,12 @@
+//! What goes over Oncekey's HTTP API, once for those who write it and those who read it: names, and the hash of a key.
+//!
+//! This crate has no I/O and few dependencies, so that a client stays light. What a server does with these values is in
+//! `oncekey-core`.
+
+mod error;
+mod ids;
+mod key;
+
+pub use error::Invalid;
+pub use ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
+pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
