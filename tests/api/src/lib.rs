@@ -1,8 +1,12 @@
-//! A stack of its own for each test, in memory and in this process, spoken to through HTTP. Or an environment of its own in
-//! a deployment, where `ONCEKEY_TEST_URL` says where one is: for rules that need nothing but HTTP.
+//! A stack of its own for each test, in memory and in this process, spoken to through HTTP.
+//!
+//! Rules run in three places: on the embedded endpoints; on other emulators, which `ONCEKEY_TEST_DYNAMODB` and
+//! `ONCEKEY_TEST_SQS` name; and in an environment of its own of a deployment, where `ONCEKEY_TEST_URL` says where one is. The
+//! first line of each says in which: [`Oncekey::anywhere`], [`Place::own_stack`] or [`Place::here_alone`].
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot go on should say where")]
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -45,10 +49,48 @@ pub struct Handle {
     pub is_cached: bool,
 }
 
+/// Where a rule that needs a stack of its own runs. There is none where the rule does not: its test ends at once, and its name
+/// and the reason are printed.
+#[derive(Clone, Copy, Debug)]
+pub struct Place(());
+
+/// The reason of rules that move the clock past a message's delay or visibility.
+pub const COUNTS_IN_REAL_TIME: &str =
+    "it moves the clock past a message's delay or visibility, which ElasticMQ counts in real time";
+
+impl Place {
+    /// On this machine, on the embedded endpoints or on other emulators: for a rule that sets the clock, brings tasks or looks
+    /// into tables and queues. Not on a deployment.
+    pub fn own_stack() -> Option<Self> {
+        if is_deployed() {
+            return leave_out("it needs a stack of its own, which no deployment is");
+        }
+        Some(Self(()))
+    }
+
+    /// On the embedded endpoints alone. `why` a rule cannot be told on other emulators; on a deployment it cannot either.
+    pub fn here_alone(why: &str) -> Option<Self> {
+        if other_endpoints().is_some() {
+            return leave_out(why);
+        }
+        Self::own_stack()
+    }
+}
+
+/// Past the test's captured output: that of a test that passes is not shown.
+fn leave_out(why: &str) -> Option<Place> {
+    let thread = std::thread::current();
+    let _ = writeln!(std::io::stderr(), "left out: {}: {why}", thread.name().unwrap_or("a rule"));
+    None
+}
+
 impl Oncekey {
-    /// A stack whose time goes by, and can be moved forward.
-    pub async fn start() -> Self {
-        let Some(deployment) = Deployment::from_env().await else { return Self::with(|options| options).await };
+    /// For a rule that needs nothing but HTTP, and so runs everywhere: a stack whose time goes by, or a deployment.
+    pub async fn anywhere() -> Self {
+        if !is_deployed() {
+            return Self::start(Place(())).await;
+        }
+        let deployment = Deployment::from_env().await;
         let api_key = deployment.key(DEV).to_owned();
         Self {
             target: Target::Deployed(deployment),
@@ -59,23 +101,24 @@ impl Oncekey {
         }
     }
 
+    /// A stack whose time goes by, and can be moved forward.
+    pub async fn start(place: Place) -> Self {
+        Self::with(place, |options| options).await
+    }
+
     /// A stack whose time stands still until it is moved.
-    pub async fn frozen() -> Self {
-        Self::with(|options| Options { clock: Clock::frozen(Timestamp::from_millis(1_790_000_000_000)), ..options })
-            .await
+    pub async fn frozen(place: Place) -> Self {
+        let clock = Clock::frozen(Timestamp::from_millis(1_790_000_000_000));
+        Self::with(place, |options| Options { clock, ..options }).await
     }
 
     /// A stack with other options.
-    pub async fn with(change: impl FnOnce(Options) -> Options) -> Self {
-        Self::running(oncekey_function_worker::worker(), change).await
+    pub async fn with(place: Place, change: impl FnOnce(Options) -> Options) -> Self {
+        Self::running(place, oncekey_function_worker::worker(), change).await
     }
 
     /// A stack with other tasks.
-    ///
-    /// # Panics
-    /// Where the rules are to be tested on a deployment.
-    pub async fn running(worker: Worker, change: impl FnOnce(Options) -> Options) -> Self {
-        assert!(Deployment::from_env().await.is_none(), "this rule needs a stack of its own: leave it out");
+    pub async fn running(_: Place, worker: Worker, change: impl FnOnce(Options) -> Options) -> Self {
         // What a failing test's stack had to say is in its output; `RUST_LOG` says more.
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,dynoxide=off"));
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -113,7 +156,7 @@ impl Oncekey {
     pub fn stack(&self) -> &Stack {
         match &self.target {
             Target::Local(stack) => stack,
-            Target::Deployed(_) => panic!("this rule needs a stack of its own: leave it out"),
+            Target::Deployed(_) => panic!("this rule needs a stack of its own: begin it with Place::own_stack()"),
         }
     }
 
@@ -286,10 +329,15 @@ struct Deployment {
     keys: [(&'static str, ApiKey); 2],
 }
 
+/// Whether `ONCEKEY_TEST_URL` says where a deployment is.
+fn is_deployed() -> bool {
+    std::env::var_os("ONCEKEY_TEST_URL").is_some()
+}
+
 impl Deployment {
     /// The one that `ONCEKEY_TEST_URL`, `ONCEKEY_ENVIRONMENTS_TABLE` and AWS's own settings lead to.
-    async fn from_env() -> Option<Self> {
-        let url = std::env::var("ONCEKEY_TEST_URL").ok()?;
+    async fn from_env() -> Self {
+        let url = std::env::var("ONCEKEY_TEST_URL").unwrap();
         let table = std::env::var("ONCEKEY_ENVIRONMENTS_TABLE").unwrap();
         let dynamodb = aws_sdk_dynamodb::Client::new(&aws_config::load_from_env().await);
         let names = TableNames { keys: String::new(), runs: String::new(), environments: table };
@@ -298,7 +346,7 @@ impl Deployment {
         let environment = |name: &str| EnvironmentId::parse(&format!("{project}/{name}")).unwrap();
         let dev = create(&store, &clock, &environment("dev")).await.unwrap();
         let prod = create(&store, &clock, &environment("prod")).await.unwrap();
-        Some(Self { url, keys: [(DEV, dev), (PROD, prod)] })
+        Self { url, keys: [(DEV, dev), (PROD, prod)] }
     }
 
     /// The API key that stands for a local one; any other as it is.

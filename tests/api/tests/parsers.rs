@@ -210,7 +210,7 @@ proptest! {
 /// Cookies, forms and queries of the dashboard, through its own door.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_cookie_form_or_query_breaks_a_page() {
-    let oncekey = oncekey_tests_api::Oncekey::start().await;
+    let oncekey = oncekey_tests_api::Oncekey::anywhere().await;
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let mut random = fastrand::Rng::with_seed(7);
     let mut noise = |most: usize| -> String {

@@ -1,6 +1,6 @@
 //! I10: bad input is refused with a message that says what to change; nothing is written.
 
-use oncekey_tests_api::{Oncekey, answer};
+use oncekey_tests_api::{Oncekey, Place, answer};
 use serde_json::{Value, json};
 
 async fn refused(oncekey: &Oncekey, path: &str, body: impl Into<reqwest::Body>) -> (u16, String) {
@@ -13,7 +13,8 @@ async fn refused(oncekey: &Oncekey, path: &str, body: impl Into<reqwest::Body>) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_trigger_is_400_naming_the_field_and_nothing_is_written() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let path = "/api/v1/tasks/echo/trigger";
     let long_tag = json!({ "options": { "tags": ["t".repeat(129)] } }).to_string();
     for (body, expected) in [
@@ -59,7 +60,8 @@ async fn a_bad_trigger_is_400_naming_the_field_and_nothing_is_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_id_has_128_characters_of_a_small_set() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     for task in ["a%20b", "a%23b", "%C3%BC", "a%00", &"t".repeat(129)] {
         let (status, error) = refused(&oncekey, &format!("/api/v1/tasks/{task}/trigger"), "{}").await;
         assert_eq!(status, 400, "{task}");
@@ -71,7 +73,7 @@ async fn a_task_id_has_128_characters_of_a_small_set() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_change_the_meaning_if_ignored_is_422_by_name() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     for (option, value) in
         [("debounce", json!({ "key": "k", "delay": "1s" })), ("resumeParentOnCompletion", json!(true))]
     {
@@ -86,7 +88,7 @@ async fn what_would_change_the_meaning_if_ignored_is_422_by_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payload_over_3_mb_is_413_saying_the_limit() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     for (payload, limit) in [(3 * 1024 * 1024, "3145728 (3 MB)"), (12 * 1024 * 1024, "4718592 bytes (4.5 MiB)")] {
         let body = json!({ "payload": "x".repeat(payload) }).to_string();
         let (status, error) = refused(&oncekey, "/api/v1/tasks/echo/trigger", body).await;
@@ -99,7 +101,7 @@ async fn a_payload_over_3_mb_is_413_saying_the_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_or_unknown_api_key_is_401_on_every_route() {
-    let oncekey = Oncekey::start().await.as_key("tr_nobody");
+    let oncekey = Oncekey::anywhere().await.as_key("tr_nobody");
     let run = format!("run_{}", "a".repeat(32));
     let requests = [
         oncekey.post("/api/v1/tasks/echo/trigger", "{}"),
@@ -121,7 +123,7 @@ async fn a_missing_or_unknown_api_key_is_401_on_every_route() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_paths_methods_and_ids_answer_like_every_other_error() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     assert_eq!(refused(&oncekey, "/api/v9/nothing", "").await, (404, "there is no POST /api/v9/nothing".to_owned()));
     assert_eq!(refused(&oncekey, "/api/v1/runs", "").await.0, 405);
     assert_eq!(refused(&oncekey, "/api/v2/runs/run_1/cancel", "").await.0, 404);
@@ -134,7 +136,8 @@ async fn unknown_paths_methods_and_ids_answer_like_every_other_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shown_text_of_a_key_is_cut_and_never_refused() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     for characters in [5_000, 500_000] {
         let hash = format!("{characters:064}");
         let key = json!({ "key": "k".repeat(characters), "scope": "global" });
@@ -151,7 +154,8 @@ async fn the_shown_text_of_a_key_is_cut_and_never_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_options_of_a_batchs_key_are_an_object_as_those_of_a_trigger_are() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     for options in [r#"["k","global"]"#, r#""k""#, "5", r#"{"key": "k"}"#, r#"{"key": 1, "scope": "run"}"#] {
         let batch = format!(r#"{{"runCount": 1, "idempotencyKey": "k", "idempotencyKeyOptions": {options}}}"#);
         let (status, error) = refused(&oncekey, "/api/v3/batches", batch).await;

@@ -1,7 +1,7 @@
 //! R50, R51, R53: batches over HTTP, in two calls.
 
 use futures_util::future::join_all;
-use oncekey_tests_api::{Oncekey, PROD, answer};
+use oncekey_tests_api::{Oncekey, PROD, Place, answer};
 use serde_json::{Value, json};
 
 async fn create(oncekey: &Oncekey, body: Value) -> Value {
@@ -33,7 +33,7 @@ fn item(index: u32, key: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r50_items_share_runs_by_key_with_each_other_and_with_earlier_runs_on_every_retry() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let earlier = oncekey.keyed("echo", "old").await;
     let batch = create(&oncekey, json!({ "runCount": 4 })).await;
     assert_eq!((&batch["runCount"], &batch["isCached"]), (&json!(4), &json!(false)));
@@ -66,7 +66,7 @@ async fn r50_items_share_runs_by_key_with_each_other_and_with_earlier_runs_on_ev
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r50_the_same_create_request_is_the_same_batch_and_two_streams_of_items_are_one() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let request = || {
         let post = oncekey.post("/api/v3/batches", json!({ "runCount": 20 }).to_string());
         answer(post.header("x-trigger-request-idempotency-key", "one-request"))
@@ -82,7 +82,7 @@ async fn r50_the_same_create_request_is_the_same_batch_and_two_streams_of_items_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r50_a_batch_is_sealed_when_all_its_indexes_have_come() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let batch = create(&oncekey, json!({ "runCount": 3 })).await;
     assert_eq!(retrieve(&oncekey, &batch).await["status"], "PENDING");
     let (_, first) = send(&oncekey, &batch, &[item(0, "a"), item(1, "b")]).await;
@@ -98,7 +98,7 @@ async fn r50_a_batch_is_sealed_when_all_its_indexes_have_come() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r31_a_key_whose_run_failed_in_a_batch_makes_a_new_run_in_the_next() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let failing = json!({ "index": 0, "task": "fail", "options": { "idempotencyKey": "k" } });
     let mut runs = Vec::new();
     for _ in 0..2 {
@@ -113,7 +113,7 @@ async fn r31_a_key_whose_run_failed_in_a_batch_makes_a_new_run_in_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r51_a_bad_item_does_not_sink_the_others_and_its_error_is_at_its_index() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let batch = create(&oncekey, json!({ "runCount": 4 })).await;
     let bad_ttl =
         json!({ "index": 1, "task": "echo", "options": { "idempotencyKey": "k", "idempotencyKeyTTL": "1w" } });
@@ -134,7 +134,7 @@ async fn r51_a_bad_item_does_not_sink_the_others_and_its_error_is_at_its_index()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r53_a_key_on_the_batch_makes_it_the_same_batch_and_keys_its_items() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let body = json!({ "runCount": 2, "idempotencyKey": "nightly" });
     let batch = create(&oncekey, body.clone()).await;
     // Its creator died here: whoever comes next fills it.
@@ -153,7 +153,8 @@ async fn r53_a_key_on_the_batch_makes_it_the_same_batch_and_keys_its_items() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r53_batches_whose_keys_are_shown_alike_have_items_of_their_own() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let mut runs = Vec::new();
     for (hash, text) in [
         ("a", "nightly".to_owned()),
@@ -174,7 +175,7 @@ async fn r53_batches_whose_keys_are_shown_alike_have_items_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_cannot_be_is_refused() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     for count in [json!(0), json!(1_001), json!("two")] {
         let (status, error) = answer(oncekey.post("/api/v3/batches", json!({ "runCount": count }).to_string())).await;
         assert_eq!(status, 400);
@@ -195,7 +196,7 @@ async fn a_batch_that_cannot_be_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_items_with_half_their_keys_twice_are_five_hundred_runs() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let batch = create(&oncekey, json!({ "runCount": 1_000 })).await;
     let items: Vec<Value> = (0..1_000).map(|index| item(index, &format!("k{}", index % 500))).collect();
     let (status, sent) = send(&oncekey, &batch, &items).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oncekey_core::EnvironmentId;
 use oncekey_core::environment::{create, revoke};
-use oncekey_tests_api::{DEV, Oncekey, PROD};
+use oncekey_tests_api::{DEV, Oncekey, PROD, Place};
 use reqwest::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
@@ -82,7 +82,8 @@ const FORMS: [&str; 7] =
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_and_form_asks_to_sign_in() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let stranger = Visitor::at_the_door(&oncekey).await;
     for page in PAGES {
         let answer = stranger.ask(page).await;
@@ -95,7 +96,8 @@ async fn every_page_and_form_asks_to_sign_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_a_cookie_that_scripts_other_sites_and_plain_http_do_not_get() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let visitor = Visitor::at_the_door(&oncekey).await;
     let wrong = visitor.send("/sign-in", "/sign-in", &[("key", "tr_unknown")]).await;
     assert_eq!((wrong.status(), wrong.headers().get(SET_COOKIE)), (StatusCode::OK, None));
@@ -114,7 +116,8 @@ async fn a_session_is_a_cookie_that_scripts_other_sites_and_plain_http_do_not_ge
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_was_changed_or_is_over_opens_nothing() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let mut visitor = Visitor::signed_in(&oncekey, DEV).await;
     let signed = visitor.cookie.clone();
     let (name, value) = signed.split_once('=').unwrap();
@@ -139,7 +142,8 @@ async fn a_session_that_was_changed_or_is_over_opens_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_with_its_api_key() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let (store, acme) = (&oncekey.app().store, EnvironmentId::parse("acme/prod").unwrap());
     let key = create(store, &oncekey.clock, &acme).await.unwrap();
     let visitor = Visitor::signed_in(&oncekey, key.reveal()).await;
@@ -153,7 +157,8 @@ async fn a_session_ends_with_its_api_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i6_a_session_sees_the_environments_that_it_has_keys_of_and_no_other() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "idempotencyKey": "k", "delay": "1h" } })).await;
     let mut visitor = Visitor::signed_in(&oncekey, PROD).await;
     assert!(!visitor.get("/").await.contains("local/dev"));
@@ -182,7 +187,8 @@ async fn i6_a_session_sees_the_environments_that_it_has_keys_of_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_that_no_page_of_the_session_sent_changes_nothing() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "idempotencyKey": "k", "delay": "1h" } })).await;
     let visitor = Visitor::signed_in(&oncekey, DEV).await;
     for token in ["", "guessed"] {
@@ -202,7 +208,8 @@ async fn a_form_that_no_page_of_the_session_sent_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn buttons_may_be_pressed_twice() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "payload": 7, "options": { "idempotencyKey": "k" } })).await;
     oncekey.finished(&run.id).await;
     let visitor = Visitor::signed_in(&oncekey, DEV).await;
@@ -224,7 +231,8 @@ async fn buttons_may_be_pressed_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_runs_no_script_but_ours_escapes_what_users_gave_and_is_small() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let evil = "</pre><script>alert(1)</script>'\"";
     let options = json!({ "idempotencyKey": evil, "tags": [evil], "metadata": { "m": evil } });
     let run = oncekey.trigger("fail", json!({ "payload": evil, "options": options })).await;
@@ -248,7 +256,8 @@ async fn a_page_runs_no_script_but_ours_escapes_what_users_gave_and_is_small() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_meant_is_told_on_a_page() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let visitor = Visitor::signed_in(&oncekey, DEV).await;
     for (path, status, text) in [
         ("/runs?status=DONE", 400, "is not a status"),

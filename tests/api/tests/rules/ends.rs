@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oncekey::Options;
-use oncekey_tests_api::{Handle, Oncekey, answer};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Handle, Oncekey, Place, answer};
 use serde_json::{Value, json};
 
 async fn assert_freed(oncekey: &Oncekey, task: &str, old: &Handle) {
@@ -24,7 +24,7 @@ fn with(mut options: Value, payload: Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r30_a_failed_run_clears_its_key() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let failed = oncekey.keyed("fail", "k").await;
     let run = oncekey.in_status(&failed.id, "FAILED").await;
     assert_eq!(run["error"]["message"], "this task always fails");
@@ -35,7 +35,7 @@ async fn r30_a_failed_run_clears_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r30_a_run_of_an_unknown_task_fails_naming_the_tasks_that_exist() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let failed = oncekey.keyed("no-such-task", "k").await;
     let run = oncekey.in_status(&failed.id, "FAILED").await;
     let message = run["error"]["message"].as_str().unwrap();
@@ -46,7 +46,7 @@ async fn r30_a_run_of_an_unknown_task_fails_naming_the_tasks_that_exist() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r30_a_run_that_uses_up_its_attempts_clears_its_key() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let failed = oncekey.trigger("flaky", with(json!({ "maxAttempts": 2 }), json!({ "failTimes": 5 }))).await;
     let run = oncekey.in_status(&failed.id, "FAILED").await;
     assert_eq!(run["attemptCount"], 2);
@@ -55,7 +55,8 @@ async fn r30_a_run_that_uses_up_its_attempts_clears_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r30_a_crashed_run_clears_its_key() {
-    let oncekey = Oncekey::with(|options| Options { worker_timeout: Duration::from_secs(1), ..options }).await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::with(place, |options| Options { worker_timeout: Duration::from_secs(1), ..options }).await;
     let crashed = oncekey.trigger("sleep", with(json!({ "maxAttempts": 1 }), json!({ "ms": 60_000 }))).await;
     let run = oncekey.in_status(&crashed.id, "CRASHED").await;
     assert_eq!(run["error"]["name"], "Crashed");
@@ -64,7 +65,7 @@ async fn r30_a_crashed_run_clears_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r30_a_run_over_its_max_duration_times_out_and_clears_its_key() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let slow = oncekey.trigger("sleep", with(json!({ "maxDuration": 1 }), json!({ "ms": 60_000 }))).await;
     let run = oncekey.in_status(&slow.id, "TIMED_OUT").await;
     assert_eq!(run["error"]["message"], "the attempt took longer than its limit of 1 s");
@@ -73,7 +74,8 @@ async fn r30_a_run_over_its_max_duration_times_out_and_clears_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r30_a_run_that_starts_after_its_ttl_expires_and_clears_its_key() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let late = oncekey.trigger("echo", with(json!({ "delay": "10m", "ttl": "1m" }), json!(1))).await;
     assert_eq!(oncekey.run(&late.id).await["status"], "DELAYED");
     oncekey.clock.advance(Duration::from_secs(12 * 60));
@@ -85,7 +87,8 @@ async fn r30_a_run_that_starts_after_its_ttl_expires_and_clears_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r30_a_system_failure_clears_its_key() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let broken = oncekey.trigger("echo", with(json!({ "delay": "1h" }), json!(1))).await;
     oncekey.send("oncekey-runs-dead", json!({ "run_id": broken.id, "v": 99 }).to_string()).await;
     oncekey.in_status(&broken.id, "SYSTEM_FAILURE").await;
@@ -94,7 +97,7 @@ async fn r30_a_system_failure_clears_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r32_success_keeps_the_key() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let run = oncekey.trigger("echo", with(json!({}), json!({ "n": 1 }))).await;
     assert_eq!(oncekey.in_status(&run.id, "COMPLETED").await["output"], json!({ "n": 1 }));
     assert_kept(&oncekey, "echo", &run).await;
@@ -102,7 +105,8 @@ async fn r32_success_keeps_the_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r33_cancelling_a_queued_run_keeps_the_key_and_the_run_never_starts() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", with(json!({ "delay": "1m" }), json!(1))).await;
     let (status, canceled) = answer(oncekey.post(&format!("/api/v2/runs/{}/cancel", run.id), "")).await;
     assert_eq!((status.as_u16(), &canceled), (200, &json!({ "id": run.id })));
@@ -116,7 +120,8 @@ async fn r33_cancelling_a_queued_run_keeps_the_key_and_the_run_never_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r33_cancelling_an_executing_run_keeps_the_key_and_its_result_is_dropped() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("sleep", with(json!({}), json!({ "ms": 300 }))).await;
     oncekey.in_status(&run.id, "EXECUTING").await;
     oncekey.post(&format!("/api/v2/runs/{}/cancel", run.id), "").send().await.unwrap();
@@ -129,7 +134,7 @@ async fn r33_cancelling_an_executing_run_keeps_the_key_and_its_result_is_dropped
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelling_a_final_run_changes_nothing() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let run = oncekey.keyed("echo", "k").await;
     let before = oncekey.finished(&run.id).await;
     let (status, _) = answer(oncekey.post(&format!("/api/v2/runs/{}/cancel", run.id), "")).await;
@@ -139,7 +144,7 @@ async fn cancelling_a_final_run_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r34_a_run_that_retries_keeps_its_key_between_attempts() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let run = oncekey.trigger("flaky", with(json!({}), json!({ "failTimes": 3 }))).await;
     let mut duplicates = 0;
     while oncekey.run(&run.id).await["isCompleted"] == false {
@@ -154,7 +159,8 @@ async fn r34_a_run_that_retries_keeps_its_key_between_attempts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r35_a_run_whose_key_was_reset_and_then_fails_leaves_its_successors_key_alone() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let old = oncekey.trigger("sleep", with(json!({ "maxDuration": 1 }), json!({ "ms": 60_000 }))).await;
     oncekey.in_status(&old.id, "EXECUTING").await;
     assert_eq!(oncekey.reset("sleep", "k").await.0, 200);

@@ -11,7 +11,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use oncekey::Options;
 use oncekey_core::App;
-use oncekey_tests_api::Oncekey;
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place};
 use serde_json::json;
 
 /// A Lambda API, as `cargo lambda watch` has one.
@@ -43,12 +43,13 @@ async fn invoke(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn functions_of_their_own_processes_are_fed_and_one_that_dies_is_fed_again() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let lambda = Lambda::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().route("/2015-03-31/functions/{name}/invocations", post(invoke));
     tokio::spawn(axum::serve(listener, router.with_state(lambda.clone())).into_future());
-    let oncekey = Oncekey::with(|options| Options { functions: Some(url), ..options }).await;
+    let oncekey = Oncekey::with(place, |options| Options { functions: Some(url), ..options }).await;
     lambda.app.set(oncekey.app().clone()).unwrap();
 
     let message = json!({ "environment": "local/dev", "task": "echo", "payload": 7, "requestId": "r",

@@ -1,6 +1,6 @@
 //! Triggers that arrive as messages.
 
-use oncekey_tests_api::Oncekey;
+use oncekey_tests_api::{Oncekey, Place};
 use serde_json::{Value, json};
 
 fn message(key: &str) -> Value {
@@ -9,7 +9,8 @@ fn message(key: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r01_a_message_triggers_and_is_deduplicated_like_a_request() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     for _ in 0..3 {
         oncekey.send("oncekey-triggers", message("k").to_string()).await;
     }
@@ -22,7 +23,8 @@ async fn r01_a_message_triggers_and_is_deduplicated_like_a_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r04_messages_without_a_key_are_runs_of_their_own_unless_they_carry_one_request_id() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     for _ in 0..2 {
         oncekey.send("oncekey-triggers", json!({ "environment": "local/dev", "task": "echo" }).to_string()).await;
         let named = json!({ "environment": "local/dev", "task": "echo", "requestId": "one-request" });
@@ -34,7 +36,8 @@ async fn r04_messages_without_a_key_are_runs_of_their_own_unless_they_carry_one_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_not_valid_goes_to_the_dead_letter_queue_and_its_batch_is_unharmed() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let bad = [
         "no json".to_owned(),
         json!({ "task": "echo" }).to_string(),

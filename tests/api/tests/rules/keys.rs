@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oncekey_tests_api::{Oncekey, PROD, answer};
+use oncekey_tests_api::{Oncekey, PROD, Place, answer};
 use serde_json::{Value, json};
 
 async fn ask(oncekey: &Oncekey, task: &str, payload: Value, options: Value) -> Value {
@@ -18,7 +18,8 @@ async fn holder(oncekey: &Oncekey, key: &str, place: &str) -> (u16, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_says_what_became_of_its_key() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let options = json!({ "idempotencyKey": "order 42", "idempotencyKeyTTL": "1h" });
     let first = ask(&oncekey, "echo", json!(1), options.clone()).await;
     let told = &first["idempotency"];
@@ -50,7 +51,8 @@ async fn an_answer_says_what_became_of_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_can_be_looked_up_until_it_is_free() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let run = ask(&oncekey, "echo", json!(1), json!({ "idempotencyKey": "k", "idempotencyKeyTTL": "1h" })).await;
     let (status, held) = holder(&oncekey, "k", "taskIdentifier=echo").await;
     assert_eq!((status, &held["runId"], &held["key"]), (200, &run["id"], &json!("k")));
@@ -72,7 +74,7 @@ async fn a_key_can_be_looked_up_until_it_is_free() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_made_of_the_payload_does_not_mind_its_spelling() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let trigger = async |body: &'static str| {
         let (status, answer) = answer(oncekey.post("/api/v1/tasks/echo/trigger", body)).await;
         assert_eq!(status, 200, "{answer}");
@@ -95,7 +97,7 @@ async fn a_key_made_of_the_payload_does_not_mind_its_spelling() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_cannot_be_made_of_the_payload_is_refused() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     for (body, wanted) in [
         (json!({ "options": { "idempotencyKeyFrom": "payload" } }), "there is no payload to make a key of"),
         (json!({ "payload": {}, "options": { "idempotencyKeyFrom": ["/id"] } }), "the payload has nothing at \"/id\""),
@@ -116,7 +118,7 @@ async fn a_key_that_cannot_be_made_of_the_payload_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_with_another_payload_is_refused_if_asked() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let options = json!({ "idempotencyKey": "k", "onPayloadMismatch": "error" });
     let first = ask(&oncekey, "echo", json!({ "a": 1 }), options.clone()).await;
     let (status, error) =
@@ -130,7 +132,7 @@ async fn a_duplicate_with_another_payload_is_refused_if_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_in_a_group_holds_whichever_task_is_triggered_first() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let options = json!({ "idempotencyKey": "cart-7", "idempotencyKeyGroup": "checkout" });
     let first = ask(&oncekey, "echo", json!(1), options.clone()).await;
     assert_eq!((&first["isCached"], &first["taskIdentifier"]), (&json!(false), &json!("echo")));
@@ -159,7 +161,8 @@ async fn a_key_in_a_group_holds_whichever_task_is_triggered_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r30_a_failed_run_clears_its_key_in_its_group() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let options = json!({ "idempotencyKey": "k", "idempotencyKeyGroup": "checkout" });
     let failed = ask(&oncekey, "fail", json!(1), options.clone()).await;
     oncekey.finished(failed["id"].as_str().unwrap()).await;
@@ -170,7 +173,7 @@ async fn r30_a_failed_run_clears_its_key_in_its_group() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_with_a_bad_name_is_refused() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let body = json!({ "options": { "idempotencyKey": "k", "idempotencyKeyGroup": "a b" } });
     let (status, error) = oncekey.try_trigger("echo", body).await;
     assert_eq!(status, 400);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oncekey::{Options, Storage};
-use oncekey_tests_api::{Oncekey, PROD, answer};
+use oncekey_tests_api::{Oncekey, PROD, Place, answer};
 use oncekey_worker::{Child, Context, Task, TaskError, Worker};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ async fn got(url: &Value) -> (StatusCode, String) {
 }
 
 /// Where to put a packet of this path, and what to trigger with then.
-async fn place(oncekey: &Oncekey, path: &str) -> (String, Value) {
+async fn upload_place(oncekey: &Oncekey, path: &str) -> (String, Value) {
     let (status, place) = answer(oncekey.put(&format!("/api/v2/packets/{}", path.replace('/', "%2F")))).await;
     assert_eq!(status, StatusCode::OK, "{place}");
     let payload = json!({ "payload": place["storagePath"], "options": { "payloadType": "application/store" } });
@@ -44,7 +44,7 @@ async fn put(url: &str, body: impl Into<reqwest::Body>) -> StatusCode {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payload_up_to_3_mb_runs_and_one_over_200_kb_is_shown_by_its_place() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     for (bytes, stored) in [(200 * 1024, false), (200 * 1024 + 1, true), (3 * 1024 * 1024, true)] {
         let text = noise(bytes);
         let run = oncekey.trigger("echo", json!({ "payload": text })).await;
@@ -64,7 +64,8 @@ async fn a_payload_up_to_3_mb_runs_and_one_over_200_kb_is_shown_by_its_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_output_up_to_3_mb_is_kept_and_a_larger_one_fails_the_run_and_says_so() {
-    let oncekey = Oncekey::running(repeat(), |options| options).await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::running(place, repeat(), |options| options).await;
     for (bytes, stored) in [(150 * 1024, false), (150 * 1024 + 1, true)] {
         let run = oncekey.trigger("repeat", json!({ "payload": bytes - 2 })).await;
         let run = oncekey.in_status(&run.id, "COMPLETED").await;
@@ -78,15 +79,17 @@ async fn an_output_up_to_3_mb_is_kept_and_a_larger_one_fails_the_run_and_says_so
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parent_gets_the_large_output_of_its_child() {
-    let oncekey = Oncekey::running(repeat(), |options| options).await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::running(place, repeat(), |options| options).await;
     let run = oncekey.trigger("ask", json!({ "payload": 1_000_000 })).await;
     assert_eq!(oncekey.in_status(&run.id, "COMPLETED").await["output"], 1_000_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_with_a_large_payload_can_be_replayed() {
-    let oncekey = Oncekey::running(repeat(), |options| options).await;
-    let (url, body) = place(&oncekey, "numbers/7.json").await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::running(place, repeat(), |options| options).await;
+    let (url, body) = upload_place(&oncekey, "numbers/7.json").await;
     assert_eq!(put(&url, "7").await, StatusCode::OK);
     let run = oncekey.trigger("repeat", body).await;
     assert_eq!(oncekey.in_status(&run.id, "COMPLETED").await["output"], "xxxxxxx");
@@ -97,7 +100,7 @@ async fn a_run_with_a_large_payload_can_be_replayed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_stores_no_large_payload_again_and_gets_the_same_run() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let body = |seed: usize| json!({ "payload": noise(300_000 + seed), "options": { "idempotencyKey": "k" } });
     let first = oncekey.trigger("echo", body(0)).await;
     let second = oncekey.trigger("echo", body(1)).await;
@@ -108,8 +111,8 @@ async fn a_duplicate_stores_no_large_payload_again_and_gets_the_same_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_packet_that_was_never_put_fails_its_run_and_says_so() {
-    let oncekey = Oncekey::start().await;
-    let (_, body) = place(&oncekey, "never/put.json").await;
+    let oncekey = Oncekey::anywhere().await;
+    let (_, body) = upload_place(&oncekey, "never/put.json").await;
     let run = oncekey.trigger("echo", body).await;
     let run = oncekey.in_status(&run.id, "FAILED").await;
     assert_eq!(run["error"]["message"], "the payload cannot be read: it is not in the store");
@@ -118,10 +121,10 @@ async fn a_packet_that_was_never_put_fails_its_run_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_packet_over_3_mb_or_not_json_fails_its_run_and_says_so() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let large = format!("\"{}\"", "x".repeat(3 * 1024 * 1024));
     for (content, error) in [(large, "more than 3145728 bytes (3 MB)"), ("{".to_owned(), "EOF while parsing")] {
-        let (url, body) = place(&oncekey, "bad.json").await;
+        let (url, body) = upload_place(&oncekey, "bad.json").await;
         assert_eq!(put(&url, content).await, StatusCode::OK);
         let run = oncekey.trigger("echo", body).await;
         let run = oncekey.in_status(&run.id, "FAILED").await;
@@ -132,13 +135,13 @@ async fn a_packet_over_3_mb_or_not_json_fails_its_run_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i6_a_packet_is_one_of_its_environment() {
-    let oncekey = Oncekey::start().await;
-    let (dev_url, body) = place(&oncekey, "mine.json").await;
+    let oncekey = Oncekey::anywhere().await;
+    let (dev_url, body) = upload_place(&oncekey, "mine.json").await;
     assert_eq!(put(&dev_url, "\"of dev\"").await, StatusCode::OK);
     let oncekey = oncekey.as_key(PROD);
     let (_, found) = answer(oncekey.get("/api/v1/packets/mine.json")).await;
     assert_eq!(got(&found["presignedUrl"]).await.0, StatusCode::NOT_FOUND);
-    let (prod_url, _) = place(&oncekey, "mine.json").await;
+    let (prod_url, _) = upload_place(&oncekey, "mine.json").await;
     assert_ne!(prod_url.split('?').next(), dev_url.split('?').next());
     let run = oncekey.trigger("echo", body).await;
     assert_eq!(oncekey.finished(&run.id).await["status"], "FAILED");
@@ -149,8 +152,9 @@ async fn i6_a_packet_is_one_of_its_environment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signed_url_is_good_for_its_method_for_fifteen_minutes() {
-    let oncekey = Oncekey::start().await;
-    let (url, _) = place(&oncekey, "a/b.json").await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let (url, _) = upload_place(&oncekey, "a/b.json").await;
     let http = reqwest::Client::new();
     for method in [Method::GET, Method::DELETE] {
         assert_eq!(http.request(method, &url).send().await.unwrap().status(), StatusCode::FORBIDDEN);
@@ -168,7 +172,7 @@ async fn a_signed_url_is_good_for_its_method_for_fifteen_minutes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paths_that_lead_elsewhere_and_those_of_the_server_are_400() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     for path in ["..%2Fprod%2Fx", "a%2F%2Fb", "%2Fa", "a%20b", "payloads%2Fx", "outputs%2Fx", "outputs"] {
         let (status, body) = answer(oncekey.put(&format!("/api/v2/packets/{path}"))).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {body}");
@@ -188,17 +192,18 @@ async fn paths_that_lead_elsewhere_and_those_of_the_server_are_400() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_stored_outlives_a_restart() {
+    let Some(place) = Place::here_alone("there a second stack does not find what the first one stored") else { return };
     let folder = tempfile::tempdir().unwrap();
     let on_disk = |options| Options { storage: Storage::Folder(folder.path().to_owned()), ..options };
     let text = noise(300_000);
     let id = {
-        let oncekey = Oncekey::with(on_disk).await;
+        let oncekey = Oncekey::with(place, on_disk).await;
         let run = oncekey.trigger("echo", json!({ "payload": text })).await;
         oncekey.finished(&run.id).await;
         oncekey.stop().await;
         run.id
     };
-    let oncekey = Oncekey::with(on_disk).await;
+    let oncekey = Oncekey::with(place, on_disk).await;
     let run = oncekey.run(&id).await;
     assert_eq!(got(&run["outputPresignedUrl"]).await, (StatusCode::OK, format!("\"{text}\"")));
 }

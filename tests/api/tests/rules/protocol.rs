@@ -10,7 +10,7 @@ use oncekey_core::queue::message::{CompletionEvent, Outcome, Output, RunMessage}
 use oncekey_core::run::{ClaimedKey, Run, RunError, RunOptions, RunSpec};
 use oncekey_core::store::{Claimed, KeyAddress, KeyRecord};
 use oncekey_core::{RequestId, RunId, Timestamp};
-use oncekey_tests_api::{Oncekey, answer, dev, handle, key_hash, run_id, task};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, answer, dev, handle, key_hash, run_id, task};
 use serde_json::json;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -49,7 +49,8 @@ async fn claim(oncekey: &Oncekey, run: &Run) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_that_died_after_its_claim_is_helped_under_its_own_name() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = run_to_be(&oncekey);
     claim(&oncekey, &run).await;
     let helper = oncekey.trigger("echo", json!({ "payload": 2, "options": { "idempotencyKey": "k" } })).await;
@@ -62,7 +63,8 @@ async fn a_trigger_that_died_after_its_claim_is_helped_under_its_own_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_that_died_after_sending_has_its_run_made_by_the_worker() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = run_to_be(&oncekey);
     claim(&oncekey, &run).await;
     oncekey.app().queues.send_run(&RunMessage::first(&run)).await.unwrap();
@@ -74,7 +76,8 @@ async fn a_trigger_that_died_after_sending_has_its_run_made_by_the_worker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_trigger_and_its_helper_agree_on_what_runs() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = run_to_be(&oncekey);
     claim(&oncekey, &run).await;
     let helper = oncekey.trigger("echo", json!({ "payload": 2, "options": { "idempotencyKey": "k" } })).await;
@@ -89,7 +92,8 @@ async fn a_slow_trigger_and_its_helper_agree_on_what_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r30_a_failed_run_whose_clear_is_late_does_not_hold_the_key() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let failed = oncekey.trigger("fail", json!({})).await;
     oncekey.in_status(&failed.id, "FAILED").await;
     // The run failed, and the process died before the delete: the key still names it.
@@ -102,7 +106,7 @@ async fn r30_a_failed_run_whose_clear_is_late_does_not_hold_the_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i3_a_request_sent_again_after_a_reset_does_not_bring_its_run_back_under_the_key() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let request = || {
         let body = json!({ "options": { "idempotencyKey": "k" } }).to_string();
         answer(oncekey.post("/api/v1/tasks/echo/trigger", body).header("x-trigger-request-idempotency-key", "r"))
@@ -120,7 +124,8 @@ async fn i3_a_request_sent_again_after_a_reset_does_not_bring_its_run_back_under
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i7_every_message_may_come_twice() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("flaky", json!({ "payload": { "failTimes": 2 } })).await;
     let mut sent_again = 0;
     loop {
@@ -148,7 +153,8 @@ async fn i7_every_message_may_come_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i7_completion_events_may_come_twice_late_and_out_of_order() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let app = oncekey.app();
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "1h", "idempotencyKey": "k" } })).await;
     let id = run_id(&run.id);
@@ -175,7 +181,8 @@ async fn i7_completion_events_may_come_twice_late_and_out_of_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_whose_message_was_not_sent_before_a_crash_is_sent_by_the_redelivered_event() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let app = oncekey.app();
     let run = run_to_be(&oncekey);
     // Started by a worker that is not of this stack.
@@ -198,7 +205,8 @@ async fn a_retry_whose_message_was_not_sent_before_a_crash_is_sent_by_the_redeli
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_a_run_whose_worker_died_goes_on_once_the_lease_is_over_and_not_before() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let app = oncekey.app();
     let run = run_to_be(&oncekey);
     let message = RunMessage::first(&run);
@@ -231,7 +239,8 @@ async fn until<F: Future<Output = bool>>(reached: impl Fn() -> F) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_a_dead_lettered_run_message_is_a_crashed_attempt_once_its_lease_is_over() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let app = oncekey.app();
     let run = run_to_be(&oncekey);
     claim(&oncekey, &run).await;
@@ -249,7 +258,8 @@ async fn i8_a_dead_lettered_run_message_is_a_crashed_attempt_once_its_lease_is_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_a_dead_lettered_message_of_a_run_that_never_started_is_tried_again() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = run_to_be(&oncekey);
     claim(&oncekey, &run).await;
     oncekey.send("oncekey-runs-dead", serde_json::to_string(&RunMessage::first(&run)).unwrap()).await;
@@ -262,7 +272,8 @@ async fn i8_a_dead_lettered_message_of_a_run_that_never_started_is_tried_again()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_a_poison_run_message_ends_in_the_dead_letter_queue_and_its_run_in_a_status() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "1h", "idempotencyKey": "k" } })).await;
     oncekey.send("oncekey-runs", json!({ "v": 99, "run_id": run.id }).to_string()).await;
     // Five receives, each with its visibility timeout.
@@ -277,7 +288,8 @@ async fn i8_a_poison_run_message_ends_in_the_dead_letter_queue_and_its_run_in_a_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delay_longer_than_sqs_carries_is_made_of_hops() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "40m" } })).await;
     for _ in 0..2 {
         oncekey.clock.advance(Duration::from_secs(15 * 60));
@@ -291,7 +303,8 @@ async fn a_delay_longer_than_sqs_carries_is_made_of_hops() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_is_finished_by_its_event_when_the_process_dies_after_sending_it() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "1h" } })).await;
     let stored = oncekey.app().store.run(&run_id(&run.id)).await.unwrap().unwrap();
     let event = CompletionEvent::new(&stored, Outcome::Canceled);

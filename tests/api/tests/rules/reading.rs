@@ -1,11 +1,12 @@
 //! Retrieving and listing runs.
 
-use oncekey_tests_api::{Oncekey, PROD, answer};
+use oncekey_tests_api::{Oncekey, PROD, Place, answer};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_shows_what_was_asked_for_and_what_came_of_it() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let options = json!({ "tags": ["a", "b"], "metadata": { "user": 1 }, "test": true, "ttl": 600, "region": "eu-1" });
     let run = oncekey.trigger("echo", json!({ "payload": { "z": 1, "a": [true] }, "options": options })).await;
     let shown = oncekey.in_status(&run.id, "COMPLETED").await;
@@ -21,7 +22,7 @@ async fn a_run_shows_what_was_asked_for_and_what_came_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_super_json_payload_is_its_value_to_the_task_and_to_the_reader() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let payload = r#"{"json":{"at":"2026-01-01T00:00:00.000Z"},"meta":{"values":{"at":["Date"]}}}"#;
     let body = json!({ "payload": payload, "options": { "payloadType": "application/super+json" } });
     let run = oncekey.finished(&oncekey.trigger("echo", body).await.id).await;
@@ -33,7 +34,7 @@ async fn a_super_json_payload_is_its_value_to_the_task_and_to_the_reader() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_shows_its_parent_and_root() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let root = oncekey.trigger("echo", json!({})).await.id;
     let parent = oncekey.trigger("echo", json!({ "options": { "parentRunId": root } })).await.id;
     let child = oncekey.trigger("echo", json!({ "options": { "parentRunId": parent } })).await.id;
@@ -49,7 +50,8 @@ fn ids(page: &Value) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_newest_first_and_pages_both_ways_without_gap_or_repeat() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let mut newest_first = Vec::new();
     for _ in 0..25 {
         // Some at the same millisecond: their order is by id, whatever it is.
@@ -87,7 +89,8 @@ async fn a_list_is_newest_first_and_pages_both_ways_without_gap_or_repeat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_filtered_by_status_task_tag_test_and_time() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let old = oncekey.trigger("echo", json!({ "options": { "tags": "red" } })).await.id;
     oncekey.finished(&old).await;
     oncekey.clock.advance(std::time::Duration::from_secs(3_600));
@@ -117,7 +120,8 @@ async fn a_list_is_filtered_by_status_task_tag_test_and_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_another_environment_is_not_there() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("sleep", json!({ "payload": { "ms": 100 } })).await;
     let oncekey = oncekey.as_key(PROD);
     let (status, error) = answer(oncekey.get(&format!("/api/v3/runs/{}", run.id))).await;
@@ -132,7 +136,7 @@ async fn a_run_of_another_environment_is_not_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_described_as_it_is() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let answer = oncekey.get("/openapi.json").send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/json");
     let served = answer.text().await.unwrap();

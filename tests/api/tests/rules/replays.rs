@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oncekey_core::queue::message::RunMessage;
-use oncekey_tests_api::{Oncekey, PROD, answer, run_id};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, PROD, Place, answer, run_id};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn reschedule(oncekey: &Oncekey, id: &str, delay: Value) -> (StatusCode, V
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_is_the_same_task_once_more_without_the_key() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let options =
         json!({ "idempotencyKey": "k", "tags": ["a"], "metadata": { "m": 1 }, "maxAttempts": 2, "test": true });
     let first = oncekey.trigger("echo", json!({ "payload": { "n": 1 }, "options": options })).await;
@@ -35,7 +35,7 @@ async fn a_replay_is_the_same_task_once_more_without_the_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_may_say_otherwise() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let first = oncekey.trigger("echo", json!({ "payload": 1, "options": { "delay": "1h", "tags": ["a"] } })).await;
     let body = json!({ "payload": 2, "tags": ["b"], "queue": "default", "idempotencyKey": "own" });
     let (_, replayed) = replay(&oncekey, &first.id, body.clone()).await;
@@ -47,7 +47,7 @@ async fn a_replay_may_say_otherwise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i3_a_replay_that_is_asked_for_again_by_the_same_request_is_one_run() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let (one, other) = (oncekey.trigger("echo", json!({})).await, oncekey.trigger("echo", json!({})).await);
     let ask = async |id: &str| {
         let path = format!("/api/v1/runs/{id}/replay");
@@ -61,7 +61,7 @@ async fn i3_a_replay_that_is_asked_for_again_by_the_same_request_is_one_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i6_another_environments_run_cannot_be_replayed_or_rescheduled() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "1h" } })).await;
     let oncekey = oncekey.as_key(PROD);
     assert_eq!(replay(&oncekey, &run.id, Value::Null).await.0, 404);
@@ -70,7 +70,8 @@ async fn i6_another_environments_run_cannot_be_replayed_or_rescheduled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delayed_run_can_be_given_an_earlier_start() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "1h" } })).await;
     let (status, moved) = reschedule(&oncekey, &run.id, json!("1m")).await;
     assert_eq!((status, &moved["status"], &moved["id"]), (StatusCode::OK, &json!("DELAYED"), &json!(run.id)));
@@ -84,7 +85,8 @@ async fn a_delayed_run_can_be_given_an_earlier_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delayed_run_can_be_given_a_later_start() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "10m" } })).await;
     let at = oncekey.clock.now().plus(Duration::from_secs(2_400)).to_string();
     let (_, moved) = reschedule(&oncekey, &run.id, json!(at)).await;
@@ -100,7 +102,8 @@ async fn a_delayed_run_can_be_given_a_later_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_a_reschedule_that_died_before_sending_its_message_loses_nothing() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "10m" } })).await;
     let stored = oncekey.app().store.run(&run_id(&run.id)).await.unwrap().unwrap();
     reschedule(&oncekey, &run.id, json!("30m")).await;
@@ -119,7 +122,7 @@ async fn i8_a_reschedule_that_died_before_sending_its_message_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_not_delayed_cannot_be_rescheduled() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let run = oncekey.trigger("echo", json!({})).await;
     oncekey.finished(&run.id).await;
     let (status, error) = reschedule(&oncekey, &run.id, json!("1m")).await;
@@ -135,7 +138,8 @@ async fn a_run_that_is_not_delayed_cannot_be_rescheduled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ttl_of_a_rescheduled_run_counts_from_its_new_start() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "1m", "ttl": "1m" } })).await;
     reschedule(&oncekey, &run.id, json!("10m")).await;
     oncekey.clock.advance(Duration::from_secs(601));

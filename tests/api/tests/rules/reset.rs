@@ -6,7 +6,7 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r40_after_a_reset_a_trigger_makes_a_new_run_and_the_old_one_goes_on_without_the_key() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let body = json!({ "payload": { "ms": 300 }, "options": { "idempotencyKey": "k" } });
     let old = oncekey.trigger("sleep", body.clone()).await;
     assert_eq!(oncekey.in_status(&old.id, "EXECUTING").await["idempotencyKey"], "k");
@@ -27,7 +27,7 @@ async fn r40_after_a_reset_a_trigger_makes_a_new_run_and_the_old_one_goes_on_wit
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r41_a_run_scoped_key_is_reset_from_outside_only_by_its_parents_ids() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let parent = run_id(&oncekey.trigger("echo", json!({})).await.id);
     for (scope, attempt) in [(Scope::Run, 1), (Scope::Attempt, 2)] {
         let hash = KeyHash::of(&["k"], scope, Some(Parent { run: parent.as_str(), attempt }));
@@ -41,7 +41,7 @@ async fn r41_a_run_scoped_key_is_reset_from_outside_only_by_its_parents_ids() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r42_resetting_nothing_is_404_and_is_not_retried() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     oncekey.keyed("echo", "k").await;
     assert_eq!(oncekey.reset("echo", "k").await.0, 200);
     let path = "/api/v1/idempotencyKeys/k/reset";
@@ -54,7 +54,7 @@ async fn r42_resetting_nothing_is_404_and_is_not_retried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r42_a_reset_touches_one_environment_one_task_and_one_key() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let ours = oncekey.keyed("echo", "k").await;
     let sleep = json!({ "payload": { "ms": 1 }, "options": { "idempotencyKey": "k" } });
     let other_task = oncekey.trigger("sleep", sleep.clone()).await;
@@ -70,7 +70,7 @@ async fn r42_a_reset_touches_one_environment_one_task_and_one_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_one_percent_decoded_segment_of_the_path() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let held = json!({ "options": { "idempotencyKey": "a/b %?#ü", "delay": "1h" } });
     oncekey.trigger("emails%2Fsend", held).await;
     let path = "/api/v1/idempotencyKeys/a%2Fb%20%25%3F%23%C3%BC/reset";

@@ -10,13 +10,14 @@ use axum::http::{HeaderMap, StatusCode};
 use dynoxide::Database;
 use futures_util::{StreamExt, stream};
 use oncekey::Options;
-use oncekey_tests_api::{Oncekey, answer, handle};
+use oncekey_tests_api::{Oncekey, Place, answer, handle};
 use serde_json::json;
 use tokio::net::TcpListener;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_duplicates_of_one_key_are_one_run_and_no_error() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::here_alone("it takes long on a slow database") else { return };
+    let oncekey = Oncekey::start(place).await;
     let body = json!({ "payload": 1, "options": { "idempotencyKey": "one" } }).to_string();
     let ask = |_| answer(oncekey.post("/api/v1/tasks/echo/trigger", body.clone()));
     // As many at a time as leave a process its usual thousand open files.
@@ -58,6 +59,7 @@ async fn forward(State(throttle): State<Throttle>, headers: HeaderMap, body: Byt
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_database_loses_nothing() {
+    let Some(place) = Place::here_alone("it brings a database of its own") else { return };
     let serve = async |listener: TcpListener, router: Router| axum::serve(listener, router).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let behind = format!("http://{}", listener.local_addr().unwrap());
@@ -67,7 +69,7 @@ async fn a_throttled_database_loses_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(serve(listener, Router::new().fallback(forward).with_state(throttle)));
-    let oncekey = Oncekey::with(|options| Options { dynamodb_endpoint: Some(url), ..options }).await;
+    let oncekey = Oncekey::with(place, |options| Options { dynamodb_endpoint: Some(url), ..options }).await;
 
     let oncekey = &oncekey;
     let trigger = |n: usize| async move {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use oncekey_core::key::Scope;
-use oncekey_tests_api::{Oncekey, answer};
+use oncekey_tests_api::{Oncekey, Place, answer};
 use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ async fn runs_of(oncekey: &Oncekey, task: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r11_run_scope_is_one_child_a_parent_over_all_its_attempts() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let order = json!({ "orderId": "42", "email": "a@example.com", "failTimes": 2 });
     let one = parent(&oncekey, "process-order", order.clone()).await;
     assert_eq!(one["output"]["attempts"], 3);
@@ -44,6 +44,7 @@ async fn r11_run_scope_is_one_child_a_parent_over_all_its_attempts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r11_a_plain_text_is_of_run_scope() {
+    let Some(place) = Place::own_stack() else { return };
     let worker = Worker::new().task(Task::new("child", async |_: Context, _: Value| Ok(Value::Null))).task(Task::new(
         "parent",
         |ctx: Context, _: Value| async move {
@@ -52,7 +53,7 @@ async fn r11_a_plain_text_is_of_run_scope() {
             Ok(json!([plain.id, made.id]))
         },
     ));
-    let oncekey = Oncekey::running(worker, |options| options).await;
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
     let (one, other) = (parent(&oncekey, "parent", json!(1)).await, parent(&oncekey, "parent", json!(1)).await);
     assert_eq!(one["output"][0], one["output"][1]);
     assert_ne!(one["output"][0], other["output"][0]);
@@ -60,7 +61,7 @@ async fn r11_a_plain_text_is_of_run_scope() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r12_attempt_scope_is_a_new_child_on_each_attempt() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let run = parent(&oncekey, "sync-data", json!({ "userId": "u1", "failTimes": 2 })).await;
     assert_eq!(run["output"]["attempts"], 3);
     let fetched = runs_of(&oncekey, "fetch-latest-data").await;
@@ -70,7 +71,7 @@ async fn r12_attempt_scope_is_a_new_child_on_each_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r13_global_scope_is_one_child_whichever_parent_triggers_it() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let user = json!({ "userId": "u1", "email": "a@example.com", "failTimes": 1 });
     let one = parent(&oncekey, "onboard-user", user.clone()).await;
     let other = parent(&oncekey, "onboard-user", user).await;
@@ -80,6 +81,7 @@ async fn r13_global_scope_is_one_child_whichever_parent_triggers_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r14_one_key_under_different_scopes_is_different_children() {
+    let Some(place) = Place::own_stack() else { return };
     let worker = Worker::new().task(Task::new("child", async |_: Context, _: Value| Ok(Value::Null))).task(Task::new(
         "parent",
         |ctx: Context, _: Value| async move {
@@ -91,7 +93,7 @@ async fn r14_one_key_under_different_scopes_is_different_children() {
             Ok(ids)
         },
     ));
-    let oncekey = Oncekey::running(worker, |options| options).await;
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
     let run = parent(&oncekey, "parent", json!(1)).await;
     let ids: BTreeSet<&str> = run["output"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
     assert_eq!(ids.len(), [Scope::Run, Scope::Attempt, Scope::Global].len());
@@ -99,7 +101,7 @@ async fn r14_one_key_under_different_scopes_is_different_children() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_parents_do_what_they_say() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let mine = parent(&oncekey, "my-task", json!({ "failTimes": 2 })).await;
     assert_eq!((&mine["output"]["attempts"], &mine["output"]["isCached"]), (&json!(3), &json!(true)));
     assert_eq!(runs_of(&oncekey, "child-task").await.len(), 1);
@@ -119,6 +121,7 @@ async fn the_demo_parents_do_what_they_say() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_children_shares_runs_by_key() {
+    let Some(place) = Place::own_stack() else { return };
     let worker = Worker::new().task(Task::new("child", async |_: Context, n: Value| Ok(n))).task(Task::new(
         "parent",
         |ctx: Context, _: Value| async move {
@@ -128,7 +131,7 @@ async fn a_batch_of_children_shares_runs_by_key() {
             Ok(handles.into_iter().map(|handle| handle.id).collect::<Vec<_>>())
         },
     ));
-    let oncekey = Oncekey::running(worker, |options| options).await;
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
     let run = parent(&oncekey, "parent", json!(1)).await;
     let ids: Vec<&str> = run["output"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
     assert_eq!(ids[0], ids[2]);
@@ -137,6 +140,7 @@ async fn a_batch_of_children_shares_runs_by_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_may_be_asked_for_by_message() {
+    let Some(place) = Place::own_stack() else { return };
     let worker = Worker::new().task(Task::new("child", async |_: Context, n: Value| Ok(n))).task(
         Task::new("parent", |ctx: Context, _: Value| async move {
             ctx.enqueue_trigger(Child::new("child", 7).idempotency_key("k").tags(["by-message"])).await?;
@@ -144,7 +148,7 @@ async fn a_child_may_be_asked_for_by_message() {
         })
         .retry(RetryPolicy { first_pause: std::time::Duration::from_millis(50), ..RetryPolicy::default() }),
     );
-    let oncekey = Oncekey::running(worker, |options| options).await;
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
     let run = parent(&oncekey, "parent", json!(1)).await;
     oncekey.drained("oncekey-triggers").await;
     let children = runs_of(&oncekey, "child").await;
@@ -156,6 +160,7 @@ async fn a_child_may_be_asked_for_by_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_trace_context_of_a_trigger_reaches_the_task_and_its_children() {
+    let Some(place) = Place::own_stack() else { return };
     let trace = |ctx: &Context| ctx.traceparent().map(str::to_owned);
     let worker = Worker::new()
         .task(Task::new("child", move |ctx: Context, _: Value| async move { Ok(trace(&ctx)) }))
@@ -165,7 +170,7 @@ async fn the_trace_context_of_a_trigger_reaches_the_task_and_its_children() {
             let awaited: Option<String> = ctx.trigger_and_wait(Child::new("child", 3)).await?;
             Ok(json!([trace(&ctx), awaited]))
         }));
-    let oncekey = Oncekey::running(worker, |options| options).await;
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let body = json!({ "payload": 1 }).to_string();
     let asked = oncekey.post("/api/v1/tasks/parent/trigger", body).header("traceparent", traceparent);
@@ -182,12 +187,13 @@ async fn the_trace_context_of_a_trigger_reaches_the_task_and_its_children() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_retry_aborts_do_not_and_panics_are_caught() {
+    let Some(place) = Place::own_stack() else { return };
     let quick = RetryPolicy { first_pause: std::time::Duration::from_millis(20), ..RetryPolicy::default() };
     let parse = Task::new("parse", |_: Context, _: Value| async move { Ok("x".parse::<u32>()?) }).retry(quick);
     let abort = Task::new("abort", |_: Context, _: Value| async move { Err::<(), _>(TaskError::abort("no use")) });
     let panics = Task::new("panic", |_: Context, n: u32| async move { Ok(1 / n.checked_sub(1).expect("not zero")) });
     let worker = Worker::new().task(parse).task(abort).task(panics.retry(quick));
-    let oncekey = Oncekey::running(worker, |options| options).await;
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
     for (task, attempts, message) in
         [("parse", 3, "invalid digit found in string"), ("abort", 1, "no use"), ("panic", 3, "not zero")]
     {
@@ -199,11 +205,12 @@ async fn errors_retry_aborts_do_not_and_panics_are_caught() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_child_fails_the_parent_for_good_and_names_the_field() {
+    let Some(place) = Place::own_stack() else { return };
     let worker = Worker::new().task(Task::new("parent", |ctx: Context, _: Value| async move {
         ctx.trigger(Child::new("child", 1).idempotency_key("k").idempotency_key_ttl("1w")).await?;
         Ok(())
     }));
-    let oncekey = Oncekey::running(worker, |options| options).await;
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
     let run = oncekey.finished(&oncekey.trigger("parent", json!({})).await.id).await;
     assert_eq!(run["attemptCount"], 1);
     assert!(
@@ -213,6 +220,7 @@ async fn a_bad_child_fails_the_parent_for_good_and_names_the_field() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_runs_once_and_is_replayed_on_later_attempts() {
+    let Some(place) = Place::own_stack() else { return };
     let charged = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&charged);
     let worker = Worker::new().task(
@@ -231,7 +239,7 @@ async fn a_step_runs_once_and_is_replayed_on_later_attempts() {
         })
         .retry(RetryPolicy { first_pause: std::time::Duration::from_millis(20), ..RetryPolicy::default() }),
     );
-    let oncekey = Oncekey::running(worker, |options| options).await;
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
     let one = parent(&oncekey, "parent", json!(1)).await;
     assert_eq!((&one["attemptCount"], &one["output"][0], &one["output"][1]), (&json!(3), &json!(1), &json!(1)));
     assert_eq!(charged.load(Ordering::SeqCst), 1);
@@ -242,6 +250,7 @@ async fn a_step_runs_once_and_is_replayed_on_later_attempts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelling_an_executing_parent_stops_it_at_its_next_call() {
+    let Some(place) = Place::own_stack() else { return };
     let worker = Worker::new().task(Task::new("child", async |_: Context, n: Value| Ok(n))).task(Task::new(
         "parent",
         |ctx: Context, _: Value| async move {
@@ -252,7 +261,7 @@ async fn cancelling_an_executing_parent_stops_it_at_its_next_call() {
             Ok(())
         },
     ));
-    let oncekey = Oncekey::running(worker, |options| options).await;
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
     let run = oncekey.trigger("parent", json!({})).await;
     oncekey.in_status(&run.id, "EXECUTING").await;
     answer(oncekey.post(&format!("/api/v2/runs/{}/cancel", run.id), "")).await;

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use oncekey_tests_api::{DEV, Oncekey, PROD, answer, handle, key_hash};
+use oncekey_tests_api::{DEV, Oncekey, PROD, Place, answer, handle, key_hash};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r01_the_same_key_gives_the_first_triggers_run_and_nothing_new_runs() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let first = oncekey.keyed("echo", "order-42").await;
     assert!(!first.is_cached);
     for _ in 0..2 {
@@ -23,7 +23,7 @@ async fn r01_the_same_key_gives_the_first_triggers_run_and_nothing_new_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r02_another_task_or_environment_makes_another_run_of_the_same_key() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let echo = oncekey.keyed("echo", "k").await;
     let flaky = oncekey.keyed("sleep", "k").await;
     let oncekey = oncekey.as_key(PROD);
@@ -35,7 +35,8 @@ async fn r02_another_task_or_environment_makes_another_run_of_the_same_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r03_fifty_triggers_at_once_make_one_run_one_message_and_one_that_is_not_cached() {
-    let oncekey = Oncekey::start().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     // Delayed, so that the message can be counted on its queue.
     let body = json!({ "options": { "idempotencyKey": "storm", "delay": "1h" } });
     let handles = join_all((0..50).map(|_| oncekey.trigger("echo", body.clone()))).await;
@@ -48,7 +49,7 @@ async fn r03_fifty_triggers_at_once_make_one_run_one_message_and_one_that_is_not
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r04_without_a_key_every_trigger_is_a_new_run_but_the_same_request_is_not() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let one = oncekey.trigger("echo", json!({})).await;
     let other = oncekey.trigger("echo", json!({})).await;
     assert_ne!(one.id, other.id);
@@ -68,7 +69,7 @@ async fn r04_without_a_key_every_trigger_is_a_new_run_but_the_same_request_is_no
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r04_a_keyed_request_that_is_sent_again_gets_the_answer_it_got() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let body = json!({ "options": { "idempotencyKey": "k" } }).to_string();
     let request = || {
         let post = oncekey.post("/api/v1/tasks/echo/trigger", body.clone());
@@ -82,7 +83,7 @@ async fn r04_a_keyed_request_that_is_sent_again_gets_the_answer_it_got() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r05_a_keys_text_and_the_official_clients_hash_of_it_are_one_key() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let golden: Value = serde_json::from_str(include_str!("../../../golden/idempotency-keys.json")).unwrap();
     let outside_a_task = golden["vectors"].as_array().unwrap().iter().filter(|vector| vector["parentRunId"].is_null());
     let mut tried = 0;
@@ -105,7 +106,7 @@ async fn r05_a_keys_text_and_the_official_clients_hash_of_it_are_one_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r06_any_text_up_to_2048_characters_is_a_key_and_an_empty_one_is_none() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let longest = "ü".repeat(2048);
     let first = oncekey.keyed("echo", &longest).await;
     assert_eq!(oncekey.keyed("echo", &longest).await.id, first.id);
@@ -121,7 +122,7 @@ async fn r06_any_text_up_to_2048_characters_is_a_key_and_an_empty_one_is_none() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r06_the_idempotency_key_header_may_be_bare_or_quoted_and_wins_over_the_body() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let with_header = |value: &'static str| {
         let body = json!({ "options": { "idempotencyKey": "from-body" } }).to_string();
         answer(oncekey.post("/api/v1/tasks/echo/trigger", body).header("idempotency-key", value))
@@ -135,7 +136,7 @@ async fn r06_the_idempotency_key_header_may_be_bare_or_quoted_and_wins_over_the_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r10_outside_a_task_all_scopes_are_one() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     let scoped = |scope: &str| {
         let options = json!({
             "idempotencyKey": "c26fcb6ec5f5cab2237d19b1f0bc369d7098dae5a9512d02da16d058d235bed6",
@@ -153,7 +154,7 @@ async fn r10_outside_a_task_all_scopes_are_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_stacks_of_one_process_share_nothing() {
-    let (one, other) = (Oncekey::start().await, Oncekey::start().await);
+    let (one, other) = (Oncekey::anywhere().await, Oncekey::anywhere().await);
     one.keyed("echo", "k").await;
     assert!(!other.as_key(DEV).keyed("echo", "k").await.is_cached);
 }

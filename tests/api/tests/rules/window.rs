@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oncekey_core::key::KeyPlace;
 use oncekey_core::store::KeyAddress;
-use oncekey_tests_api::{Handle, Oncekey, dev, key_hash, task};
+use oncekey_tests_api::{Handle, Oncekey, Place, dev, key_hash, task};
 use serde_json::{Value, json};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,7 +27,8 @@ async fn ran(oncekey: &Oncekey, body: Value) -> Handle {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r20_the_default_window_is_30_days() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let first = ran(&oncekey, with_key()).await;
     oncekey.clock.advance(30 * DAY - MILLISECOND);
     assert_eq!(oncekey.keyed("echo", "k").await.id, first.id);
@@ -37,8 +38,9 @@ async fn r20_the_default_window_is_30_days() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r20_seconds_minutes_hours_and_days_set_the_window() {
+    let Some(place) = Place::own_stack() else { return };
     for (ttl, window) in [("60s", 60), ("5m", 300), ("2h", 7_200), ("3d", 259_200)] {
-        let oncekey = Oncekey::frozen().await;
+        let oncekey = Oncekey::frozen(place).await;
         let first = ran(&oncekey, with_ttl(ttl)).await;
         oncekey.clock.advance(Duration::from_secs(window) - MILLISECOND);
         assert_eq!(oncekey.keyed("echo", "k").await.id, first.id, "{ttl}");
@@ -49,7 +51,7 @@ async fn r20_seconds_minutes_hours_and_days_set_the_window() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r20_any_other_window_is_refused_by_naming_the_four_units_and_nothing_is_written() {
-    let oncekey = Oncekey::start().await;
+    let oncekey = Oncekey::anywhere().await;
     for ttl in ["", "0s", "10x", "1w", "1h30m", "-5s", "5", "5 minutes", "366d", "1e3s"] {
         let (status, error) = oncekey.try_trigger("echo", with_ttl(ttl)).await;
         assert_eq!(status, 400, "{ttl}");
@@ -62,7 +64,8 @@ async fn r20_any_other_window_is_refused_by_naming_the_four_units_and_nothing_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r21_after_the_window_a_new_run_starts_a_window_of_its_own_length() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let first = ran(&oncekey, with_ttl("60s")).await;
     oncekey.clock.advance(Duration::from_secs(60));
     let second = ran(&oncekey, with_ttl("2h")).await;
@@ -76,7 +79,8 @@ async fn r21_after_the_window_a_new_run_starts_a_window_of_its_own_length() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r22_a_duplicate_does_not_lengthen_the_window() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let first = ran(&oncekey, with_ttl("60s")).await;
     oncekey.clock.advance(Duration::from_secs(59));
     assert_eq!(oncekey.trigger("echo", with_ttl("30d")).await.id, first.id);
@@ -86,7 +90,8 @@ async fn r22_a_duplicate_does_not_lengthen_the_window() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r23_the_window_ends_though_the_item_is_still_there() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let first = ran(&oncekey, with_ttl("60s")).await;
     oncekey.clock.advance(Duration::from_secs(60));
     assert_eq!(key_items(&oncekey).await, 1);
@@ -95,7 +100,8 @@ async fn r23_the_window_ends_though_the_item_is_still_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r23_the_window_ends_when_the_item_is_gone() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let first = ran(&oncekey, with_ttl("60s")).await;
     // What DynamoDB's native TTL does, sooner or later.
     let (environment, task, hash) = (dev(), task("echo"), key_hash("k"));
@@ -108,7 +114,8 @@ async fn r23_the_window_ends_when_the_item_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_no_longer_shows_its_key_when_the_window_is_over() {
-    let oncekey = Oncekey::frozen().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
     let first = ran(&oncekey, with_ttl("60s")).await;
     assert_eq!(oncekey.run(&first.id).await["idempotencyKey"], "k");
     oncekey.clock.advance(Duration::from_secs(60));

@@ -1,0 +1,223 @@
+//! I8, I9: waits whose worker dies, whose messages come twice or not at all, and whose child is quicker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use oncekey::Options;
+use oncekey_core::protocol::cancel::cancel;
+use oncekey_core::protocol::start::{Start, start};
+use oncekey_core::protocol::wait::{Suspension, await_children, await_time, suspend};
+use oncekey_core::queue::message::RunMessage;
+use oncekey_core::run::Run;
+use oncekey_core::run::status::Event;
+use oncekey_core::run::waiter::Waiter;
+use oncekey_core::store::{Guard, Moved, Transition, WaitRecord};
+use oncekey_core::{RunId, Timestamp};
+use oncekey_tests_api::{Oncekey, Place, dev, run_id};
+use oncekey_worker::{Child, Context, Task};
+use serde_json::{Value, json};
+
+use super::waits::{children, quick, with};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_many_parents_and_children_all_end_though_every_message_comes_twice() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::running(
+        place,
+        children().task(Task::new("parent", |ctx: Context, n: u64| async move {
+            let batch = (0..4).map(|i| Child::new("child", (n + i) % 7)).collect();
+            let ends = ctx.batch_trigger_and_wait::<u64>(batch).await?;
+            let sum: u64 = ends.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().sum();
+            Ok(sum)
+        })),
+        |options| Options { worker_concurrency: 16, ..options },
+    )
+    .await;
+    let mut parents = Vec::new();
+    for n in 0..20u64 {
+        parents.push(oncekey.trigger("parent", json!({ "payload": n })).await.id);
+    }
+    // Send what the queues carried once more, as they may: every dispatch of every run as it stands now.
+    for _ in 0..3 {
+        for id in oncekey.all_runs().await {
+            let stored = oncekey.app().store.run(&run_id(&id)).await.unwrap().unwrap();
+            let again = oncekey_core::queue::message::RunMessage::next(&stored);
+            oncekey.app().queues.send_run(&again).await.unwrap();
+        }
+    }
+    for (n, id) in (0u64..).zip(&parents) {
+        let ended = oncekey.finished(id).await;
+        let sum: u64 = (0..4).map(|i| (n + i) % 7).sum();
+        assert_eq!((&ended["status"], &ended["output"]), (&json!("COMPLETED"), &json!(sum)));
+        assert_eq!(ended["attemptCount"], 1);
+    }
+    assert_eq!(oncekey.all_runs().await.len(), 100);
+}
+
+/// A parent that a worker of this test, and not the stack's, has begun to execute.
+async fn begun(oncekey: &Oncekey) -> Run {
+    let handle = oncekey.trigger("parent", json!({ "payload": 1, "options": { "delay": "1h" } })).await;
+    let app = oncekey.app();
+    let stored = app.store.run(&run_id(&handle.id)).await.unwrap().unwrap();
+    oncekey.purge("oncekey-runs").await;
+    let message = RunMessage { due_at: None, ..RunMessage::first(&stored) };
+    match start(app, &message, app.clock.now().plus(MINUTE), |_| 3).await.unwrap() {
+        Start::Execute(run) => *run,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Its only child, delayed by an hour, and what it writes to wait for that.
+async fn waiting_for_a_child(oncekey: &Oncekey, parent: &Run) -> (RunId, Waiter, WaitRecord) {
+    let child = oncekey.trigger("child", json!({ "payload": 1, "options": { "delay": "1h" } })).await;
+    let child = run_id(&child.id);
+    let waiter = Waiter { run: parent.id.clone(), attempt: 1, call: 1 };
+    let call =
+        json!([{ "what": "trigger and wait child with key k", "children": [{ "id": child, "isCached": false }] }]);
+    let record = WaitRecord { calls: call.to_string(), pending: vec![child.clone()], due_at: None };
+    (child, waiter, record)
+}
+
+fn waits_for_its_child() -> Task {
+    Task::new("parent", |ctx: Context, _: Value| async move {
+        Ok(ctx.trigger_and_wait::<u64>(Child::new("child", 1).idempotency_key("k")).await?)
+    })
+    .retry(quick())
+}
+
+fn far(oncekey: &Oncekey) -> Timestamp {
+    oncekey.clock.now().plus(MINUTE * 600)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_child_that_ends_before_its_parent_suspends_is_not_missed() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = with(place, waits_for_its_child()).await;
+    let app = oncekey.app();
+    let parent = begun(&oncekey).await;
+    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
+    await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
+    // Between registering and suspending.
+    cancel(app, &dev(), &child).await.unwrap();
+    oncekey.drained("oncekey-completions").await;
+    let suspended = suspend(app, &parent, &waiter, 0, Duration::ZERO, far(&oncekey)).await.unwrap();
+    assert!(matches!(suspended, Suspension::LookAgain { wakes: 1.. }), "{suspended:?}");
+    assert_eq!(app.store.wait(&waiter).await.unwrap().unwrap().pending, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_child_that_ended_before_its_parent_registers_is_not_waited_for() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = with(place, waits_for_its_child()).await;
+    let app = oncekey.app();
+    let parent = begun(&oncekey).await;
+    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
+    cancel(app, &dev(), &child).await.unwrap();
+    let journalled = await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
+    assert_eq!(journalled.pending, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_worker_that_dies_after_registering_and_before_suspending_crashes_the_attempt_and_nothing_else() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = with(place, waits_for_its_child()).await;
+    let app = oncekey.app();
+    let parent = begun(&oncekey).await;
+    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
+    await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
+    // The worker is dead now, the child ends meanwhile, and once the lease is over the message comes again.
+    cancel(app, &dev(), &child).await.unwrap();
+    oncekey.clock.advance(MINUTE * 61);
+    oncekey.send("oncekey-runs", serde_json::to_string(&RunMessage::first(&parent)).unwrap()).await;
+    let ended = oncekey.finished_somehow(&parent.id).await;
+    assert_eq!(
+        (&ended["status"], &ended["attemptCount"], &ended["output"]),
+        (&json!("COMPLETED"), &json!(2), &json!(1))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_wake_up_whose_message_was_not_sent_is_sent_by_the_redelivered_event() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = with(place, waits_for_its_child()).await;
+    let app = oncekey.app();
+    let parent = begun(&oncekey).await;
+    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
+    await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
+    let suspended = suspend(app, &parent, &waiter, 0, Duration::ZERO, far(&oncekey)).await.unwrap();
+    assert_eq!(suspended, Suspension::Suspended);
+    // What a process that died after this move and before sending leaves behind.
+    app.store.remove_pending(&waiter, &child).await.unwrap();
+    let woken = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(&waiter);
+    let woken = app.store.move_run(&parent.id, woken).await.unwrap();
+    assert!(matches!(woken, Moved::To(_)), "{woken:?}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(oncekey.run(parent.id.as_str()).await["status"], "QUEUED");
+    cancel(app, &dev(), &child).await.unwrap();
+    let ended = oncekey.finished_somehow(&parent.id).await;
+    // Resumed in its first attempt, it got the child's end as an error, and tried again.
+    assert_eq!((&ended["status"], &ended["attemptCount"]), (&json!("COMPLETED"), &json!(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_timed_wait_whose_worker_died_before_suspending_is_tried_again_and_its_message_is_dropped() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = with(place, Task::new("parent", |_: Context, _: Value| async move { Ok(1) }).retry(quick())).await;
+    let app = oncekey.app();
+    let parent = begun(&oncekey).await;
+    let waiter = Waiter { run: parent.id.clone(), attempt: 1, call: 1 };
+    let due_at = Some(app.clock.now().plus(MINUTE / 2));
+    let record = WaitRecord { calls: "[]".to_owned(), pending: Vec::new(), due_at };
+    await_time(app, &waiter, "default", record, far(&oncekey)).await.unwrap();
+    oncekey.clock.advance(MINUTE * 61);
+    oncekey.send("oncekey-runs", serde_json::to_string(&RunMessage::first(&parent)).unwrap()).await;
+    let ended = oncekey.finished_somehow(&parent.id).await;
+    assert_eq!((&ended["status"], &ended["attemptCount"]), (&json!("COMPLETED"), &json!(2)));
+}
+
+trait FinishedSomehow {
+    async fn finished_somehow(&self, id: &RunId) -> Value;
+}
+
+impl FinishedSomehow for Oncekey {
+    /// The run once it is final, while time goes twenty times as fast as it does: what is under way ends long before its
+    /// lease, and what a second delivery left for a lease's end comes.
+    async fn finished_somehow(&self, id: &RunId) -> Value {
+        while self.run(id.as_str()).await["isCompleted"] == false {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.clock.advance(Duration::from_secs(1));
+        }
+        self.run(id.as_str()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_parent_that_outlives_its_invocation_after_a_wait_is_tried_again() {
+    let Some(place) = Place::own_stack() else { return };
+    let died = Arc::new(AtomicU32::new(0));
+    let oncekey = Oncekey::running(
+        place,
+        children().task(
+            Task::new("parent", move |ctx: Context, _: Value| {
+                let first = died.fetch_add(1, Ordering::SeqCst) == 0;
+                async move {
+                    let output: u64 = ctx.trigger_and_wait(Child::new("child", 50).idempotency_key("k")).await?;
+                    if first {
+                        // Outlives the invocation, which is killed over it.
+                        tokio::time::sleep(Duration::from_secs(60)).await;
+                    }
+                    Ok(output)
+                }
+            })
+            .retry(quick()),
+        ),
+        |options| Options { worker_timeout: Duration::from_secs(1), ..options },
+    )
+    .await;
+    let run = oncekey.finished(&oncekey.trigger("parent", json!({})).await.id).await;
+    assert_eq!((&run["status"], &run["output"]), (&json!("COMPLETED"), &json!(50)));
+    assert_eq!(oncekey.list("filter[taskIdentifier]=child").await["data"].as_array().unwrap().len(), 1);
+}
