@@ -6,7 +6,15 @@
 mod error;
 mod ids;
 mod key;
+mod run;
+mod status;
+mod time;
+mod trigger;
 
 pub use error::Invalid;
 pub use ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
+pub use run::{RunError, TriggerFunction};
+pub use status::RunStatus;
+pub use time::Timestamp;
+pub use trigger::KeyStatus;

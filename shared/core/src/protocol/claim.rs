@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+pub use oncekey_wire::KeyStatus;
 use oncekey_wire::RunId;
-use serde::Serialize;
 
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -37,21 +37,6 @@ pub enum Claim {
     Help(KeyRecord),
     /// A run that is there holds it: answer with that.
     Held(KeyRecord, Box<Run>),
-}
-
-/// Why a trigger with a key was answered as it was. The names are the wire's.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KeyStatus {
-    /// Nobody held the key.
-    Created,
-    /// A run holds it.
-    Cached,
-    /// A run held it whose window was over.
-    ReplacedExpired,
-    /// A run held it that had failed, and whose key was not cleared yet.
-    ReplacedFailed,
 }
 
 /// Claims `key` for the run `own` that `request` would make at `now`.

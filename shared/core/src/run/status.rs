@@ -1,37 +1,6 @@
-//! A run's status and every move it can make: the state machine behind the conditional writes.
+//! Every move that a run can make: the state machine behind the conditional writes.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-/// Where a run stands. The names are the wire's.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum RunStatus {
-    /// Not due yet: its trigger asked for a delay.
-    Delayed,
-    /// A message is on its way to a worker: first attempt, retry or resume.
-    Queued,
-    /// A worker holds the lease and runs the task.
-    Executing,
-    /// Suspended until something it waits for has come; holds no worker.
-    Waiting,
-    /// Final: the task returned.
-    Completed,
-    /// Final: somebody cancelled it.
-    Canceled,
-    /// Final: the task failed and has no attempts left, or asked not to be retried.
-    Failed,
-    /// Final: its worker died, and no attempts are left.
-    Crashed,
-    /// Final: the run's record could not be executed by us.
-    SystemFailure,
-    /// Final: it was not started within its `ttl`.
-    Expired,
-    /// Final: it ran longer than its `maxDuration`.
-    TimedOut,
-}
+pub use oncekey_wire::RunStatus;
 
 /// What can happen to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,31 +60,16 @@ pub struct IllegalMove {
     pub event: Event,
 }
 
-impl RunStatus {
-    /// Every status.
-    pub const ALL: [Self; 11] = [
-        Self::Delayed,
-        Self::Queued,
-        Self::Executing,
-        Self::Waiting,
-        Self::Completed,
-        Self::Canceled,
-        Self::Failed,
-        Self::Crashed,
-        Self::SystemFailure,
-        Self::Expired,
-        Self::TimedOut,
-    ];
-
-    /// The status after `event`.
+impl Event {
+    /// The status of a run that stood at `status`, after this.
     ///
     /// # Errors
-    /// [`IllegalMove`] when `event` cannot happen to a run that stands here.
-    pub fn after(self, event: Event) -> Result<Self, IllegalMove> {
+    /// [`IllegalMove`] when this cannot happen to it.
+    pub fn after(self, status: RunStatus) -> Result<RunStatus, IllegalMove> {
         use RunStatus::{
             Canceled, Completed, Crashed, Delayed, Executing, Expired, Failed, Queued, SystemFailure, TimedOut, Waiting,
         };
-        match (self, event) {
+        match (status, self) {
             (Delayed | Queued, Event::Start)
             | (Executing, Event::Succeed | Event::Suspend | Event::TimeOut)
             | (Waiting, Event::Wake)
@@ -125,63 +79,21 @@ impl RunStatus {
                 Delayed | Queued | Executing,
                 Event::Retry | Event::Fail | Event::Crash | Event::BreakDown | Event::Expire,
             )
-            | (Delayed | Queued | Executing | Waiting, Event::Cancel) => Ok(event.leads_to()),
+            | (Delayed | Queued | Executing | Waiting, Event::Cancel) => Ok(self.leads_to()),
             (Executing | Waiting, Event::Start)
             | (Delayed | Queued | Waiting, Event::Succeed | Event::Suspend | Event::TimeOut)
             | (Delayed | Queued | Executing, Event::Wake)
             | (Queued | Executing | Waiting, Event::Reschedule)
             | (Waiting, Event::Retry | Event::Fail | Event::Crash | Event::BreakDown | Event::Expire)
             | (Completed | Canceled | Failed | Crashed | SystemFailure | Expired | TimedOut, _) => {
-                Err(IllegalMove { status: self, event })
+                Err(IllegalMove { status, event: self })
             }
         }
     }
 
-    /// The statuses to which `event` can happen: what a conditional write asks for.
-    pub fn before(event: Event) -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(move |status| status.after(event).is_ok())
-    }
-
-    /// Whether nothing can happen to the run any more.
-    pub fn is_final(self) -> bool {
-        match self {
-            Self::Delayed | Self::Queued | Self::Executing | Self::Waiting => false,
-            Self::Completed
-            | Self::Canceled
-            | Self::Failed
-            | Self::Crashed
-            | Self::SystemFailure
-            | Self::Expired
-            | Self::TimedOut => true,
-        }
-    }
-
-    /// Whether a run that ends so gives up its key (R30); success and cancellation keep it (R32, R33).
-    pub fn frees_key(self) -> bool {
-        self.is_final() && !matches!(self, Self::Completed | Self::Canceled)
-    }
-
-    /// The wire's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Delayed => "DELAYED",
-            Self::Queued => "QUEUED",
-            Self::Executing => "EXECUTING",
-            Self::Waiting => "WAITING",
-            Self::Completed => "COMPLETED",
-            Self::Canceled => "CANCELED",
-            Self::Failed => "FAILED",
-            Self::Crashed => "CRASHED",
-            Self::SystemFailure => "SYSTEM_FAILURE",
-            Self::Expired => "EXPIRED",
-            Self::TimedOut => "TIMED_OUT",
-        }
-    }
-}
-
-impl fmt::Display for RunStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    /// The statuses at which this can happen to a run: what a conditional write asks for.
+    pub fn allowed_at(self) -> impl Iterator<Item = RunStatus> {
+        RunStatus::ALL.into_iter().filter(move |status| self.after(*status).is_ok())
     }
 }
 
@@ -207,32 +119,19 @@ mod tests {
         ];
         for status in RunStatus::ALL.into_iter().filter(|status| status.is_final()) {
             for event in events {
-                assert_eq!(status.after(event), Err(IllegalMove { status, event }));
+                assert_eq!(event.after(status), Err(IllegalMove { status, event }));
             }
         }
     }
 
     #[test]
     fn every_run_that_is_not_final_can_be_cancelled() {
-        assert!(RunStatus::before(Event::Cancel).eq(RunStatus::ALL.into_iter().filter(|status| !status.is_final())));
-    }
-
-    #[test]
-    fn r30_r32_r33_only_success_and_cancellation_keep_the_key() {
-        let kept: Vec<_> = RunStatus::ALL.into_iter().filter(|s| s.is_final() && !s.frees_key()).collect();
-        assert_eq!(kept, [RunStatus::Completed, RunStatus::Canceled]);
+        assert!(Event::Cancel.allowed_at().eq(RunStatus::ALL.into_iter().filter(|status| !status.is_final())));
     }
 
     #[test]
     fn an_illegal_move_names_the_status_and_the_event() {
-        let error = RunStatus::Completed.after(Event::Start).expect_err("illegal");
+        let error = Event::Start.after(RunStatus::Completed).expect_err("illegal");
         assert_eq!(error.to_string(), "a run that is COMPLETED cannot Start");
-    }
-
-    #[test]
-    fn the_wire_name_is_the_stored_name() {
-        for status in RunStatus::ALL {
-            assert_eq!(serde_json::to_value(status).expect("json"), status.as_str());
-        }
     }
 }

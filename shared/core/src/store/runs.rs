@@ -158,7 +158,7 @@ impl Transition {
     fn condition(&mut self) -> String {
         let status = self.expression.name("status");
         let from: Vec<String> =
-            RunStatus::before(self.event).map(|from| self.expression.value(text(from.as_str()))).collect();
+            self.event.allowed_at().map(|from| self.expression.value(text(from.as_str()))).collect();
         let mut condition = format!("{status} IN ({})", from.join(", "));
         if let Guard::At { attempt, resume } = self.guard {
             let (a, r) = (self.expression.name("attempt"), self.expression.name("resume"));
