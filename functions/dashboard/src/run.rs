@@ -97,7 +97,7 @@ fn facts(run: &Run, now: Timestamp) -> Markup {
     html! {
         span { "created " (moment(run.spec.created_at, now)) }
         @if let Some(took) = took(run, now) { span { "took " (span(took)) } }
-        @if run.started_at.is_some() { span { "attempt " (run.attempt) @if let Some(most) = run.max_attempts { " of " (most) } } }
+        @if run.started_at.is_some() { span { "attempt " (run.turn.attempt) @if let Some(most) = run.max_attempts { " of " (most) } } }
     }
 }
 
@@ -130,7 +130,7 @@ fn details(run: &Run, now: Timestamp) -> Markup {
             (when("Delayed until", run.delayed_until()))
             (when("Expires unless started by", run.expires_unless_started_by().filter(|_| run.started_at.is_none())))
             (when("Started", run.started_at))
-            (when("Next attempt", run.retry_at.filter(|at| *at > now && run.attempt > 1)))
+            (when("Next attempt", run.retry_at.filter(|at| *at > now && run.turn.attempt > 1)))
             (when("Ended", run.finished_at))
             dt { "Queue" } dd { (run.spec.queue) }
             @if !options.tags.is_empty() { dt { "Tags" } dd { @for tag in &options.tags { span.tag { (tag) } " " } } }

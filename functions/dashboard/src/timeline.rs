@@ -135,8 +135,8 @@ fn in_words(stretches: &[Stretch]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use oncekey_core::run::RunSpec;
     use oncekey_core::run::history::Moment;
-    use oncekey_core::run::{RunOptions, RunSpec};
     use oncekey_core::{EnvironmentId, RequestId, RunId, TaskId};
 
     use super::*;
@@ -150,18 +150,7 @@ mod tests {
         let environment = EnvironmentId::parse("a/b").expect("environment");
         let task = TaskId::parse("t").expect("task");
         let id = RunId::named(&environment, &task, &RequestId::fresh());
-        let spec = RunSpec {
-            environment,
-            task,
-            created_at: at(0),
-            payload_type: Default::default(),
-            key: None,
-            queue: "default".to_owned(),
-            options: RunOptions::default(),
-            lineage: None,
-            function: Default::default(),
-            batch: None,
-        };
+        let spec = RunSpec::new(environment, task, at(0));
         let moments =
             [(Happening::Started, 5), (Happening::Retried, 7), (Happening::Started, 9), (Happening::Suspended, 10)];
         let history = moments.map(|(what, millis)| Moment { what, at: at(millis) }).to_vec();

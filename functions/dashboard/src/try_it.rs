@@ -51,16 +51,10 @@ async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Trig
         Some(payload) => format!("{{\"payload\": {payload}, \"options\": {options}}}"),
         None => json!({ "options": options }).to_string(),
     };
-    let envelope = Envelope {
-        environment: visitor.environment.clone(),
-        task: TaskId::parse(fields.get("task"))?,
-        // Named by the form: reloading the answer sends the same request again, which makes no second run (I3).
-        request_id: RequestId::from_caller(fields.get("request"))?,
-        key: None,
-        key_ttl: None,
-        traceparent: None,
-        now: app.clock.now(),
-    };
+    let task = TaskId::parse(fields.get("task"))?;
+    // Named by the form: reloading the answer sends the same request again, which makes no second run (I3).
+    let request_id = RequestId::from_caller(fields.get("request"))?;
+    let envelope = Envelope::new(visitor.environment.clone(), task, request_id, app.clock.now());
     trigger(app, parse_json::<TriggerBody<'_>>(body.as_bytes())?.check(envelope)?).await
 }
 

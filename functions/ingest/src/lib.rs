@@ -38,13 +38,8 @@ async fn trigger_from(app: &App, message: &SqsMessage) -> Result<(), Error> {
         None => RequestId::from_message(message.message_id.as_deref().unwrap_or_default()),
     };
     let envelope = Envelope {
-        environment: asked.environment.clone(),
-        task: asked.task.clone(),
-        request_id,
-        key: None,
-        key_ttl: None,
         traceparent: asked.traceparent.clone(),
-        now: app.clock.now(),
+        ..Envelope::new(asked.environment.clone(), asked.task.clone(), request_id, app.clock.now())
     };
     trigger(app, asked.into_body().check(envelope)?).await.map(drop)
 }

@@ -141,7 +141,7 @@ impl RetrievedRun {
             env: Env::of(run),
             family: Family::of(run),
             attempts: Vec::new(),
-            attempt_count: if run.started_at.is_some() { run.attempt } else { 0 },
+            attempt_count: if run.started_at.is_some() { run.turn.attempt } else { 0 },
             related_runs: RelatedRuns {
                 root: relative(lineage.map(|line| &line.root)),
                 parent: relative(lineage.map(|line| &line.parent)),

@@ -78,13 +78,10 @@ async fn trigger_task(
 ) -> Result<Json<TriggerAnswer>, ApiError> {
     let header = |name| header_text(&headers, name);
     let envelope = Envelope {
-        environment,
-        task: TaskId::parse(&task)?,
-        request_id: request_id(&headers)?,
         key: header("idempotency-key")?.map(quoted_or_bare),
         key_ttl: header("idempotency-key-ttl")?.map(quoted_or_bare),
         traceparent: header("traceparent")?.map(str::to_owned),
-        now: app.clock.now(),
+        ..Envelope::new(environment, TaskId::parse(&task)?, request_id(&headers)?, app.clock.now())
     };
     let request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
     Ok(Json(trigger(&app, request).await?.into()))

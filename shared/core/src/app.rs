@@ -8,6 +8,7 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::environment::Environments;
 use crate::error::Error;
+use crate::queue::name::QueueName;
 use crate::queue::{QueueUrls, Queues};
 use crate::store::{Store, TableNames};
 
@@ -60,8 +61,8 @@ impl App {
             runs: variable("ONCEKEY_RUNS_TABLE")?,
             environments: variable("ONCEKEY_ENVIRONMENTS_TABLE")?,
         };
-        let mut runs: BTreeMap<String, String> = parsed("ONCEKEY_RUNS_QUEUES", &variable("ONCEKEY_RUNS_QUEUES")?)?;
-        runs.extend(parsed::<String>("ONCEKEY_MORE_RUNS_QUEUES", &or_empty("ONCEKEY_MORE_RUNS_QUEUES"))?);
+        let mut runs: BTreeMap<QueueName, String> = parsed("ONCEKEY_RUNS_QUEUES", &variable("ONCEKEY_RUNS_QUEUES")?)?;
+        runs.extend(parsed::<QueueName, String>("ONCEKEY_MORE_RUNS_QUEUES", &or_empty("ONCEKEY_MORE_RUNS_QUEUES"))?);
         let of_task = parsed("ONCEKEY_TASK_QUEUES", &or_empty("ONCEKEY_TASK_QUEUES"))?;
         let urls = QueueUrls {
             runs,
@@ -81,7 +82,7 @@ impl App {
     }
 }
 
-fn parsed<K: DeserializeOwned + Ord>(name: &str, text: &str) -> Result<BTreeMap<K, String>, Error> {
+fn parsed<K: DeserializeOwned + Ord, V: DeserializeOwned>(name: &str, text: &str) -> Result<BTreeMap<K, V>, Error> {
     serde_json::from_str(text).map_err(|error| {
         Error::Configuration(format!("the environment variable {name} is not a JSON object of texts: {error}"))
     })

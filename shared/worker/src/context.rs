@@ -37,7 +37,7 @@ impl Context {
 
     /// The present attempt, from 1.
     pub fn attempt(&self) -> u32 {
-        self.inner.run.attempt
+        self.inner.run.turn.attempt
     }
 
     /// The environment the run belongs to.

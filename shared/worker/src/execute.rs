@@ -100,7 +100,7 @@ pub(crate) fn crashed(task: &Task, run: &Run, why: &str) -> Outcome {
 }
 
 fn pause(task: &Task, run: &Run) -> Option<u64> {
-    let pause = task.retry.pause_after(run.attempt, task.attempts_of(&run.spec))?;
+    let pause = task.retry.pause_after(run.turn.attempt, task.attempts_of(&run.spec))?;
     Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
 }
 

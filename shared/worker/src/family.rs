@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oncekey_core::protocol::trigger::{Handle, trigger_all};
 use oncekey_core::protocol::wait::await_children;
-use oncekey_core::request::{Envelope, TriggerBody, TriggerRequest, parse_json};
+use oncekey_core::request::{Envelope, Parentage, TriggerBody, TriggerRequest, parse_json};
 use oncekey_core::run::{Lineage, TriggerFunction};
 use oncekey_core::store::WaitRecord;
 use oncekey_core::{Error, RequestId, Run, RunId, RunStatus, TaskId};
@@ -78,17 +78,14 @@ impl Invocation {
         function: TriggerFunction,
     ) -> Result<TriggerRequest, Error> {
         let body = serde_json::to_vec(body).map_err(|error| Error::invalid("payload", error.to_string()))?;
+        let spec = &self.run.spec;
+        let request_id = RequestId::from_caller(&name)?;
         let envelope = Envelope {
-            environment: self.run.spec.environment.clone(),
-            task,
-            request_id: RequestId::from_caller(&name)?,
-            key: None,
-            key_ttl: None,
-            traceparent: self.run.spec.options.traceparent.clone(),
-            now: self.app.clock.now(),
+            traceparent: spec.options.traceparent.clone(),
+            ..Envelope::new(spec.environment.clone(), task, request_id, self.app.clock.now())
         };
         let mut request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
-        request.lineage = Some(Lineage::of_child(&self.run));
+        request.parentage = Parentage::Known(Lineage::of_child(&self.run));
         request.function = function;
         Ok(request)
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use oncekey_core::key::Parent;
 use oncekey_core::protocol::wait::{Suspension, suspend};
+use oncekey_core::run::turn::Turn;
 use oncekey_core::run::waiter::Waiter;
 use oncekey_core::store::Journal;
 use oncekey_core::{App, Error, Run, RunStatus, Timestamp};
@@ -41,9 +42,9 @@ impl Invocation {
     /// The invocation of a run that starts or resumes now.
     pub(crate) async fn of(app: &App, run: &Run, halt: UnboundedSender<()>) -> Result<Self, Error> {
         // On its first way a run has no journal.
-        let journal = match (run.attempt, run.resume) {
-            (1, 0) => Journal::default(),
-            (attempt, _) => app.store.journal(&run.id, attempt).await?,
+        let journal = match run.turn {
+            Turn::FIRST => Journal::default(),
+            turn => app.store.journal(&run.id, turn.attempt).await?,
         };
         let last_wait = journal.waits.iter().max_by_key(|(call, _)| **call).map(|(_, wait)| wait.calls.as_str());
         let recorded = serde_json::from_str(last_wait.unwrap_or("[]"))
@@ -62,16 +63,16 @@ impl Invocation {
     }
 
     pub(crate) fn parent(&self) -> Parent<'_> {
-        Parent { run: self.run.id.as_str(), attempt: self.run.attempt }
+        Parent { run: self.run.id.as_str(), attempt: self.run.turn.attempt }
     }
 
     /// The name of the trigger that call `number` makes for its child `index`: the same on a resume.
     pub(crate) fn request(&self, number: u32, index: usize) -> String {
-        format!("{}/{}/{number}.{index}", &self.run.id, self.run.attempt)
+        format!("{}/{}/{number}.{index}", &self.run.id, self.run.turn.attempt)
     }
 
     pub(crate) fn waiter(&self, call: u32) -> Waiter {
-        Waiter { run: self.run.id.clone(), attempt: self.run.attempt, call }
+        Waiter { run: self.run.id.clone(), attempt: self.run.turn.attempt, call }
     }
 
     pub(crate) fn kept_until(&self, after: Duration) -> Timestamp {
@@ -81,7 +82,7 @@ impl Invocation {
     /// Ends this invocation here if the run is not ours any more: it was cancelled, or its lease ran out.
     pub(crate) async fn still_ours(&self) -> Result<(), Error> {
         let run = &self.run;
-        let ours = Some((RunStatus::Executing, run.attempt, run.resume));
+        let ours = Some((RunStatus::Executing, run.turn));
         if self.app.store.position(&run.id).await? != ours {
             self.halt().await;
         }

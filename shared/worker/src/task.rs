@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use oncekey_core::TaskId;
-use oncekey_core::queue::{QUEUE_NAME, is_queue_name};
+use oncekey_core::queue::name::QueueName;
 use oncekey_core::run::RunSpec;
 use oncekey_core::run::retry::RetryPolicy;
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub struct Task {
     pub(crate) id: TaskId,
     pub(crate) retry: RetryPolicy,
     pub(crate) max_duration: Option<Duration>,
-    pub(crate) queue: Option<String>,
+    pub(crate) queue: Option<QueueName>,
     body: Body,
 }
 
@@ -82,11 +82,11 @@ impl Task {
     /// one do not wait behind those of another.
     ///
     /// # Panics
-    /// When `name` is not [`QUEUE_NAME`].
+    /// When `name` is not [`QueueName::SHAPE`].
     #[must_use]
     pub fn queue(mut self, name: &str) -> Self {
-        assert!(is_queue_name(name), "Task::queue({name:?}): give {QUEUE_NAME}");
-        self.queue = Some(name.to_owned());
+        let name = QueueName::parse(name).unwrap_or_else(|| panic!("Task::queue({name:?}): give {}", QueueName::SHAPE));
+        self.queue = Some(name);
         self
     }
 

@@ -8,6 +8,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
+use oncekey_core::queue::name::QueueName;
 use oncekey_core::run::RunError;
 use oncekey_core::run::retry::RetryPolicy;
 use oncekey_core::telemetry::logs;
@@ -40,7 +41,7 @@ impl Worker {
     }
 
     /// The queue of each task that has one of its own: what triggers need to know of this worker.
-    pub fn queues(&self) -> BTreeMap<TaskId, String> {
+    pub fn queues(&self) -> BTreeMap<TaskId, QueueName> {
         self.tasks.values().filter_map(|task| Some((task.id.clone(), task.queue.clone()?))).collect()
     }
 

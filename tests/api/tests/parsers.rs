@@ -78,13 +78,13 @@ fn field() -> impl Strategy<Value = String> {
 
 fn envelope(key: Option<String>) -> Envelope {
     Envelope {
-        environment: EnvironmentId::parse("a/b").unwrap(),
-        task: TaskId::parse("t").unwrap(),
-        request_id: RequestId::fresh(),
         key,
-        key_ttl: None,
-        traceparent: None,
-        now: Timestamp::from_millis(1_790_000_000_000),
+        ..Envelope::new(
+            EnvironmentId::parse("a/b").unwrap(),
+            TaskId::parse("t").unwrap(),
+            RequestId::fresh(),
+            Timestamp::from_millis(1_790_000_000_000),
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use oncekey_core::queue::{QUEUE_NAME, is_queue_name};
+use oncekey_core::queue::name::Queue;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::StackError;
@@ -26,16 +26,12 @@ pub struct Dev {
     /// Seconds one invocation of the worker may take, and so how long a killed one's runs wait to go on
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=900))]
     timeout: u64,
-    /// A queue for runs beside `default`, with a concurrency of its own; may be given again
-    #[arg(long = "queue", value_name = "NAME", value_parser = queue_name)]
-    queues: Vec<String>,
+    /// A queue for runs beside `default`, and how many of its runs execute at a time (100 if left out); may be given again
+    #[arg(long = "queue", value_name = "NAME[:N]")]
+    queues: Vec<Queue>,
     /// Have the SQS functions invoked at this Lambda API, such as that of `cargo lambda watch`, instead of in this process
     #[arg(long, value_name = "URL", conflicts_with = "memory")]
     functions: Option<String>,
-}
-
-fn queue_name(name: &str) -> Result<String, String> {
-    if is_queue_name(name) { Ok(name.to_owned()) } else { Err(format!("give {QUEUE_NAME}")) }
 }
 
 /// Runs the stack until Ctrl-C or SIGTERM.

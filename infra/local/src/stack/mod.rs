@@ -287,8 +287,10 @@ fn mappings(app: &App, sqs: &aws_sdk_sqs::Client, options: &Options, worker: Wor
         mapping(&urls.runs_dead_letter, &complete, 10, 1, FUNCTION_TIMEOUT),
     ];
     // One message an invocation: a slow run must not hold back the acknowledgement of a quick one.
-    let run_queues = urls.runs.values();
-    all.extend(run_queues.map(|url| mapping(url, &work, 1, options.worker_concurrency, options.worker_timeout)));
+    all.extend(urls.runs.iter().map(|(name, url)| {
+        let own = options.queues.iter().find(|queue| queue.name == *name).and_then(|queue| queue.concurrency);
+        mapping(url, &work, 1, own.unwrap_or(options.worker_concurrency), options.worker_timeout)
+    }));
     all
 }
 

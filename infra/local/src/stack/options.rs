@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use oncekey_core::Clock;
+use oncekey_core::queue::name::Queue;
 
 /// How long an invocation of any function but the worker may take.
 pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,10 +27,10 @@ pub struct Options {
     pub storage: Storage,
     /// How long one invocation of the worker may take, and so how long the lease of a killed one lasts.
     pub worker_timeout: Duration,
-    /// Invocations of the worker at a time.
+    /// Invocations of the worker at a time that a queue feeds, if it has no concurrency of its own.
     pub worker_concurrency: usize,
     /// Queues for runs beside `default` and those that the worker's tasks have.
-    pub queues: Vec<String>,
+    pub queues: Vec<Queue>,
     /// A DynamoDB API to use instead of the embedded one.
     pub dynamodb_endpoint: Option<String>,
     /// An SQS API to use instead of the embedded one.

@@ -7,7 +7,8 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::QueueAttributeName;
 use oncekey_core::TaskId;
-use oncekey_core::queue::{DEFAULT_QUEUE, QueueUrls};
+use oncekey_core::queue::QueueUrls;
+use oncekey_core::queue::name::QueueName;
 use oncekey_worker::Worker;
 use serde_json::json;
 
@@ -24,17 +25,17 @@ const ACCOUNT: &str = "000000000000";
 pub(crate) struct StackQueues {
     prefix: String,
     /// The names of the queues for runs, as triggers give them.
-    for_runs: BTreeSet<String>,
-    of_task: BTreeMap<TaskId, String>,
+    for_runs: BTreeSet<QueueName>,
+    of_task: BTreeMap<TaskId, QueueName>,
     worker_timeout: Duration,
 }
 
 impl StackQueues {
     /// The default queue for runs, those that were asked for, and those that tasks have; and the others.
     pub(crate) fn of(options: &Options, worker: &Worker) -> Self {
-        let default = [DEFAULT_QUEUE.to_owned()];
         let of_task = worker.queues();
-        let for_runs = default.into_iter().chain(options.queues.iter().cloned()).chain(of_task.values().cloned());
+        let asked = options.queues.iter().map(|queue| queue.name.clone());
+        let for_runs = [QueueName::default()].into_iter().chain(asked).chain(of_task.values().cloned());
         Self {
             prefix: options.prefix.clone(),
             for_runs: for_runs.collect(),
@@ -47,8 +48,8 @@ impl StackQueues {
         format!("{}-{end}", self.prefix)
     }
 
-    fn run_queue(&self, name: &str) -> String {
-        if name == DEFAULT_QUEUE { self.name("runs") } else { self.name(&format!("runs-{name}")) }
+    fn run_queue(&self, name: &QueueName) -> String {
+        if *name == QueueName::default() { self.name("runs") } else { self.name(&format!("runs-{name}")) }
     }
 
     /// How each is set up; dead-letter queues come before those that they serve.
@@ -65,7 +66,7 @@ impl StackQueues {
             queue(self.name("triggers"), FUNCTION_TIMEOUT, Some((5, "triggers-dead"))),
             queue(self.name("completions"), FUNCTION_TIMEOUT, Some((10, "completions-dead"))),
         ];
-        let of_runs = |name: &String| queue(self.run_queue(name), self.worker_timeout, Some((5, "runs-dead")));
+        let of_runs = |name: &QueueName| queue(self.run_queue(name), self.worker_timeout, Some((5, "runs-dead")));
         settings.extend(self.for_runs.iter().map(of_runs));
         settings
     }

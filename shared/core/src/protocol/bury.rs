@@ -31,19 +31,19 @@ pub async fn end_dead_run(app: &App, message: &RunMessage) -> Result<DeadRun, Er
         return Ok(DeadRun::Settled);
     };
     let waits = matches!(run.status, RunStatus::Delayed | RunStatus::Queued | RunStatus::Executing);
-    if !waits || (run.attempt, run.resume) != (message.attempt, message.resume) {
+    if !waits || run.turn != message.turn {
         return Ok(DeadRun::Settled);
     }
     if let Some(until) = run.lease_until.filter(|until| *until > app.clock.now()) {
         return Ok(DeadRun::Leased { until });
     }
     if let Some(due_at) = message.due_at.max(run.retry_at).filter(|due_at| *due_at > app.clock.now()) {
-        app.queues.send_run(&RunMessage { due_at: Some(due_at), ..message.clone() }).await?;
+        app.queues.send_run(&message.clone().due_at(due_at)).await?;
         return Ok(DeadRun::Settled);
     }
     let granted = run.max_attempts.or(run.spec.options.max_attempts);
     let policy = RetryPolicy::default();
-    let pause = policy.pause_after(run.attempt, granted.unwrap_or(policy.max_attempts));
+    let pause = policy.pause_after(run.turn.attempt, granted.unwrap_or(policy.max_attempts));
     let error =
         RunError::new("Crashed", "the run's message was delivered too often without the attempt coming to an end");
     let retry_after_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
@@ -65,7 +65,7 @@ pub async fn end_unreadable_run(app: &App, run: &RunId, why: &str) -> Result<Dea
         return Ok(DeadRun::Leased { until });
     }
     let error = RunError::new("SystemFailure", why);
-    app.queues.send_completion(&CompletionEvent::new(&run, Outcome::BrokeDown { error })).await?;
+    app.queues.send_completion(&CompletionEvent::new(&run, Outcome::SystemFailure { error })).await?;
     Ok(DeadRun::Settled)
 }
 

@@ -8,9 +8,10 @@ use crate::error::Error;
 use crate::protocol::wait::wake;
 use crate::queue::batch::Disposition;
 use crate::queue::message::RunMessage;
-use crate::run::status::{Event, RunStatus};
+use crate::run::status::RunStatus;
+use crate::run::turn::Turn;
 use crate::run::{Run, RunSpec};
-use crate::store::{Guard, Moved, Transition};
+use crate::store::{Move, Moved};
 
 /// A wait shorter than this is spent in place, because SQS delays by whole seconds.
 const IN_PLACE: Duration = Duration::from_secs(1);
@@ -57,17 +58,16 @@ pub async fn start(
         return Ok(Start::Nothing(Disposition::Done));
     }
     let now = app.clock.now();
-    let guard = Guard::At { attempt: message.attempt, resume: message.resume };
-    let granted = message.first.as_ref().map(|first| max_attempts(&first.spec));
-    let mut transition = Transition::new(Event::Start, guard, now).lease(now, lease_until, granted);
-    if let Some(first) = &message.first {
-        let absent = Run::new(message.run_id.clone(), first.spec.clone(), first.payload.clone());
-        transition = transition.creating(&absent)?;
-    }
-    match app.store.move_run(&message.run_id, transition).await? {
-        Moved::To(run)
-            if (run.attempt, run.resume) == (1, 0) && run.expires_unless_started_by().is_some_and(|end| now > end) =>
-        {
+    let absent =
+        message.first.as_ref().map(|first| Run::new(message.run_id.clone(), first.spec.clone(), first.payload.clone()));
+    let take_up = Move::Start {
+        turn: message.turn,
+        lease_until,
+        max_attempts: absent.as_ref().map(|run| max_attempts(&run.spec)),
+        absent: absent.as_ref(),
+    };
+    match app.store.move_run(&message.run_id, take_up, now).await? {
+        Moved::To(run) if run.turn == Turn::FIRST && run.expires_unless_started_by().is_some_and(|end| now > end) => {
             Ok(Start::Expired(Box::new(run)))
         }
         Moved::To(run) => Ok(Start::Execute(Box::new(run))),
@@ -78,7 +78,7 @@ pub async fn start(
         Moved::Refused(run) => match run.retry_at.filter(|due_at| message.is_for(&run) && *due_at > now) {
             // Rescheduled: this message goes on to the new start.
             Some(due_at) => {
-                app.queues.send_run(&RunMessage { due_at: Some(due_at), ..message.clone() }).await?;
+                app.queues.send_run(&message.clone().due_at(due_at)).await?;
                 Ok(Start::Nothing(Disposition::Done))
             }
             None => Ok(refused(run, message, now)),
@@ -88,18 +88,15 @@ pub async fn start(
 
 /// Why an attempt could not be taken up, and what that makes of its message.
 fn refused(run: Run, message: &RunMessage, now: Timestamp) -> Start {
-    let ours = run.attempt == message.attempt && run.resume == message.resume;
     match run.status {
-        RunStatus::Executing if ours => match run.lease_until {
+        RunStatus::Executing if run.turn == message.turn => match run.lease_until {
             Some(until) if until > now => Start::Leased { until },
             _ => Start::Crashed(Box::new(run)),
         },
         // The message was sent before the move that it is for could be seen; that move is coming.
-        _ if (run.attempt, run.resume) < (message.attempt, message.resume) && !run.status.is_final() => {
-            Start::Nothing(Disposition::Leave)
-        }
+        _ if run.turn < message.turn && !run.status.is_final() => Start::Nothing(Disposition::Leave),
         _ => {
-            tracing::debug!(run_id = %run.id, status = %run.status, attempt = message.attempt, "message not due any more");
+            tracing::debug!(run_id = %run.id, status = %run.status, attempt = message.turn.attempt, "message not due any more");
             Start::Nothing(Disposition::Done)
         }
     }

@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::protocol::claim::{Claim, KeyStatus, claim};
 use crate::queue::message::RunMessage;
-use crate::request::TriggerRequest;
+use crate::queue::name::QueueName;
+use crate::request::{Parentage, TriggerRequest};
 use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
 use crate::store::KeyRecord;
 use crate::telemetry::metrics::{Metric, record};
@@ -79,7 +80,7 @@ pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Triggered, Er
 }
 
 async fn claim_and_send(app: &App, request: TriggerRequest) -> Result<Triggered, Error> {
-    let queue = app.queues.for_run(&request.task, request.queue.as_deref())?;
+    let queue = app.queues.for_run(&request.task, request.queue.as_ref())?;
     let now = app.clock.now();
     let own = RunId::named(&request.environment, &request.task, &request.request_id);
 
@@ -132,20 +133,17 @@ pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result
 }
 
 /// The run that a claim makes: the claim's name and moment, the request's everything else.
-async fn new_run(app: &App, request: TriggerRequest, claim: KeyRecord, queue: String) -> Result<Run, Error> {
-    let TriggerRequest { environment, task, key, payload, options, parent, lineage, function, batch, .. } = request;
-    let lineage = match (lineage, parent) {
-        (Some(known), _) => Some(known),
-        (None, Some(id)) => {
+async fn new_run(app: &App, request: TriggerRequest, claim: KeyRecord, queue: QueueName) -> Result<Run, Error> {
+    let TriggerRequest { environment, task, key, payload, options, parentage, function, batch, .. } = request;
+    let lineage = match parentage {
+        Parentage::None => None,
+        Parentage::Known(lineage) => Some(lineage),
+        Parentage::Named(id) => {
             let parent = app.store.run(&id).await?.filter(|parent| parent.spec.environment == environment);
             parent.as_ref().map(Lineage::of_child)
         }
-        (None, None) => None,
     };
     let spec = RunSpec {
-        environment,
-        task,
-        created_at: claim.created_at,
         payload_type: payload.kind,
         key: key.map(|key| ClaimedKey { key, window_ends_at: claim.window_ends_at }),
         queue,
@@ -153,6 +151,7 @@ async fn new_run(app: &App, request: TriggerRequest, claim: KeyRecord, queue: St
         lineage,
         function,
         batch,
+        ..RunSpec::new(environment, task, claim.created_at)
     };
     Ok(Run::new(claim.run_id, spec, payload.text))
 }

@@ -11,10 +11,11 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::message::RunMessage;
+use crate::queue::name::QueueName;
 use crate::run::Run;
-use crate::run::status::{Event, RunStatus};
+use crate::run::status::RunStatus;
 use crate::run::waiter::Waiter;
-use crate::store::{Guard, Moved, Transition, WaitRecord};
+use crate::store::{Move, Moved, WaitRecord};
 
 /// What came of an attempt to suspend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub async fn await_children(
 pub async fn await_time(
     app: &App,
     waiter: &Waiter,
-    queue: &str,
+    queue: &QueueName,
     record: WaitRecord,
     until: Timestamp,
 ) -> Result<WaitRecord, Error> {
@@ -79,13 +80,10 @@ pub async fn suspend(
     spent: Duration,
     until: Timestamp,
 ) -> Result<Suspension, Error> {
-    let guard = Guard::At { attempt: run.attempt, resume: run.resume };
-    let transition = Transition::new(Event::Suspend, guard, app.clock.now()).waiting_on(waiter, seen, spent, until);
-    Ok(match app.store.move_run(&run.id, transition).await? {
+    let let_go = Move::Suspend { turn: run.turn, waiter, seen, spent, until };
+    Ok(match app.store.move_run(&run.id, let_go, app.clock.now()).await? {
         Moved::To(_) => Suspension::Suspended,
-        Moved::Refused(now)
-            if now.status == RunStatus::Executing && (now.attempt, now.resume) == (run.attempt, run.resume) =>
-        {
+        Moved::Refused(now) if now.status == RunStatus::Executing && now.turn == run.turn => {
             Suspension::LookAgain { wakes: now.wakes }
         }
         Moved::Refused(_) | Moved::Gone => Suspension::Lost,
@@ -113,12 +111,11 @@ pub async fn wake_waiters(app: &App, child: &Run) -> Result<(), Error> {
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn wake(app: &App, waiter: &Waiter) -> Result<(), Error> {
     loop {
-        let transition = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(waiter);
-        match app.store.move_run(&waiter.run, transition).await? {
-            Moved::To(run) => return app.queues.send_run(&RunMessage::next(&run)).await,
-            Moved::Refused(run) if run.attempt != waiter.attempt => return Ok(()),
+        match app.store.move_run(&waiter.run, Move::Wake { waiter }, app.clock.now()).await? {
+            Moved::To(run) => return app.queues.send_run(&RunMessage::of(&run)).await,
+            Moved::Refused(run) if run.turn.attempt != waiter.attempt => return Ok(()),
             Moved::Refused(run) if run.status == RunStatus::Queued && run.waiting_on.as_ref() == Some(waiter) => {
-                return app.queues.send_run(&RunMessage::next(&run)).await;
+                return app.queues.send_run(&RunMessage::of(&run)).await;
             }
             Moved::Refused(run) if run.status == RunStatus::Executing => {
                 // Still awake, perhaps about to suspend: after this it cannot without looking again. If it has suspended

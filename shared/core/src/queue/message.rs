@@ -1,12 +1,16 @@
 //! What travels on the queues: versioned JSON.
 
+use std::time::Duration;
+
 use oncekey_wire::RunId;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::payload::path::BlobPath;
-use crate::run::status::RunStatus;
+use crate::queue::name::QueueName;
+use crate::run::status::{Event, RunStatus};
+use crate::run::turn::Turn;
 use crate::run::waiter::Waiter;
 use crate::run::{Run, RunError, RunSpec};
 
@@ -21,11 +25,10 @@ pub struct RunMessage {
     /// The run.
     pub run_id: RunId,
     /// The name of the queue that carries it.
-    pub queue: String,
-    /// The attempt this message starts.
-    pub attempt: u32,
-    /// The resume this message starts.
-    pub resume: u32,
+    pub queue: QueueName,
+    /// The turn this message starts.
+    #[serde(flatten)]
+    pub turn: Turn,
     /// The call whose timed wait is over: wake the run from it, instead of starting an attempt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub wakes: Option<u32>,
@@ -48,42 +51,41 @@ pub struct FirstDispatch {
 }
 
 impl RunMessage {
-    /// The first dispatch of a run that a trigger has named.
-    pub fn first(run: &Run) -> Self {
+    /// The dispatch of a run's present turn: it is stored, so its name is enough.
+    pub fn of(run: &Run) -> Self {
         Self {
             v: VERSION,
             run_id: run.id.clone(),
             queue: run.spec.queue.clone(),
-            attempt: run.attempt,
-            resume: run.resume,
-            wakes: None,
-            due_at: run.spec.options.delay_until,
-            first: Some(FirstDispatch { spec: run.spec.clone(), payload: run.payload.clone() }),
-        }
-    }
-
-    /// A later dispatch of a run as it stands: it is stored, so its name is enough.
-    pub fn next(run: &Run) -> Self {
-        Self {
-            v: VERSION,
-            run_id: run.id.clone(),
-            queue: run.spec.queue.clone(),
-            attempt: run.attempt,
-            resume: run.resume,
+            turn: run.turn,
             wakes: None,
             due_at: run.retry_at,
             first: None,
         }
     }
 
+    /// The first dispatch of a run that a trigger has named: it carries the run.
+    pub fn first(run: &Run) -> Self {
+        Self {
+            due_at: run.spec.options.delay_until,
+            first: Some(FirstDispatch { spec: run.spec.clone(), payload: run.payload.clone() }),
+            ..Self::of(run)
+        }
+    }
+
+    /// The same message, not before `due_at`.
+    #[must_use]
+    pub fn due_at(self, due_at: Timestamp) -> Self {
+        Self { due_at: Some(due_at), ..self }
+    }
+
     /// The end of a timed wait.
-    pub fn wake(waiter: &Waiter, queue: &str, due_at: Option<Timestamp>) -> Self {
+    pub fn wake(waiter: &Waiter, queue: &QueueName, due_at: Option<Timestamp>) -> Self {
         Self {
             v: VERSION,
             run_id: waiter.run.clone(),
-            queue: queue.to_owned(),
-            attempt: waiter.attempt,
-            resume: 0,
+            queue: queue.clone(),
+            turn: Turn { attempt: waiter.attempt, resume: 0 },
             wakes: Some(waiter.call),
             due_at,
             first: None,
@@ -92,14 +94,13 @@ impl RunMessage {
 
     /// Whether nobody has taken up in `run` what this message is for.
     pub fn is_for(&self, run: &Run) -> bool {
-        matches!(run.status, RunStatus::Delayed | RunStatus::Queued)
-            && (run.attempt, run.resume) == (self.attempt, self.resume)
+        matches!(run.status, RunStatus::Delayed | RunStatus::Queued) && run.turn == self.turn
     }
 
     /// Whom this message wakes, if it is the end of a timed wait.
     pub fn waiter(&self) -> Option<Waiter> {
         let call = self.wakes?;
-        Some(Waiter { run: self.run_id.clone(), attempt: self.attempt, call })
+        Some(Waiter { run: self.run_id.clone(), attempt: self.turn.attempt, call })
     }
 
     /// Reads a message.
@@ -118,10 +119,9 @@ pub struct CompletionEvent {
     pub v: u32,
     /// The run.
     pub run_id: RunId,
-    /// The attempt that ended.
-    pub attempt: u32,
-    /// The resume in which it ended.
-    pub resume: u32,
+    /// The turn that ended.
+    #[serde(flatten)]
+    pub turn: Turn,
     /// How.
     pub outcome: Outcome,
 }
@@ -168,7 +168,8 @@ pub enum Outcome {
         error: RunError,
     },
     /// The run could not be executed by us.
-    BrokeDown {
+    #[serde(rename = "broke_down")]
+    SystemFailure {
         /// Why.
         error: RunError,
     },
@@ -185,8 +186,38 @@ impl Outcome {
             Self::Failed { error, .. }
             | Self::Crashed { error, .. }
             | Self::TimedOut { error }
-            | Self::BrokeDown { error } => Some(error),
+            | Self::SystemFailure { error } => Some(error),
             Self::Succeeded { .. } | Self::Expired | Self::Canceled => None,
+        }
+    }
+
+    /// What this is to the state machine.
+    pub fn event(&self) -> Event {
+        match self {
+            Self::Succeeded { .. } => Event::Succeed,
+            Self::Failed { retry_after_ms: Some(_), .. } | Self::Crashed { retry_after_ms: Some(_), .. } => {
+                Event::Retry
+            }
+            Self::Failed { retry_after_ms: None, .. } => Event::Fail,
+            Self::Crashed { retry_after_ms: None, .. } => Event::Crash,
+            Self::SystemFailure { .. } => Event::SystemFailure,
+            Self::TimedOut { .. } => Event::TimeOut,
+            Self::Expired => Event::Expire,
+            Self::Canceled => Event::Cancel,
+        }
+    }
+
+    /// The pause before the next attempt, if another is left.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Failed { retry_after_ms, .. } | Self::Crashed { retry_after_ms, .. } => {
+                retry_after_ms.map(Duration::from_millis)
+            }
+            Self::Succeeded { .. }
+            | Self::TimedOut { .. }
+            | Self::SystemFailure { .. }
+            | Self::Expired
+            | Self::Canceled => None,
         }
     }
 }
@@ -194,7 +225,7 @@ impl Outcome {
 impl CompletionEvent {
     /// The event that `run`, as it stands, ended so.
     pub fn new(run: &Run, outcome: Outcome) -> Self {
-        Self { v: VERSION, run_id: run.id.clone(), attempt: run.attempt, resume: run.resume, outcome }
+        Self { v: VERSION, run_id: run.id.clone(), turn: run.turn, outcome }
     }
 
     /// Reads an event.

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod message;
+pub mod name;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use message::{CompletionEvent, RunMessage};
+use name::QueueName;
 
 /// The longest delay SQS carries; longer ones are made of hops.
 const LONGEST_DELAY: Duration = Duration::from_secs(900);
@@ -24,9 +26,9 @@ const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct QueueUrls {
     /// Queues that carry runs to workers, by the name a trigger gives. `default` is always there.
-    pub runs: BTreeMap<String, String>,
+    pub runs: BTreeMap<QueueName, String>,
     /// The queue of each task that has one of its own: a trigger that names no queue takes it.
-    pub of_task: BTreeMap<TaskId, String>,
+    pub of_task: BTreeMap<TaskId, QueueName>,
     /// Where SQS puts a run message that was delivered too often.
     pub runs_dead_letter: String,
     /// Triggers that arrive as messages.
@@ -61,18 +63,6 @@ fn name_in_arn(message: &SqsMessage) -> &str {
     message.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default()
 }
 
-/// The queue a run takes when its trigger names none.
-pub const DEFAULT_QUEUE: &str = "default";
-
-/// What [`is_queue_name`] asks for.
-pub const QUEUE_NAME: &str = "1 to 40 characters of A-Z a-z 0-9 _ -, and not \"dead\"";
-
-/// Whether a queue for runs may be called this: it is the end of an SQS queue's name, which may have 80 characters.
-pub fn is_queue_name(name: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    (1..=40).contains(&name.len()) && name.chars().all(fits) && name != "dead"
-}
-
 /// A client of Oncekey's queues.
 #[derive(Clone, Debug)]
 pub struct Queues {
@@ -91,14 +81,14 @@ impl Queues {
     ///
     /// # Errors
     /// [`Error::Invalid`] for one that does not exist, naming those that do.
-    pub fn for_run(&self, task: &TaskId, asked: Option<&str>) -> Result<String, Error> {
-        let own = || self.urls.of_task.get(task).map(String::as_str);
-        let name = asked.or_else(own).unwrap_or(DEFAULT_QUEUE);
-        if self.urls.runs.contains_key(name) {
-            return Ok(name.to_owned());
+    pub fn for_run(&self, task: &TaskId, asked: Option<&QueueName>) -> Result<QueueName, Error> {
+        let name = asked.or_else(|| self.urls.of_task.get(task)).cloned().unwrap_or_default();
+        if self.urls.runs.contains_key(&name) {
+            return Ok(name);
         }
-        let names = self.urls.runs.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        Err(Error::invalid("options.queue.name", format!("there is no queue {name:?}; there are: {names}")))
+        let names = self.urls.runs.keys().map(QueueName::as_str).collect::<Vec<_>>().join(", ");
+        let text = format!("there is no queue {:?}; there are: {names}", name.as_str());
+        Err(Error::invalid("options.queue.name", text))
     }
 
     /// Sends a run message towards its due time: at once, or delayed by at most one SQS hop.
@@ -107,10 +97,9 @@ impl Queues {
     /// [`Error::TooLarge`] when the message would not fit, [`Error::Aws`].
     pub async fn send_run(&self, message: &RunMessage) -> Result<(), Error> {
         let RunMessage { run_id, queue, .. } = message;
-        let url =
-            self.urls.runs.get(queue).ok_or_else(|| {
-                Error::Configuration(format!("run {run_id} is for queue {queue:?}, which is not set up"))
-            })?;
+        let url = self.urls.runs.get(queue).ok_or_else(|| {
+            Error::Configuration(format!("run {run_id} is for the queue {queue}, which is not set up"))
+        })?;
         self.send(url, message, self.delay_seconds(message.due_at)).await
     }
 

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::key::window::Window;
 use crate::payload::Payload;
+use crate::queue::name::QueueName;
 use crate::request::object::Object;
 use crate::request::options::{OnPayloadMismatch, Options};
 use crate::run::{Lineage, RunOptions, TriggerFunction};
@@ -33,18 +34,28 @@ pub struct TriggerRequest {
     pub on_payload_mismatch: OnPayloadMismatch,
     /// What the task is given.
     pub payload: Payload,
-    /// The queue to use; the default one if absent.
-    pub queue: Option<String>,
+    /// The queue to use; the task's own or the default one if absent.
+    pub queue: Option<QueueName>,
     /// What else was said.
     pub options: RunOptions,
-    /// The run that triggers, by name.
-    pub parent: Option<RunId>,
-    /// Where the run will stand in its family, if that is known already.
-    pub lineage: Option<Lineage>,
+    /// Whose child the run will be.
+    pub parentage: Parentage,
     /// The call that triggers.
     pub function: TriggerFunction,
     /// The batch it is an item of.
     pub batch: Option<BatchId>,
+}
+
+/// Whose child a run will be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Parentage {
+    /// Nobody's.
+    #[default]
+    None,
+    /// That of the run of this name, if there is one in its environment.
+    Named(RunId),
+    /// It will stand here in its family.
+    Known(Lineage),
 }
 
 /// The body of a trigger over HTTP, and the greater part of a message on the `triggers` queue.
@@ -131,6 +142,13 @@ pub struct Envelope {
     pub traceparent: Option<String>,
     /// When it came.
     pub now: Timestamp,
+}
+
+impl Envelope {
+    /// One whose transport says nothing more: no headers.
+    pub fn new(environment: EnvironmentId, task: TaskId, request_id: RequestId, now: Timestamp) -> Self {
+        Self { environment, task, request_id, key: None, key_ttl: None, traceparent: None, now }
+    }
 }
 
 /// Parses a JSON object, naming the field that is wrong.

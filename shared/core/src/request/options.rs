@@ -13,8 +13,9 @@ use crate::key::source::KeySource;
 use crate::key::window::Window;
 use crate::key::{IdempotencyKey, KeyGroup, KeyOptions};
 use crate::payload::{Payload, PayloadType};
+use crate::queue::name::QueueName;
 use crate::request::object::Object;
-use crate::request::{Envelope, TriggerRequest};
+use crate::request::{Envelope, Parentage, TriggerRequest};
 use crate::run::{RunOptions, TriggerFunction};
 use crate::span;
 
@@ -160,6 +161,12 @@ mod described {
 #[cfg(feature = "openapi")]
 use described::{KeySourceSchema, QueueSchema, TagsSchema, TtlSchema};
 
+impl QueueOption {
+    fn name(&self) -> Result<QueueName, Error> {
+        self.name.parse().map_err(|why: String| Error::invalid("options.queue.name", why))
+    }
+}
+
 impl TryFrom<Value> for QueueOption {
     type Error = &'static str;
 
@@ -196,9 +203,8 @@ impl Options {
             window,
             on_payload_mismatch,
             payload,
-            queue: self.queue.as_ref().map(|queue| queue.name.clone()),
-            parent: self.parent_run_id.clone(),
-            lineage: None,
+            queue: self.queue.as_ref().map(QueueOption::name).transpose()?,
+            parentage: self.parent_run_id.clone().map_or(Parentage::None, Parentage::Named),
             function: TriggerFunction::Trigger,
             batch: None,
             options: self.checked(traceparent, now)?,

@@ -34,7 +34,7 @@ impl Happening {
             Event::Succeed
             | Event::Fail
             | Event::Crash
-            | Event::BreakDown
+            | Event::SystemFailure
             | Event::Expire
             | Event::TimeOut
             | Event::Wake

@@ -3,6 +3,7 @@
 pub mod history;
 pub mod retry;
 pub mod status;
+pub mod turn;
 pub mod waiter;
 
 use std::time::Duration;
@@ -16,8 +17,10 @@ use crate::clock::Timestamp;
 use crate::key::IdempotencyKey;
 use crate::payload::path::BlobPath;
 use crate::payload::{Payload, PayloadType};
+use crate::queue::name::QueueName;
 use crate::run::history::Moment;
 use crate::run::status::RunStatus;
+use crate::run::turn::Turn;
 use crate::run::waiter::Waiter;
 
 /// How long a run is kept: 30 days, longer than a message can live in a queue (14 days, an SQS limit).
@@ -41,7 +44,7 @@ pub struct RunSpec {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<ClaimedKey>,
     /// The queue that carries it.
-    pub queue: String,
+    pub queue: QueueName,
     /// What else the trigger's options said.
     #[serde(flatten)]
     pub options: RunOptions,
@@ -122,6 +125,22 @@ pub struct RunOptions {
 }
 
 impl RunSpec {
+    /// A run of `task` that was asked for at `now`, without anything else: no key, no options, the default queue.
+    pub fn new(environment: EnvironmentId, task: TaskId, now: Timestamp) -> Self {
+        Self {
+            environment,
+            task,
+            created_at: now,
+            payload_type: PayloadType::default(),
+            key: None,
+            queue: QueueName::default(),
+            options: RunOptions::default(),
+            lineage: None,
+            function: TriggerFunction::default(),
+            batch: None,
+        }
+    }
+
     /// When the run may start: its delay's end, or at once.
     pub fn due_at(&self) -> Timestamp {
         self.options.delay_until.unwrap_or(self.created_at)
@@ -153,10 +172,9 @@ pub struct Run {
     pub payload: Option<String>,
     /// Where it stands.
     pub status: RunStatus,
-    /// The present attempt, from 1.
-    pub attempt: u32,
-    /// How often this run has been resumed, over all attempts.
-    pub resume: u32,
+    /// The present turn.
+    #[serde(flatten)]
+    pub turn: Turn,
     /// Wake-ups so far that came while it was awake.
     #[serde(default)]
     pub wakes: u32,
@@ -207,8 +225,7 @@ impl Run {
         Self {
             id,
             status,
-            attempt: 1,
-            resume: 0,
+            turn: Turn::FIRST,
             wakes: 0,
             spent_ms: 0,
             waiting_on: None,
@@ -230,7 +247,7 @@ impl Run {
 
     /// When the first attempt may start: what its trigger said, or a reschedule after it.
     pub fn delayed_until(&self) -> Option<Timestamp> {
-        self.retry_at.filter(|_| self.attempt == 1).or(self.spec.options.delay_until)
+        self.retry_at.filter(|_| self.turn.attempt == 1).or(self.spec.options.delay_until)
     }
 
     /// When the run expires unless it has started, if it has a `ttl`.

@@ -16,7 +16,7 @@ pub enum Event {
     /// The worker died, and no attempt is left.
     Crash,
     /// We could not execute it.
-    BreakDown,
+    SystemFailure,
     /// It was started too late.
     Expire,
     /// It ran too long.
@@ -40,7 +40,7 @@ impl Event {
             Self::Retry | Self::Wake => RunStatus::Queued,
             Self::Fail => RunStatus::Failed,
             Self::Crash => RunStatus::Crashed,
-            Self::BreakDown => RunStatus::SystemFailure,
+            Self::SystemFailure => RunStatus::SystemFailure,
             Self::Expire => RunStatus::Expired,
             Self::TimeOut => RunStatus::TimedOut,
             Self::Suspend => RunStatus::Waiting,
@@ -77,14 +77,14 @@ impl Event {
             // An attempt can end before it starts: its message may land in the dead-letter queue.
             | (
                 Delayed | Queued | Executing,
-                Event::Retry | Event::Fail | Event::Crash | Event::BreakDown | Event::Expire,
+                Event::Retry | Event::Fail | Event::Crash | Event::SystemFailure | Event::Expire,
             )
             | (Delayed | Queued | Executing | Waiting, Event::Cancel) => Ok(self.leads_to()),
             (Executing | Waiting, Event::Start)
             | (Delayed | Queued | Waiting, Event::Succeed | Event::Suspend | Event::TimeOut)
             | (Delayed | Queued | Executing, Event::Wake)
             | (Queued | Executing | Waiting, Event::Reschedule)
-            | (Waiting, Event::Retry | Event::Fail | Event::Crash | Event::BreakDown | Event::Expire)
+            | (Waiting, Event::Retry | Event::Fail | Event::Crash | Event::SystemFailure | Event::Expire)
             | (Completed | Canceled | Failed | Crashed | SystemFailure | Expired | TimedOut, _) => {
                 Err(IllegalMove { status, event: self })
             }
@@ -109,7 +109,7 @@ mod tests {
             Event::Retry,
             Event::Fail,
             Event::Crash,
-            Event::BreakDown,
+            Event::SystemFailure,
             Event::Expire,
             Event::TimeOut,
             Event::Suspend,

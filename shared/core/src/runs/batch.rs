@@ -221,15 +221,8 @@ async fn remember(app: &App, mut batch: Batch, done: BTreeMap<u32, BatchItem>) -
 
 /// The trigger that an item asks for.
 fn request_of(app: &App, batch: &Batch, item: NewItem<'_>) -> Result<TriggerRequest, Error> {
-    let envelope = Envelope {
-        environment: batch.environment.clone(),
-        task: TaskId::parse(&item.task)?,
-        request_id: RequestId::from_batch(&batch.id, item.index),
-        key: None,
-        key_ttl: None,
-        traceparent: None,
-        now: app.clock.now(),
-    };
+    let request_id = RequestId::from_batch(&batch.id, item.index);
+    let envelope = Envelope::new(batch.environment.clone(), TaskId::parse(&item.task)?, request_id, app.clock.now());
     let mut request = item.body?.check(envelope)?;
     if let (None, Some(key)) = (&request.key, &batch.key) {
         // R53: of the key as it was sent, never of the text that is shown: two keys may be shown alike.

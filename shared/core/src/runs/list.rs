@@ -58,7 +58,7 @@ impl Filter {
         }
         self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&run.status))
             && among(&self.tasks, &run.spec.task)
-            && among(&self.queues, &run.spec.queue)
+            && (self.queues.is_empty() || self.queues.iter().any(|queue| queue == run.spec.queue.as_str()))
             && (self.batches.is_empty() || run.spec.batch.as_ref().is_some_and(|batch| self.batches.contains(batch)))
             && (self.tags.is_empty() || run.spec.options.tags.iter().any(|tag| self.tags.contains(tag)))
             && self.is_test.is_none_or(|test| test == run.spec.options.test)

@@ -47,14 +47,10 @@ pub async fn replay(app: &App, asked: ReplayRequest, id: &RunId, body: &[u8]) ->
         (None, None) => run.payload(),
         (raw, kind) => Payload::from_wire(raw, kind.unwrap_or_default())?,
     };
+    let request_id = asked.request_id.for_replay(id);
     let envelope = Envelope {
-        environment: asked.environment,
-        task: run.spec.task,
-        request_id: asked.request_id.for_replay(id),
-        key: None,
-        key_ttl: None,
         traceparent: asked.traceparent,
-        now: app.clock.now(),
+        ..Envelope::new(asked.environment, run.spec.task, request_id, app.clock.now())
     };
     let mut request = options.check(envelope, payload)?;
     let first = run.spec.options;

@@ -8,9 +8,8 @@ use crate::error::Error;
 use crate::queue::message::RunMessage;
 use crate::request::options::delay_until;
 use crate::run::Run;
-use crate::run::status::Event;
 use crate::runs::find::{find, missing};
-use crate::store::{Guard, Moved, Transition};
+use crate::store::{Move, Moved};
 
 /// Gives a delayed run another start: a span from now, or a date. One that is over starts it at once. The run as it now is.
 ///
@@ -25,9 +24,8 @@ pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, dela
     let now = app.clock.now();
     let due_at = delay_until("delay", delay, now)?.unwrap_or(now);
     let run = find(app, environment, id).await?;
-    let guard = Guard::At { attempt: run.attempt, resume: run.resume };
-    let transition = Transition::new(Event::Reschedule, guard, now).due_at(due_at, run.spec.kept_until_if_due(due_at));
-    let run = match app.store.move_run(id, transition).await? {
+    let kept_until = run.spec.kept_until_if_due(due_at);
+    let run = match app.store.move_run(id, Move::Reschedule { turn: run.turn, due_at, kept_until }, now).await? {
         Moved::To(run) => run,
         Moved::Refused(run) => {
             let text = format!("run {id} is {}: only a DELAYED run can be rescheduled", run.status);
@@ -35,6 +33,6 @@ pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, dela
         }
         Moved::Gone => return Err(missing(environment, id)),
     };
-    app.queues.send_run(&RunMessage::next(&run)).await?;
+    app.queues.send_run(&RunMessage::of(&run)).await?;
     Ok(run)
 }

@@ -7,6 +7,8 @@ mod environments;
 mod expression;
 mod journal;
 mod keys;
+mod list;
+mod moves;
 mod runs;
 
 use aws_sdk_dynamodb::Client;
@@ -14,8 +16,8 @@ use aws_sdk_dynamodb::Client;
 pub use environments::ApiKeyRecord;
 pub use journal::{Journal, WaitRecord};
 pub use keys::{Claimed, KeyAddress, KeyRecord};
-pub(crate) use runs::Position;
-pub use runs::{Guard, Moved, Transition};
+pub(crate) use list::Position;
+pub use moves::{Move, Moved};
 
 /// The names of Oncekey's tables.
 #[derive(Clone, Debug)]

@@ -7,7 +7,8 @@ use oncekey_core::key::IdempotencyKey;
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
-use oncekey_core::run::{ClaimedKey, Run, RunError, RunOptions, RunSpec};
+use oncekey_core::run::turn::Turn;
+use oncekey_core::run::{ClaimedKey, Run, RunError, RunSpec};
 use oncekey_core::store::{Claimed, KeyAddress, KeyRecord};
 use oncekey_core::{RequestId, RunId, Timestamp};
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, answer, dev, handle, key_hash, run_id, task};
@@ -24,16 +25,8 @@ fn run_to_be(oncekey: &Oncekey) -> Run {
     let id = RunId::named(&dev(), &task("echo"), &RequestId::fresh());
     let now = oncekey.clock.now();
     let spec = RunSpec {
-        environment: dev(),
-        task: task("echo"),
-        created_at: now,
-        payload_type: Default::default(),
         key: Some(ClaimedKey { key: key("k"), window_ends_at: now.plus(HOUR) }),
-        queue: "default".to_owned(),
-        options: RunOptions::default(),
-        lineage: None,
-        function: Default::default(),
-        batch: None,
+        ..RunSpec::new(dev(), task("echo"), now)
     };
     Run::new(id, spec, Some("1".to_owned()))
 }
@@ -134,7 +127,7 @@ async fn i7_every_message_may_come_twice() {
             break;
         }
         let first = Run::new(stored.id.clone(), stored.spec.clone(), stored.payload.clone());
-        for message in [RunMessage::first(&first), RunMessage::next(&stored)] {
+        for message in [RunMessage::first(&first), RunMessage::of(&stored)] {
             oncekey.app().queues.send_run(&message).await.unwrap();
         }
         sent_again += 1;
@@ -163,8 +156,10 @@ async fn i7_completion_events_may_come_twice_late_and_out_of_order() {
         Some("COMPLETED") => app.store.run(&id).await.unwrap().unwrap(),
         other => panic!("{other:?}"),
     };
-    let event =
-        |attempt, outcome| CompletionEvent { v: 1, run_id: id.clone(), attempt, resume: executing.resume, outcome };
+    let event = |attempt, outcome| CompletionEvent {
+        turn: Turn { attempt, ..executing.turn },
+        ..CompletionEvent::new(&executing, outcome)
+    };
     let failed = |retry_after_ms| Outcome::Failed { error: RunError::new("Error", "late"), retry_after_ms };
     for stale in [
         event(1, failed(Some(0))),
@@ -317,16 +312,8 @@ fn a_run_outlives_its_key() {
     let now = Timestamp::from_millis(0);
     let window = Duration::from_secs(365 * 86_400);
     let spec = RunSpec {
-        environment: dev(),
-        task: task("echo"),
-        created_at: now,
-        payload_type: Default::default(),
         key: Some(ClaimedKey { key: key("k"), window_ends_at: now.plus(window) }),
-        queue: "default".to_owned(),
-        options: RunOptions::default(),
-        lineage: None,
-        function: Default::default(),
-        batch: None,
+        ..RunSpec::new(dev(), task("echo"), now)
     };
     assert_eq!(spec.kept_until(), now.plus(window + Duration::from_secs(86_400)));
 }

@@ -305,7 +305,7 @@ async fn a_run_takes_the_queue_of_its_trigger_or_its_task() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let own = Task::new("own", |_: Context, _: Value| async move { Ok(()) }).queue("slow");
     let oncekey = Oncekey::running(place, children().task(own), |options| Options {
-        queues: vec!["other".to_owned()],
+        queues: vec!["other".parse().unwrap()],
         ..options
     })
     .await;

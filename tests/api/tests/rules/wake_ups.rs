@@ -9,10 +9,10 @@ use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::protocol::wait::{Suspension, await_children, await_time, suspend};
 use oncekey_core::queue::message::RunMessage;
+use oncekey_core::queue::name::QueueName;
 use oncekey_core::run::Run;
-use oncekey_core::run::status::Event;
 use oncekey_core::run::waiter::Waiter;
-use oncekey_core::store::{Guard, Moved, Transition, WaitRecord};
+use oncekey_core::store::{Move, Moved, WaitRecord};
 use oncekey_core::{RunId, Timestamp};
 use oncekey_tests_api::{Oncekey, Place, dev, run_id};
 use oncekey_worker::{Child, Context, Task};
@@ -44,7 +44,7 @@ async fn i9_many_parents_and_children_all_end_though_every_message_comes_twice()
     for _ in 0..3 {
         for id in oncekey.all_runs().await {
             let stored = oncekey.app().store.run(&run_id(&id)).await.unwrap().unwrap();
-            let again = oncekey_core::queue::message::RunMessage::next(&stored);
+            let again = oncekey_core::queue::message::RunMessage::of(&stored);
             oncekey.app().queues.send_run(&again).await.unwrap();
         }
     }
@@ -151,8 +151,7 @@ async fn i8_a_wake_up_whose_message_was_not_sent_is_sent_by_the_redelivered_even
     assert_eq!(suspended, Suspension::Suspended);
     // What a process that died after this move and before sending leaves behind.
     app.store.remove_pending(&waiter, &child).await.unwrap();
-    let woken = Transition::new(Event::Wake, Guard::Any, app.clock.now()).resuming(&waiter);
-    let woken = app.store.move_run(&parent.id, woken).await.unwrap();
+    let woken = app.store.move_run(&parent.id, Move::Wake { waiter: &waiter }, app.clock.now()).await.unwrap();
     assert!(matches!(woken, Moved::To(_)), "{woken:?}");
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(oncekey.run(parent.id.as_str()).await["status"], "QUEUED");
@@ -171,7 +170,7 @@ async fn i8_a_timed_wait_whose_worker_died_before_suspending_is_tried_again_and_
     let waiter = Waiter { run: parent.id.clone(), attempt: 1, call: 1 };
     let due_at = Some(app.clock.now().plus(MINUTE / 2));
     let record = WaitRecord { calls: "[]".to_owned(), pending: Vec::new(), due_at };
-    await_time(app, &waiter, "default", record, far(&oncekey)).await.unwrap();
+    await_time(app, &waiter, &QueueName::default(), record, far(&oncekey)).await.unwrap();
     oncekey.clock.advance(MINUTE * 61);
     oncekey.send("oncekey-runs", serde_json::to_string(&RunMessage::first(&parent)).unwrap()).await;
     let ended = oncekey.finished_somehow(&parent.id).await;

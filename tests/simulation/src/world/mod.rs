@@ -17,6 +17,7 @@ use dynoxide::Database;
 use fastrand::Rng;
 use oncekey_core::protocol::trigger::Triggered;
 use oncekey_core::queue::QueueUrls;
+use oncekey_core::queue::name::QueueName;
 use oncekey_core::store::TableNames;
 use oncekey_core::{App, Clock, Error, Timestamp, blobs::Blobs};
 use oncekey_worker::Worker;
@@ -128,7 +129,7 @@ impl<'a> World<'a> {
             TableNames { keys: "keys".to_owned(), runs: "runs".to_owned(), environments: "environments".to_owned() };
         let url = |queue: &str| format!("http://simulation/000000000000/{queue}");
         let urls = QueueUrls {
-            runs: [("default".to_owned(), url(RUNS))].into(),
+            runs: [(QueueName::default(), url(RUNS))].into(),
             of_task: Default::default(),
             runs_dead_letter: url(RUNS_DEAD),
             triggers: url("none"),

@@ -43,15 +43,8 @@ impl World<'_> {
         caller.first_asked.get_or_insert(position);
         let body =
             json!({ "payload": number, "options": { "idempotencyKey": caller.key, "idempotencyKeyTTL": caller.ttl } });
-        let envelope = Envelope {
-            environment: caller.environment.clone(),
-            task: caller.task.clone(),
-            request_id: RequestId::from_caller(&caller.request).expect("a request id"),
-            key: None,
-            key_ttl: None,
-            traceparent: None,
-            now: self.clock.now(),
-        };
+        let request_id = RequestId::from_caller(&caller.request).expect("a request id");
+        let envelope = Envelope::new(caller.environment.clone(), caller.task.clone(), request_id, self.clock.now());
         self.recorder.lock().note(|| format!("{} triggers {} with {:?}", caller.request, caller.task, caller.key));
         let (app, body) = (self.app.clone(), body.to_string());
         self.start(Work::Trigger(number), async move {

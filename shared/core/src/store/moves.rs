@@ -1,0 +1,242 @@
+//! The moves of a run: each is one conditional write, on condition that the state machine has it.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use oncekey_wire::RunId;
+
+use super::Store;
+use super::conditional::{Written, written};
+use super::expression::{Expression, moment, number, text};
+use super::runs::{item, read, run_key};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::queue::message::{Outcome, Output};
+use crate::run::Run;
+use crate::run::history::{Happening, Moment, NOTED};
+use crate::run::status::{Event, RunStatus};
+use crate::run::turn::Turn;
+use crate::run::waiter::Waiter;
+
+/// What is to happen to a run, with what it takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Move<'a> {
+    /// A worker takes this turn up, if it is due.
+    Start {
+        /// The turn.
+        turn: Turn,
+        /// Until when the worker holds the run.
+        lease_until: Timestamp,
+        /// Attempts that the task grants, if they are known before the run is read.
+        max_attempts: Option<u32>,
+        /// The run to make if it is absent: the worker does so when it is ahead of the trigger, or the trigger died.
+        absent: Option<&'a Run>,
+    },
+    /// This turn gives its worker up to wait, unless there was a wake-up since `seen`.
+    Suspend {
+        /// The turn.
+        turn: Turn,
+        /// What it waits for.
+        waiter: &'a Waiter,
+        /// Wake-ups that it knows of.
+        seen: u32,
+        /// How long its attempt has computed.
+        spent: Duration,
+        /// Until when the run is kept at least.
+        until: Timestamp,
+    },
+    /// What the run waits for has come.
+    Wake {
+        /// What that is.
+        waiter: &'a Waiter,
+    },
+    /// This turn, which is delayed, is to start at another time.
+    Reschedule {
+        /// The turn.
+        turn: Turn,
+        /// The new time.
+        due_at: Timestamp,
+        /// Until when the run is kept at least.
+        kept_until: Timestamp,
+    },
+    /// This turn has ended; a cancellation ends whichever the run is in.
+    End {
+        /// The turn.
+        turn: Turn,
+        /// How.
+        outcome: &'a Outcome,
+    },
+}
+
+impl Move<'_> {
+    /// What this is to the state machine.
+    fn event(&self) -> Event {
+        match self {
+            Self::Start { .. } => Event::Start,
+            Self::Suspend { .. } => Event::Suspend,
+            Self::Wake { .. } => Event::Wake,
+            Self::Reschedule { .. } => Event::Reschedule,
+            Self::End { outcome, .. } => outcome.event(),
+        }
+    }
+
+    /// The turn in which alone it may happen.
+    fn turn(&self) -> Option<Turn> {
+        match self {
+            Self::Wake { .. } | Self::End { outcome: Outcome::Canceled, .. } => None,
+            Self::Start { turn, .. }
+            | Self::Suspend { turn, .. }
+            | Self::Reschedule { turn, .. }
+            | Self::End { turn, .. } => Some(*turn),
+        }
+    }
+
+    /// What it writes at `now`.
+    fn changes(&self, now: Timestamp) -> Result<Expression, Error> {
+        let mut write = Expression::default();
+        let to = self.event().leads_to();
+        write.set("status", text(to.as_str()));
+        write.set("updated_at", moment(now));
+        if to.is_final() {
+            write.set("finished_at", moment(now));
+        }
+        if to != RunStatus::Executing {
+            write.remove("lease_until");
+        }
+        if let (Some(what), Some(turn)) = (Happening::of(self.event()), self.turn())
+            && turn.ordinal() < NOTED
+        {
+            write.append("history", text(Moment { what, at: now }));
+        }
+        match self {
+            Self::Start { lease_until, max_attempts, absent, .. } => {
+                write.set("lease_until", moment(*lease_until));
+                write.set_if_absent("started_at", moment(now));
+                if let Some(max_attempts) = max_attempts {
+                    write.set("max_attempts", number(max_attempts));
+                }
+                if let Some(absent) = absent {
+                    make(&mut write, absent)?;
+                }
+            }
+            Self::Suspend { waiter, spent, until, .. } => {
+                write.set("waiting_on", text(waiter.to_string()));
+                write.set("spent_ms", number(spent.as_millis()));
+                write.set("expires_at", number(until.seconds_rounded_up()));
+            }
+            Self::Wake { .. } => {
+                write.add("resume", 1);
+                write.remove("retry_at");
+            }
+            Self::Reschedule { due_at, kept_until, .. } => {
+                write.set("retry_at", moment(*due_at));
+                write.set("expires_at", number(kept_until.seconds_rounded_up()));
+            }
+            Self::End { turn, outcome } => end(&mut write, *turn, outcome, now),
+        }
+        Ok(write)
+    }
+
+    /// On which condition: a status that the state machine allows, in the turn that is meant.
+    fn condition(&self, write: &mut Expression, now: Timestamp) -> String {
+        let status = write.name("status");
+        let from: Vec<String> = self.event().allowed_at().map(|from| write.value(text(from.as_str()))).collect();
+        let mut condition = format!("{status} IN ({})", from.join(", "));
+        if let Some(turn) = self.turn() {
+            let (attempt, resume) = (write.name("attempt"), write.name("resume"));
+            let (a, r) = (write.value(number(turn.attempt)), write.value(number(turn.resume)));
+            condition = format!("{condition} AND {attempt} = {a} AND {resume} = {r}");
+        }
+        match self {
+            Self::Start { absent, .. } => {
+                let (due, now) = (write.name("retry_at"), write.value(moment(now)));
+                condition = format!("{condition} AND (attribute_not_exists({due}) OR {due} <= {now})");
+                if absent.is_some() {
+                    condition = format!("attribute_not_exists(run_id) OR ({condition})");
+                }
+            }
+            Self::Suspend { seen, .. } => {
+                let (wakes, known) = (write.name("wakes"), write.value(number(seen)));
+                let none_yet = if *seen == 0 { format!("attribute_not_exists({wakes}) OR ") } else { String::new() };
+                condition = format!("{condition} AND ({none_yet}{wakes} = {known})");
+            }
+            Self::Wake { waiter } => {
+                let (waiting_on, what) = (write.name("waiting_on"), write.value(text(waiter.to_string())));
+                condition = format!("{condition} AND {waiting_on} = {what}");
+            }
+            Self::Reschedule { .. } | Self::End { .. } => {}
+        }
+        condition
+    }
+}
+
+/// The fields of a run that is made by the move that starts it.
+fn make(write: &mut Expression, absent: &Run) -> Result<(), Error> {
+    for (name, value) in item(absent)? {
+        let moves = ["status", "updated_at", "run_id", "item"].contains(&name.as_str());
+        if !moves {
+            write.set_if_absent(&name, value);
+        }
+    }
+    Ok(())
+}
+
+/// What an end leaves behind: what the task returned, or why it did not, and when it is tried again if it is.
+fn end(write: &mut Expression, turn: Turn, outcome: &Outcome, now: Timestamp) {
+    if let Some(error) = outcome.error().and_then(|error| serde_json::to_string(error).ok()) {
+        write.set("error", text(error));
+    }
+    if let Outcome::Succeeded { output } = outcome {
+        match output {
+            Some(Output::Inline(output)) => write.set("output", text(output)),
+            Some(Output::Stored(path)) => write.set("stored_output", text(path.as_str())),
+            None => {}
+        }
+        write.remove("error");
+    }
+    if let Some(pause) = outcome.retry_after() {
+        write.set("attempt", number(turn.next_attempt().attempt));
+        write.set("retry_at", moment(now.plus(pause)));
+        write.remove("spent_ms");
+    }
+}
+
+/// What came of a move.
+#[derive(Debug)]
+pub enum Moved {
+    /// It was made: the run as it now is.
+    To(Run),
+    /// The run stands elsewhere, so: as it is.
+    Refused(Run),
+    /// There is no such run.
+    Gone,
+}
+
+impl Store {
+    /// Moves a run at `now`: one conditional write.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`]; a refusal is no error.
+    pub async fn move_run(&self, id: &RunId, what: Move<'_>, now: Timestamp) -> Result<Moved, Error> {
+        let mut write = what.changes(now)?;
+        let condition = what.condition(&mut write, now);
+        let (update, names, values) = write.finish();
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(run_key(id)))
+            .update_expression(update)
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        Ok(match written("dynamodb:UpdateItem", updated)? {
+            Written::Done(answer) => Moved::To(read(answer.attributes.unwrap_or_default())?),
+            Written::Refused(there) => there.map(read).transpose()?.map_or(Moved::Gone, Moved::Refused),
+        })
+    }
+}
