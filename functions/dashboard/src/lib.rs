@@ -20,8 +20,8 @@ mod try_it;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::{get, post};
 use oncekey_core::App;
+use oncekey_http::routes;
 
 use crate::session::Sessions;
 
@@ -42,16 +42,19 @@ impl FromRef<Dashboard> for App {
 pub fn router(app: App) -> Router {
     let sessions = Sessions::new(&app);
     Router::new()
-        .route("/", get(overview::overview))
-        .route("/sign-in", get(sign_in::ask).post(sign_in::sign_in))
-        .route("/sign-out", post(sign_in::sign_out))
-        .route("/environment", post(sign_in::choose))
-        .route("/runs", get(runs::runs))
-        .route("/runs/{id}", get(run::run))
-        .route("/runs/{id}/cancel", post(actions::cancel_run))
-        .route("/runs/{id}/replay", post(actions::replay_run))
-        .route("/runs/{id}/reset", post(actions::reset_key_of_run))
-        .route("/keys", get(keys::keys).post(actions::reset_key))
-        .route("/try", get(try_it::ask).post(try_it::trigger_task))
+        .route(routes::HOME_PAGE.path, routes::HOME_PAGE.to(overview::overview))
+        .route(routes::SIGN_IN_PAGE.path, routes::SIGN_IN_PAGE.to(sign_in::ask))
+        .route(routes::SIGN_IN.path, routes::SIGN_IN.to(sign_in::sign_in))
+        .route(routes::SIGN_OUT.path, routes::SIGN_OUT.to(sign_in::sign_out))
+        .route(routes::CHOOSE_ENVIRONMENT.path, routes::CHOOSE_ENVIRONMENT.to(sign_in::choose))
+        .route(routes::RUNS_PAGE.path, routes::RUNS_PAGE.to(runs::runs))
+        .route(routes::RUN_PAGE.path, routes::RUN_PAGE.to(run::run))
+        .route(routes::CANCEL_BUTTON.path, routes::CANCEL_BUTTON.to(actions::cancel_run))
+        .route(routes::REPLAY_BUTTON.path, routes::REPLAY_BUTTON.to(actions::replay_run))
+        .route(routes::RESET_BUTTON.path, routes::RESET_BUTTON.to(actions::reset_key_of_run))
+        .route(routes::KEYS_PAGE.path, routes::KEYS_PAGE.to(keys::keys))
+        .route(routes::FREE_KEY_BUTTON.path, routes::FREE_KEY_BUTTON.to(actions::reset_key))
+        .route(routes::TRY_PAGE.path, routes::TRY_PAGE.to(try_it::ask))
+        .route(routes::TRY_BUTTON.path, routes::TRY_BUTTON.to(try_it::trigger_task))
         .with_state(Dashboard { app, sessions })
 }

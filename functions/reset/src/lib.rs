@@ -1,20 +1,19 @@
 //! Resets an idempotency key: `POST /api/v1/idempotencyKeys/{key}/reset`.
 
 use axum::extract::State;
-use axum::routing::post;
 use axum::{Json, Router};
 use oncekey_core::key::{KeyGroup, KeyPlace};
 use oncekey_core::protocol::reset::reset;
 use oncekey_core::request::parse_json;
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, KeyHash, TaskId};
-use oncekey_http::{ApiError, Body, Caller, Refusal, Segment};
+use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, routes};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
 /// The routes of this function.
 pub fn router(app: App) -> Router {
-    Router::new().route("/api/v1/idempotencyKeys/{key}/reset", post(reset_key)).with_state(app)
+    Router::new().route(routes::RESET_KEY.path, routes::RESET_KEY.to(reset_key)).with_state(app)
 }
 
 /// What this function answers to.
@@ -45,7 +44,7 @@ struct ResetAnswer {
 /// The run that held it goes on. 404 when nobody holds it.
 #[utoipa::path(
     post,
-    path = "/api/v1/idempotencyKeys/{key}/reset",
+    path = routes::RESET_KEY.path,
     tag = "keys",
     params(("key" = String, Path, description = "The key's hash or text")),
     request_body = ResetBody,

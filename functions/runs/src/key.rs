@@ -6,7 +6,7 @@ use oncekey_core::key::{KeyGroup, KeyPlace, Scope};
 use oncekey_core::runs::holder::look_up;
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, Error, KeyHash, RunId, TaskId};
-use oncekey_http::{ApiError, Caller, Refusal, Segment};
+use oncekey_http::{ApiError, Caller, Refusal, Segment, routes};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -32,7 +32,7 @@ pub(crate) struct KeyAnswer {
 /// 404 when nobody does.
 #[utoipa::path(
     get,
-    path = "/api/v1/idempotencyKeys/{key}",
+    path = routes::LOOK_UP_KEY.path,
     tag = "keys",
     params(
         ("key" = String, Path, description = "The key's hash or text"),

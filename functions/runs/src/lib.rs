@@ -8,7 +8,7 @@ mod view;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::{get, post};
+use axum::response::IntoResponse;
 use axum::{Json, Router};
 use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::request::options::Options;
@@ -18,7 +18,7 @@ use oncekey_core::runs::list::{Cursor, list};
 use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::runs::reschedule::reschedule;
 use oncekey_core::{App, Error, Run, RunId};
-use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, Segment, header_text, request_id};
+use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, Segment, header_text, request_id, routes};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
@@ -28,14 +28,14 @@ use crate::view::{RetrievedRun, RunItem};
 /// The routes of this function.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route("/api/v3/runs/{id}", get(retrieve))
-        .route("/api/v1/runs", get(list_runs))
-        .route("/api/v2/runs/{id}/cancel", post(cancel_run))
-        .route("/api/v1/runs/{id}/replay", post(replay_run))
-        .route("/api/v1/runs/{id}/reschedule", post(reschedule_run))
-        .route("/api/v1/idempotencyKeys/{key}", get(key::look_up_key))
-        .route("/api/v1/packets/{path}", get(packet::find_packet))
-        .route("/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], OPENAPI) }))
+        .route(routes::RETRIEVE_RUN.path, routes::RETRIEVE_RUN.to(retrieve))
+        .route(routes::LIST_RUNS.path, routes::LIST_RUNS.to(list_runs))
+        .route(routes::CANCEL_RUN.path, routes::CANCEL_RUN.to(cancel_run))
+        .route(routes::REPLAY_RUN.path, routes::REPLAY_RUN.to(replay_run))
+        .route(routes::RESCHEDULE_RUN.path, routes::RESCHEDULE_RUN.to(reschedule_run))
+        .route(routes::LOOK_UP_KEY.path, routes::LOOK_UP_KEY.to(key::look_up_key))
+        .route(routes::FIND_PACKET.path, routes::FIND_PACKET.to(packet::find_packet))
+        .route(routes::OPENAPI_JSON.path, routes::OPENAPI_JSON.to(openapi_json))
         .with_state(app)
 }
 
@@ -55,10 +55,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     Described::openapi()
 }
 
+async fn openapi_json() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
 /// Shows a run
 #[utoipa::path(
     get,
-    path = "/api/v3/runs/{id}",
+    path = routes::RETRIEVE_RUN.path,
     tag = "runs",
     params(("id" = RunId, Path, description = "The run's id")),
     responses((status = 200, description = "The run", body = RetrievedRun), Refusal),
@@ -115,7 +119,7 @@ struct Pagination {
 /// Lists runs, newest first
 #[utoipa::path(
     get,
-    path = "/api/v1/runs",
+    path = routes::LIST_RUNS.path,
     tag = "runs",
     params(
         ("page[size]" = Option<u32>, Query, description = "Runs a page, 1 to 100; 25 by default"),
@@ -159,7 +163,7 @@ struct RunName {
 /// One that is final stays as it is, and that is no error. Its key stays.
 #[utoipa::path(
     post,
-    path = "/api/v2/runs/{id}/cancel",
+    path = routes::CANCEL_RUN.path,
     tag = "runs",
     params(("id" = RunId, Path, description = "The run's id")),
     responses((status = 200, description = "It is final", body = RunName), Refusal),
@@ -181,7 +185,7 @@ async fn cancel_run(
 /// first run's key is not taken over.
 #[utoipa::path(
     post,
-    path = "/api/v1/runs/{id}/replay",
+    path = routes::REPLAY_RUN.path,
     tag = "runs",
     params(
         ("id" = RunId, Path, description = "The run's id"),
@@ -214,7 +218,7 @@ struct RescheduleBody {
 /// Gives a delayed run another start
 #[utoipa::path(
     post,
-    path = "/api/v1/runs/{id}/reschedule",
+    path = routes::RESCHEDULE_RUN.path,
     tag = "runs",
     params(("id" = RunId, Path, description = "The run's id")),
     request_body = RescheduleBody,

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use oncekey_core::App;
 use oncekey_core::payload::path::BlobPath;
-use oncekey_http::{ApiError, Caller, Refusal, Segment};
+use oncekey_http::{ApiError, Caller, Refusal, Segment, routes};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,7 +19,7 @@ pub(crate) struct PacketUrl {
 /// Tells where a large payload can be got
 #[utoipa::path(
     get,
-    path = "/api/v1/packets/{path}",
+    path = routes::FIND_PACKET.path,
     tag = "packets",
     params(("path" = String, Path, description = "The path it is stored under, percent-encoded as one segment")),
     responses((status = 200, description = "Where it is", body = PacketUrl), Refusal),

@@ -9,7 +9,7 @@ use oncekey_core::request::options::Options;
 use oncekey_core::request::{BatchLine, parse_json};
 use oncekey_core::runs::batch::{Batch, BatchItem, CreatedBatch, NewBatch, NewItem, add_items, create, find};
 use oncekey_core::{App, BatchId, Error, IdempotencyKey, RunId, TaskId};
-use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, request_id};
+use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, request_id, routes};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -59,7 +59,7 @@ pub(crate) struct BatchHandle {
 /// Its items are sent in a second call. With an idempotency key, creating it again gives the first one.
 #[utoipa::path(
     post,
-    path = "/api/v3/batches",
+    path = routes::CREATE_BATCH.path,
     tag = "batches",
     params(("x-trigger-request-idempotency-key" = Option<String>, Header, description = "The same on every try of one request")),
     request_body = CreateBody,
@@ -124,7 +124,7 @@ struct BatchLineBody {
 /// A line of JSON each: `{"index", "task", "payload"?, "options"?}`. An item that is sent again is not triggered again.
 #[utoipa::path(
     post,
-    path = "/api/v3/batches/{id}/items",
+    path = routes::ADD_BATCH_ITEMS.path,
     tag = "batches",
     params(("id" = BatchId, Path, description = "The batch's id")),
     request_body(content = Vec<BatchLineBody>, content_type = "application/x-ndjson", description = "A line of JSON for each item"),
@@ -223,7 +223,7 @@ struct ItemError {
 /// Shows a batch
 #[utoipa::path(
     get,
-    path = "/api/v2/batches/{id}",
+    path = routes::RETRIEVE_BATCH.path,
     tag = "batches",
     params(("id" = BatchId, Path, description = "The batch's id")),
     responses((status = 200, description = "The batch", body = BatchAnswer), Refusal),

@@ -7,13 +7,12 @@ mod packet;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use oncekey_core::protocol::trigger::trigger;
 use oncekey_core::request::options::Options;
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
 use oncekey_core::{App, TaskId};
-use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, header_text, quoted_or_bare, request_id};
+use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, header_text, quoted_or_bare, request_id, routes};
 use utoipa::{OpenApi, ToSchema};
 
 use crate::answer::TriggerAnswer;
@@ -21,11 +20,11 @@ use crate::answer::TriggerAnswer;
 /// The routes of this function.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route("/api/v1/tasks/{task}/trigger", post(trigger_task))
-        .route("/api/v3/batches", post(batch::create_batch))
-        .route("/api/v3/batches/{id}/items", post(batch::add_batch_items))
-        .route("/api/v2/batches/{id}", get(batch::retrieve_batch))
-        .route("/api/v2/packets/{path}", put(packet::place_packet))
+        .route(routes::TRIGGER.path, routes::TRIGGER.to(trigger_task))
+        .route(routes::CREATE_BATCH.path, routes::CREATE_BATCH.to(batch::create_batch))
+        .route(routes::ADD_BATCH_ITEMS.path, routes::ADD_BATCH_ITEMS.to(batch::add_batch_items))
+        .route(routes::RETRIEVE_BATCH.path, routes::RETRIEVE_BATCH.to(batch::retrieve_batch))
+        .route(routes::PLACE_PACKET.path, routes::PLACE_PACKET.to(packet::place_packet))
         .with_state(app)
 }
 
@@ -57,7 +56,7 @@ struct TriggerRequestBody {
 /// With an idempotency key, the first trigger makes a run; every later one within the key's window gets that run's id.
 #[utoipa::path(
     post,
-    path = "/api/v1/tasks/{task}/trigger",
+    path = routes::TRIGGER.path,
     tag = "triggers",
     params(
         ("task" = TaskId, Path, description = "The task's id"),

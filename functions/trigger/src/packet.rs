@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use oncekey_core::App;
 use oncekey_core::payload::path::BlobPath;
-use oncekey_http::{ApiError, Caller, Refusal, Segment};
+use oncekey_http::{ApiError, Caller, Refusal, Segment, routes};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -21,7 +21,7 @@ pub(crate) struct PacketPlace {
 /// Makes a place for a large payload
 #[utoipa::path(
     put,
-    path = "/api/v2/packets/{path}",
+    path = routes::PLACE_PACKET.path,
     tag = "packets",
     params(("path" = String, Path, description = "The path to store it under, percent-encoded as one segment")),
     responses((status = 200, description = "The place", body = PacketPlace), Refusal),

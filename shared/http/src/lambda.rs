@@ -5,21 +5,14 @@
 //! One escape may be left as it was sent, `%25`: it is taken for a percent sign.
 
 use axum::Router;
+use axum::http::Method;
 use lambda_http::lambda_runtime::{self, LambdaEvent, service_fn};
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Error, Service};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::finish;
-
-/// Where one segment holds a text of the caller's: the method, or any; what comes before it, and what after.
-const SEGMENTS: [(Option<&str>, &str, &str); 5] = [
-    (None, "/api/v1/tasks/", "/trigger"),
-    (Some("POST"), "/api/v1/idempotencyKeys/", "/reset"),
-    (None, "/api/v1/idempotencyKeys/", ""),
-    (None, "/api/v1/packets/", ""),
-    (None, "/api/v2/packets/", ""),
-];
+use crate::routes::{self, Route};
 
 /// Everything in a segment but what needs no escape anywhere.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -42,19 +35,21 @@ pub async fn serve(router: Router) -> Result<(), Error> {
 fn with_path_as_sent(mut request: LambdaRequest) -> LambdaRequest {
     if let LambdaRequest::ApiGatewayV2(request) = &mut request {
         let path = request.raw_path.as_deref().unwrap_or_default();
-        request.raw_path = Some(encoded(request.request_context.http.method.as_str(), path));
+        request.raw_path = Some(encoded(&request.request_context.http.method, path));
     }
     request
 }
 
 /// The path as it was sent, from the path as API Gateway tells it.
-fn encoded(method: &str, path: &str) -> String {
+fn encoded(method: &Method, path: &str) -> String {
     let path = &path.replace("%25", "%");
-    let held =
-        SEGMENTS.iter().filter(|(only, ..)| only.is_none_or(|only| only == method)).find_map(|(_, before, after)| {
-            let text = path.strip_prefix(before)?.strip_suffix(after)?;
-            Some(format!("{before}{}{after}", utf8_percent_encode(text, SEGMENT)))
-        });
+    let (same, other): (Vec<&Route>, Vec<&Route>) = routes::ALL.iter().partition(|route| route.method() == *method);
+    // A method that the path does not have is told so, and not that the path is unknown.
+    let held = same.into_iter().chain(other).find_map(|route| {
+        let (before, after) = route.around_free_segment()?;
+        let text = path.strip_prefix(before)?.strip_suffix(after)?;
+        Some(format!("{before}{}{after}", utf8_percent_encode(text, SEGMENT)))
+    });
     held.unwrap_or_else(|| utf8_percent_encode(path, PATH).to_string())
 }
 
@@ -64,16 +59,18 @@ mod tests {
 
     #[test]
     fn a_path_is_encoded_as_it_was_sent() {
+        let [get, post, put] = [Method::GET, Method::POST, Method::PUT];
         for (method, path, sent) in [
-            ("POST", "/api/v1/tasks/mail/send now/trigger", "/api/v1/tasks/mail%2Fsend%20now/trigger"),
-            ("POST", "/api/v1/tasks/trigger/trigger", "/api/v1/tasks/trigger/trigger"),
-            ("POST", "/api/v1/idempotencyKeys/50%/ü/reset", "/api/v1/idempotencyKeys/50%25%2F%C3%BC/reset"),
-            ("POST", "/api/v1/idempotencyKeys/50%25/ü/reset", "/api/v1/idempotencyKeys/50%25%2F%C3%BC/reset"),
-            ("GET", "/api/v1/idempotencyKeys/a/reset", "/api/v1/idempotencyKeys/a%2Freset"),
-            ("PUT", "/api/v2/packets/a/b.json", "/api/v2/packets/a%2Fb.json"),
-            ("GET", "/api/v1/packets/a/b.json", "/api/v1/packets/a%2Fb.json"),
-            ("GET", "/api/v3/runs/run_a", "/api/v3/runs/run_a"),
-            ("GET", "/no such place", "/no%20such%20place"),
+            (&post, "/api/v1/tasks/mail/send now/trigger", "/api/v1/tasks/mail%2Fsend%20now/trigger"),
+            (&post, "/api/v1/tasks/trigger/trigger", "/api/v1/tasks/trigger/trigger"),
+            (&post, "/api/v1/idempotencyKeys/50%/ü/reset", "/api/v1/idempotencyKeys/50%25%2F%C3%BC/reset"),
+            (&post, "/api/v1/idempotencyKeys/50%25/ü/reset", "/api/v1/idempotencyKeys/50%25%2F%C3%BC/reset"),
+            (&get, "/api/v1/idempotencyKeys/a/reset", "/api/v1/idempotencyKeys/a%2Freset"),
+            (&put, "/api/v2/packets/a/b.json", "/api/v2/packets/a%2Fb.json"),
+            (&get, "/api/v1/packets/a/b.json", "/api/v1/packets/a%2Fb.json"),
+            (&put, "/api/v1/idempotencyKeys/a/b", "/api/v1/idempotencyKeys/a%2Fb"),
+            (&get, "/api/v3/runs/run_a", "/api/v3/runs/run_a"),
+            (&get, "/no such place", "/no%20such%20place"),
         ] {
             assert_eq!(encoded(method, path), sent);
         }

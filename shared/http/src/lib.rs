@@ -8,6 +8,7 @@ mod error;
 mod lambda;
 mod openapi;
 mod received;
+pub mod routes;
 
 use axum::Router;
 use axum::http::{Method, Uri};

@@ -15,7 +15,7 @@ use oncekey_core::environment::{ApiKey, create};
 use oncekey_core::store::{Store, TableNames};
 use oncekey_core::{App, Clock, EnvironmentId, KeyHash, RunId, TaskId, Timestamp};
 use oncekey_worker::Worker;
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
@@ -190,9 +190,9 @@ impl Oncekey {
         self.http.get(self.url(path)).bearer_auth(&self.api_key)
     }
 
-    /// A PUT without a body.
-    pub fn put(&self, path: &str) -> RequestBuilder {
-        self.http.put(self.url(path)).bearer_auth(&self.api_key)
+    /// A request without a body.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url(path)).bearer_auth(&self.api_key)
     }
 
     /// A trigger, whatever it answers.

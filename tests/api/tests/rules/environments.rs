@@ -5,8 +5,9 @@ use std::time::Duration;
 use oncekey_core::EnvironmentId;
 use oncekey_core::environment::{create, revoke, rotate};
 use oncekey_core::store::ApiKeyRecord;
+use oncekey_http::routes::{self, Access, Route};
 use oncekey_tests_api::{Oncekey, PROD, Place, answer};
-use reqwest::StatusCode;
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::json;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -28,6 +29,30 @@ async fn keys_of_acme(oncekey: &Oncekey) -> Vec<ApiKeyRecord> {
     all.into_iter().filter(|record| record.environment == acme()).collect()
 }
 
+/// A route to things of an environment: as a request for one that is there, and what its body would be.
+fn request(oncekey: &Oncekey, route: &Route, run: &str, batch: &str) -> RequestBuilder {
+    let of_batch = route.path.contains("/batches/");
+    let path = route.path.replace("{id}", if of_batch { batch } else { run });
+    let path = path.replace("{task}", "echo").replace("{key}", "k").replace("{path}", "x");
+    let body = match *route {
+        routes::ADD_BATCH_ITEMS => json!({ "index": 0, "task": "echo" }).to_string(),
+        routes::RESET_KEY => json!({ "taskIdentifier": "echo" }).to_string(),
+        routes::RESCHEDULE_RUN => json!({ "delay": "1m" }).to_string(),
+        routes::TRIGGER | routes::CREATE_BATCH => "{}".to_owned(),
+        _ => String::new(),
+    };
+    let request = oncekey.request(route.method(), &path).body(body);
+    if *route == routes::LOOK_UP_KEY { request.query(&[("taskIdentifier", "echo")]) } else { request }
+}
+
+fn doors() -> impl Iterator<Item = Route> {
+    routes::ALL.into_iter().filter(|route| route.access == Access::ApiKey)
+}
+
+/// Those that make things, or ask for no particular one.
+const NAMING_NOTHING: [Route; 5] =
+    [routes::TRIGGER, routes::CREATE_BATCH, routes::LIST_RUNS, routes::PLACE_PACKET, routes::FIND_PACKET];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn i6_no_door_leads_from_one_environment_into_another() {
     let oncekey = Oncekey::anywhere().await;
@@ -36,19 +61,10 @@ async fn i6_no_door_leads_from_one_environment_into_another() {
     let batch = batch["id"].as_str().unwrap().to_owned();
     let oncekey = oncekey.as_key(PROD);
     let id = &run.id;
-    let item = json!({ "index": 0, "task": "echo" }).to_string();
-    for request in [
-        oncekey.get(&format!("/api/v3/runs/{id}")),
-        oncekey.post(&format!("/api/v2/runs/{id}/cancel"), ""),
-        oncekey.post(&format!("/api/v1/runs/{id}/replay"), ""),
-        oncekey.post(&format!("/api/v1/runs/{id}/reschedule"), json!({ "delay": "1m" }).to_string()),
-        oncekey.get("/api/v1/idempotencyKeys/k?taskIdentifier=echo"),
-        oncekey.post("/api/v1/idempotencyKeys/k/reset", json!({ "taskIdentifier": "echo" }).to_string()),
-        oncekey.get(&format!("/api/v2/batches/{batch}")),
-        oncekey.post(&format!("/api/v3/batches/{batch}/items"), item),
-    ] {
-        let path = request.try_clone().unwrap().build().unwrap().url().path().to_owned();
-        assert_eq!(answer(request).await.0, StatusCode::NOT_FOUND, "{path}");
+    for route in doors().filter(|route| !NAMING_NOTHING.contains(route)) {
+        let (status, answer) = answer(request(&oncekey, &route, id, &batch)).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{}: {answer}", route.path);
+        assert!(!answer["error"].as_str().unwrap().starts_with("there is no POST"), "{}", route.path);
     }
     assert!(oncekey.all_runs().await.is_empty());
     assert_ne!(oncekey.keyed("echo", "k").await.id, *id);
@@ -61,25 +77,15 @@ async fn i6_no_door_leads_from_one_environment_into_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_door_asks_for_an_api_key() {
     let oncekey = Oncekey::anywhere().await.as_key("tr_unknown");
-    for request in [
-        oncekey.post("/api/v1/tasks/echo/trigger", "{}"),
-        oncekey.post("/api/v3/batches", "{}"),
-        oncekey.post("/api/v3/batches/batch_x/items", ""),
-        oncekey.get("/api/v2/batches/batch_x"),
-        oncekey.post("/api/v1/idempotencyKeys/k/reset", "{}"),
-        oncekey.get("/api/v1/idempotencyKeys/k"),
-        oncekey.get("/api/v1/runs"),
-        oncekey.get("/api/v3/runs/run_x"),
-        oncekey.post("/api/v2/runs/run_x/cancel", ""),
-        oncekey.post("/api/v1/runs/run_x/replay", ""),
-        oncekey.post("/api/v1/runs/run_x/reschedule", "{}"),
-        oncekey.get("/api/v1/packets/x"),
-        oncekey.put("/api/v2/packets/x"),
-    ] {
-        let path = request.try_clone().unwrap().build().unwrap().url().path().to_owned();
+    for route in doors() {
+        let request = request(&oncekey, &route, "run_x", "batch_x");
+        let (client, without) = request.try_clone().unwrap().build_split();
         let (status, body) = answer(request).await;
-        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{}", route.path);
         assert!(body["error"].as_str().unwrap().starts_with("this API key is unknown"), "{body}");
+        let mut without = without.unwrap();
+        without.headers_mut().remove("authorization");
+        assert_eq!(client.execute(without).await.unwrap().status(), StatusCode::UNAUTHORIZED, "{}", route.path);
     }
 }
 

@@ -31,14 +31,16 @@ async fn got(url: &Value) -> (StatusCode, String) {
 
 /// Where to put a packet of this path, and what to trigger with then.
 async fn upload_place(oncekey: &Oncekey, path: &str) -> (String, Value) {
-    let (status, place) = answer(oncekey.put(&format!("/api/v2/packets/{}", path.replace('/', "%2F")))).await;
+    let (status, place) =
+        answer(oncekey.request(Method::PUT, &format!("/api/v2/packets/{}", path.replace('/', "%2F")))).await;
     assert_eq!(status, StatusCode::OK, "{place}");
     let payload = json!({ "payload": place["storagePath"], "options": { "payloadType": "application/store" } });
     (place["presignedUrl"].as_str().unwrap().to_owned(), payload)
 }
 
 async fn put(url: &str, body: impl Into<reqwest::Body>) -> StatusCode {
-    let request = reqwest::Client::new().put(url).header("content-type", "application/json").body(body);
+    let request =
+        reqwest::Client::new().request(Method::PUT, url).header("content-type", "application/json").body(body);
     request.send().await.unwrap().status()
 }
 
@@ -174,7 +176,7 @@ async fn a_signed_url_is_good_for_its_method_for_fifteen_minutes() {
 async fn paths_that_lead_elsewhere_and_those_of_the_server_are_400() {
     let oncekey = Oncekey::anywhere().await;
     for path in ["..%2Fprod%2Fx", "a%2F%2Fb", "%2Fa", "a%20b", "payloads%2Fx", "outputs%2Fx", "outputs"] {
-        let (status, body) = answer(oncekey.put(&format!("/api/v2/packets/{path}"))).await;
+        let (status, body) = answer(oncekey.request(Method::PUT, &format!("/api/v2/packets/{path}"))).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {body}");
     }
     let elsewhere = json!({ "payload": "../prod/x", "options": { "payloadType": "application/store" } });

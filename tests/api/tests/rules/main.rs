@@ -17,6 +17,7 @@ mod protocol;
 mod reading;
 mod replays;
 mod reset;
+mod routes;
 mod storms;
 mod tasks;
 mod traps;

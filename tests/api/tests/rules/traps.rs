@@ -7,7 +7,7 @@ use futures_util::stream;
 use oncekey_core::EnvironmentId;
 use oncekey_core::environment::create;
 use oncekey_tests_api::{Oncekey, Place, answer};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 fn nulls(at: &str, value: &Value, found: &mut Vec<String>) {
@@ -48,7 +48,7 @@ async fn no_answer_has_a_field_that_is_null() {
         oncekey.post(&format!("/api/v1/runs/{plain}/replay"), ""),
         oncekey.post(&format!("/api/v2/runs/{delayed}/cancel"), ""),
         oncekey.post("/api/v1/idempotencyKeys/k/reset", json!({ "taskIdentifier": "echo" }).to_string()),
-        oncekey.put("/api/v2/packets/x"),
+        oncekey.request(Method::PUT, "/api/v2/packets/x"),
         oncekey.get("/api/v1/packets/x"),
         oncekey.get("/api/v1/nothing"),
     ] {

@@ -1,0 +1,185 @@
+//! Every route that Oncekey answers, told once: the routers, the description of the API and the deployment template are
+//! held against it, and what API Gateway does to a path is undone by it.
+
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+/// The function that answers, by the permissions that it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// Triggers tasks, takes batches, and makes places for large payloads.
+    Trigger,
+    /// Frees keys.
+    Reset,
+    /// Shows and changes runs that are there, and whatever no other function answers.
+    Runs,
+    /// The pages.
+    Dashboard,
+}
+
+/// Who is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Who sends an API key: it says which environment is meant.
+    ApiKey,
+    /// Who has signed in; others are led to the sign-in page.
+    Session,
+    /// Everybody.
+    Anyone,
+}
+
+/// A method and a path, who answers, and who is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The function that answers.
+    pub function: Function,
+    /// Who is answered.
+    pub access: Access,
+    /// The path as axum and OpenAPI write it: variable segments stand in braces.
+    pub path: &'static str,
+    method: Verb,
+    free_segment: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Get,
+    Post,
+    Put,
+}
+
+use Access::{Anyone, ApiKey, Session};
+use Function::{Dashboard, Reset, Runs, Trigger};
+use Verb::{Get, Post, Put};
+
+/// Triggers a task.
+pub const TRIGGER: Route = Route::of(Trigger, ApiKey, Post, "/api/v1/tasks/{task}/trigger").with_free_segment();
+/// Creates a batch.
+pub const CREATE_BATCH: Route = Route::of(Trigger, ApiKey, Post, "/api/v3/batches");
+/// Triggers the items of a batch.
+pub const ADD_BATCH_ITEMS: Route = Route::of(Trigger, ApiKey, Post, "/api/v3/batches/{id}/items");
+/// Shows a batch.
+pub const RETRIEVE_BATCH: Route = Route::of(Trigger, ApiKey, Get, "/api/v2/batches/{id}");
+/// Makes a place for a large payload.
+pub const PLACE_PACKET: Route = Route::of(Trigger, ApiKey, Put, "/api/v2/packets/{path}").with_free_segment();
+/// Frees a key.
+pub const RESET_KEY: Route = Route::of(Reset, ApiKey, Post, "/api/v1/idempotencyKeys/{key}/reset").with_free_segment();
+/// Shows a run.
+pub const RETRIEVE_RUN: Route = Route::of(Runs, ApiKey, Get, "/api/v3/runs/{id}");
+/// Lists runs.
+pub const LIST_RUNS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/runs");
+/// Cancels a run.
+pub const CANCEL_RUN: Route = Route::of(Runs, ApiKey, Post, "/api/v2/runs/{id}/cancel");
+/// Triggers a run's task again.
+pub const REPLAY_RUN: Route = Route::of(Runs, ApiKey, Post, "/api/v1/runs/{id}/replay");
+/// Gives a delayed run another start.
+pub const RESCHEDULE_RUN: Route = Route::of(Runs, ApiKey, Post, "/api/v1/runs/{id}/reschedule");
+/// Shows who holds a key.
+pub const LOOK_UP_KEY: Route = Route::of(Runs, ApiKey, Get, "/api/v1/idempotencyKeys/{key}").with_free_segment();
+/// Tells where a large payload is.
+pub const FIND_PACKET: Route = Route::of(Runs, ApiKey, Get, "/api/v1/packets/{path}").with_free_segment();
+/// The description of the API.
+pub const OPENAPI_JSON: Route = Route::of(Runs, Anyone, Get, "/openapi.json");
+/// The page of what is going on.
+pub const HOME_PAGE: Route = Route::of(Dashboard, Session, Get, "/");
+/// The page to sign in.
+pub const SIGN_IN_PAGE: Route = Route::of(Dashboard, Anyone, Get, "/sign-in");
+/// Signs in.
+pub const SIGN_IN: Route = Route::of(Dashboard, Anyone, Post, "/sign-in");
+/// Signs out.
+pub const SIGN_OUT: Route = Route::of(Dashboard, Session, Post, "/sign-out");
+/// Shows another environment of the session.
+pub const CHOOSE_ENVIRONMENT: Route = Route::of(Dashboard, Session, Post, "/environment");
+/// The page of runs.
+pub const RUNS_PAGE: Route = Route::of(Dashboard, Session, Get, "/runs");
+/// The page of a run.
+pub const RUN_PAGE: Route = Route::of(Dashboard, Session, Get, "/runs/{id}");
+/// The button that cancels a run.
+pub const CANCEL_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}/cancel");
+/// The button that replays a run.
+pub const REPLAY_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}/replay");
+/// The button that frees a run's key.
+pub const RESET_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}/reset");
+/// The page of keys.
+pub const KEYS_PAGE: Route = Route::of(Dashboard, Session, Get, "/keys");
+/// The button that frees a key that was looked up.
+pub const FREE_KEY_BUTTON: Route = Route::of(Dashboard, Session, Post, "/keys");
+/// The page to try a trigger.
+pub const TRY_PAGE: Route = Route::of(Dashboard, Session, Get, "/try");
+/// The button that triggers.
+pub const TRY_BUTTON: Route = Route::of(Dashboard, Session, Post, "/try");
+
+/// All of them. Of two that a path could mean, the more exact one comes first.
+pub const ALL: [Route; 28] = [
+    TRIGGER,
+    CREATE_BATCH,
+    ADD_BATCH_ITEMS,
+    RETRIEVE_BATCH,
+    PLACE_PACKET,
+    RESET_KEY,
+    RETRIEVE_RUN,
+    LIST_RUNS,
+    CANCEL_RUN,
+    REPLAY_RUN,
+    RESCHEDULE_RUN,
+    LOOK_UP_KEY,
+    FIND_PACKET,
+    OPENAPI_JSON,
+    HOME_PAGE,
+    SIGN_IN_PAGE,
+    SIGN_IN,
+    SIGN_OUT,
+    CHOOSE_ENVIRONMENT,
+    RUNS_PAGE,
+    RUN_PAGE,
+    CANCEL_BUTTON,
+    REPLAY_BUTTON,
+    RESET_BUTTON,
+    KEYS_PAGE,
+    FREE_KEY_BUTTON,
+    TRY_PAGE,
+    TRY_BUTTON,
+];
+
+impl Route {
+    const fn of(function: Function, access: Access, method: Verb, path: &'static str) -> Self {
+        Self { function, access, path, method, free_segment: false }
+    }
+
+    /// One segment holds a text of the caller's choice, slashes and all.
+    const fn with_free_segment(mut self) -> Self {
+        self.free_segment = true;
+        self
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        match self.method {
+            Get => Method::GET,
+            Post => Method::POST,
+            Put => Method::PUT,
+        }
+    }
+
+    /// Around the segment in which callers write what they like, where there is one: what comes before it, and after.
+    pub fn around_free_segment(&self) -> Option<(&'static str, &'static str)> {
+        let (before, rest) = self.path.split_once('{').filter(|_| self.free_segment)?;
+        Some((before, rest.split_once('}').map_or("", |(_, after)| after)))
+    }
+
+    /// What [`axum::Router::route`] is given beside the path.
+    pub fn to<H, T, S>(&self, handler: H) -> MethodRouter<S>
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        let method = match self.method {
+            Get => MethodFilter::GET,
+            Post => MethodFilter::POST,
+            Put => MethodFilter::PUT,
+        };
+        on(method, handler)
+    }
+}
