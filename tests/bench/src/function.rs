@@ -1,11 +1,16 @@
 //! A Lambda function's process, ours or a peer's: what it takes to start, and what an event costs in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use oncekey_core::Settings;
+use oncekey_core::queue::QueueUrls;
+use oncekey_core::queue::name::QueueName;
+use oncekey_core::store::TableNames;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -52,6 +57,20 @@ impl Function {
 
     fn start(&self, runtime: &str, dynamodb: &str, sqs: &str) -> Running {
         let queue = |name: &str| format!("{sqs}/000000000000/oncekey-{name}");
+        let table = |name: &str| format!("oncekey-{name}");
+        let settings = Settings {
+            tables: TableNames { keys: table("keys"), runs: table("runs"), environments: table("environments") },
+            queues: QueueUrls {
+                runs: BTreeMap::from([(QueueName::default(), queue("runs"))]),
+                of_task: BTreeMap::new(),
+                runs_dead_letter: queue("runs-dead"),
+                triggers: queue("triggers"),
+                triggers_dead_letter: queue("triggers-dead"),
+                completions: queue("completions"),
+                completions_dead_letter: queue("completions-dead"),
+            },
+            bucket: "oncekey".to_owned(),
+        };
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .current_dir(&self.folder)
@@ -72,16 +91,7 @@ impl Function {
             .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)
             .env("AWS_ENDPOINT_URL_SQS", sqs)
             .env("ONCEKEY_STACK", "bench")
-            .env("ONCEKEY_KEYS_TABLE", "oncekey-keys")
-            .env("ONCEKEY_RUNS_TABLE", "oncekey-runs")
-            .env("ONCEKEY_ENVIRONMENTS_TABLE", "oncekey-environments")
-            .env("ONCEKEY_RUNS_QUEUES", json!({ "default": queue("runs") }).to_string())
-            .env("ONCEKEY_RUNS_DEAD_LETTER_QUEUE", queue("runs-dead"))
-            .env("ONCEKEY_TRIGGERS_QUEUE", queue("triggers"))
-            .env("ONCEKEY_TRIGGERS_DEAD_LETTER_QUEUE", queue("triggers-dead"))
-            .env("ONCEKEY_COMPLETIONS_QUEUE", queue("completions"))
-            .env("ONCEKEY_COMPLETIONS_DEAD_LETTER_QUEUE", queue("completions-dead"))
-            .env("ONCEKEY_BUCKET", "oncekey")
+            .envs(settings.to_env())
             .stdout(Stdio::null())
             .spawn();
         Running(child.unwrap_or_else(|error| panic!("{}: {error}", self.program.display())))

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
-use oncekey_core::queue::QueueUrls;
-use oncekey_core::store::TableNames;
-use serde_json::json;
+use oncekey_core::Settings;
 
 use crate::aws::event_source::Function;
 use crate::error::StackError;
@@ -85,34 +83,22 @@ pub(crate) struct Surroundings<'a> {
     pub dynamodb: &'a str,
     pub sqs: &'a str,
     pub s3: &'a str,
-    pub bucket: &'a str,
-    pub tables: &'a TableNames,
-    pub queues: &'a QueueUrls,
+    pub settings: &'a Settings,
 }
 
 impl Surroundings<'_> {
     /// Writes it where `cargo lambda watch --env-file` can read it, and says where.
     pub(crate) fn write(&self, folder: &DataFolder) -> Result<PathBuf, StackError> {
         let file = folder.file(FILE);
-        let variables = [
+        let mut variables = vec![
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_ACCESS_KEY_ID", "local".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.to_owned()),
             ("AWS_ENDPOINT_URL_SQS", self.sqs.to_owned()),
             ("AWS_ENDPOINT_URL_S3", self.s3.to_owned()),
-            ("ONCEKEY_BUCKET", self.bucket.to_owned()),
-            ("ONCEKEY_KEYS_TABLE", self.tables.keys.clone()),
-            ("ONCEKEY_RUNS_TABLE", self.tables.runs.clone()),
-            ("ONCEKEY_ENVIRONMENTS_TABLE", self.tables.environments.clone()),
-            ("ONCEKEY_RUNS_QUEUES", json!(self.queues.runs).to_string()),
-            ("ONCEKEY_TASK_QUEUES", json!(self.queues.of_task).to_string()),
-            ("ONCEKEY_RUNS_DEAD_LETTER_QUEUE", self.queues.runs_dead_letter.clone()),
-            ("ONCEKEY_TRIGGERS_QUEUE", self.queues.triggers.clone()),
-            ("ONCEKEY_TRIGGERS_DEAD_LETTER_QUEUE", self.queues.triggers_dead_letter.clone()),
-            ("ONCEKEY_COMPLETIONS_QUEUE", self.queues.completions.clone()),
-            ("ONCEKEY_COMPLETIONS_DEAD_LETTER_QUEUE", self.queues.completions_dead_letter.clone()),
         ];
+        variables.extend(self.settings.to_env());
         // Quoted for the JSON in some of them.
         let lines: String = variables.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
         std::fs::write(&file, lines).map_err(|error| folder.unreadable(error))?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use oncekey_core::environment::{ApiKey, create, revoke, rotate};
+use oncekey_core::settings::ENVIRONMENTS_TABLE;
 use oncekey_core::store::{ApiKeyRecord, Store, TableNames};
 use oncekey_core::{Clock, EnvironmentId, span};
 use serde_json::{Value, json};
@@ -15,9 +16,6 @@ use super::output;
 use crate::stack::data::Endpoints;
 use crate::stack::sdk_config;
 use crate::stack::tables;
-
-/// On AWS, the table that holds the API keys' hashes.
-const TABLE: &str = "ONCEKEY_ENVIRONMENTS_TABLE";
 
 #[derive(Subcommand)]
 pub(crate) enum EnvCommand {
@@ -101,14 +99,14 @@ pub(crate) async fn env(command: EnvCommand) -> Result<(), Failure> {
 
 impl Tables {
     async fn store(&self) -> Result<Store, Failure> {
-        if let Ok(environments) = std::env::var(TABLE) {
+        if let Ok(environments) = std::env::var(ENVIRONMENTS_TABLE) {
             let client = aws_sdk_dynamodb::Client::new(&aws_config::load_from_env().await);
             return Ok(Store::new(client, TableNames { environments, ..tables::names("oncekey") }));
         }
         let Some(endpoints) = Endpoints::read(&self.data) else {
             let folder = self.data.display();
             return Err(Failure::Usage(format!(
-                "no oncekey has run on {folder}: start one, name its folder with --data, or set {TABLE} for AWS"
+                "no oncekey has run on {folder}: start one, name its folder with --data, or set {ENVIRONMENTS_TABLE} for AWS"
             )));
         };
         // On AWS a network may be slow to answer; here nobody answers when nobody is there.

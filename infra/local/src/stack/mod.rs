@@ -16,7 +16,7 @@ use axum::Router;
 use dynoxide::Database;
 use oncekey_core::blobs::Blobs;
 use oncekey_core::store::ApiKeyRecord;
-use oncekey_core::{App, Clock, EnvironmentId, Timestamp};
+use oncekey_core::{App, Clock, EnvironmentId, Settings, Timestamp};
 use oncekey_worker::Worker;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -123,19 +123,13 @@ impl Stack {
         if queues.is_none() {
             stack_queues.create(&sqs).await?;
         }
-        let urls = stack_queues.urls(&sqs_url);
+        let settings = Settings { tables: names, queues: stack_queues.urls(&sqs_url), bucket: BUCKET.to_owned() };
         if let Some(folder) = &folder {
-            Surroundings {
-                dynamodb: &dynamodb_url,
-                sqs: &sqs_url,
-                s3: &s3_url,
-                bucket: BUCKET,
-                tables: &names,
-                queues: &urls,
-            }
-            .write(folder)?;
+            let (dynamodb, sqs, s3) = (dynamodb_url.as_str(), sqs_url.as_str(), s3_url.as_str());
+            Surroundings { dynamodb, sqs, s3, settings: &settings }.write(folder)?;
         }
-        let app = App::new(dynamodb.clone(), sqs.clone(), names, urls, blobs, options.clock.clone());
+        let Settings { tables, queues: urls, .. } = settings;
+        let app = App::new(dynamodb.clone(), sqs.clone(), tables, urls, blobs, options.clock.clone());
         for (environment, key) in ENVIRONMENTS {
             let environment = EnvironmentId::parse(environment).map_err(oncekey_core::Error::from)?;
             let record = ApiKeyRecord::new(environment, key, app.clock.now());

@@ -7,7 +7,8 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
     ScalarAttributeType, TimeToLiveSpecification,
 };
-use oncekey_core::store::{RUNS_INDEX, TableNames};
+use oncekey_core::store::TableNames;
+use oncekey_core::store::schema::{self, Schema};
 
 use crate::error::StackError;
 
@@ -19,52 +20,40 @@ pub(crate) fn names(prefix: &str) -> TableNames {
 
 /// Makes the tables that are not there yet.
 pub(crate) async fn create(client: &Client, names: &TableNames) -> Result<(), StackError> {
-    let build = |error: BuildError| StackError::Tables(error.to_string());
-    let keys = table(client, &names.keys, &[("pk", KeyType::Hash)], &[]).map_err(build)?;
-    let runs_key = [("run_id", KeyType::Hash), ("item", KeyType::Range)];
-    let list_key = [("list_pk", KeyType::Hash), ("list_sk", KeyType::Range)];
-    let runs = table(client, &names.runs, &runs_key, &["list_pk", "list_sk"]).map_err(build)?;
-    let newest = GlobalSecondaryIndex::builder()
-        .index_name(RUNS_INDEX)
-        .set_key_schema(Some(schema(&list_key).map_err(build)?))
-        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
-        .build()
-        .map_err(build)?;
-    let runs = runs.global_secondary_indexes(newest);
-    let environments = table(client, &names.environments, &[("pk", KeyType::Hash)], &[]).map_err(build)?;
-    for (create, name, has_ttl) in
-        [(keys, &names.keys, true), (runs, &names.runs, true), (environments, &names.environments, false)]
-    {
-        if create_unless_there(create).await? && has_ttl {
-            expire(client, name).await?;
+    let tables =
+        [(&names.keys, schema::KEYS), (&names.runs, schema::RUNS), (&names.environments, schema::ENVIRONMENTS)];
+    for (name, schema) in tables {
+        let create = table(client, name, &schema).map_err(|error| StackError::Tables(error.to_string()))?;
+        if let (true, Some(attribute)) = (create_unless_there(create).await?, schema.expires_at) {
+            expire(client, name, attribute).await?;
         }
     }
     Ok(())
 }
 
-fn table(
-    client: &Client,
-    name: &str,
-    key: &[(&str, KeyType)],
-    others: &[&str],
-) -> Result<CreateTableFluentBuilder, BuildError> {
+fn table(client: &Client, name: &str, schema: &Schema) -> Result<CreateTableFluentBuilder, BuildError> {
     let mut create = client
         .create_table()
         .table_name(name)
         .billing_mode(BillingMode::PayPerRequest)
-        .set_key_schema(Some(schema(key)?));
-    for name in key.iter().map(|(name, _)| name).chain(others) {
-        let definition = AttributeDefinition::builder().attribute_name(*name).attribute_type(ScalarAttributeType::S);
+        .set_key_schema(Some(key_schema(schema.key)?));
+    for name in schema.attributes() {
+        let definition = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
         create = create.attribute_definitions(definition.build()?);
     }
-    Ok(create)
+    let Some((name, key)) = schema.index else { return Ok(create) };
+    let index = GlobalSecondaryIndex::builder()
+        .index_name(name)
+        .set_key_schema(Some(key_schema(&key)?))
+        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build());
+    Ok(create.global_secondary_indexes(index.build()?))
 }
 
-fn schema(key: &[(&str, KeyType)]) -> Result<Vec<KeySchemaElement>, BuildError> {
-    let element = |(name, kind): &(&str, KeyType)| {
-        KeySchemaElement::builder().attribute_name(*name).key_type(kind.clone()).build()
-    };
-    key.iter().map(element).collect()
+fn key_schema(key: &[&str]) -> Result<Vec<KeySchemaElement>, BuildError> {
+    let kinds = [KeyType::Hash, KeyType::Range];
+    let element =
+        |(name, kind): (&&str, KeyType)| KeySchemaElement::builder().attribute_name(*name).key_type(kind).build();
+    key.iter().zip(kinds).map(element).collect()
 }
 
 /// Whether the table was made now.
@@ -76,9 +65,9 @@ async fn create_unless_there(create: CreateTableFluentBuilder) -> Result<bool, S
     }
 }
 
-async fn expire(client: &Client, name: &str) -> Result<(), StackError> {
+async fn expire(client: &Client, name: &str, attribute: &str) -> Result<(), StackError> {
     let failed = |error: &dyn std::fmt::Display| StackError::Tables(error.to_string());
-    let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name("expires_at").build();
+    let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name(attribute).build();
     client
         .update_time_to_live()
         .table_name(name)

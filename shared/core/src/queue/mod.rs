@@ -23,7 +23,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(900);
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// The URLs of Oncekey's queues.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueUrls {
     /// Queues that carry runs to workers, by the name a trigger gives. `default` is always there.
     pub runs: BTreeMap<QueueName, String>,

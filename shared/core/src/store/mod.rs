@@ -10,6 +10,7 @@ mod keys;
 mod list;
 mod moves;
 mod runs;
+pub mod schema;
 
 use aws_sdk_dynamodb::Client;
 
@@ -18,21 +19,18 @@ pub use journal::{Journal, WaitRecord};
 pub use keys::{Claimed, KeyAddress, KeyRecord};
 pub(crate) use list::Position;
 pub use moves::{Move, Moved};
+pub use schema::RUNS_INDEX;
 
 /// The names of Oncekey's tables.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableNames {
-    /// Partition key `pk`; native TTL on `expires_at`.
+    /// The table of [keys](schema::KEYS).
     pub keys: String,
-    /// Partition key `run_id`, sort key `item`; index [`RUNS_INDEX`]; native TTL on `expires_at`.
+    /// The table of [runs](schema::RUNS).
     pub runs: String,
-    /// Partition key `pk`.
+    /// The table of [API keys](schema::ENVIRONMENTS).
     pub environments: String,
 }
-
-/// The KEYS_ONLY index of the runs table that lists an environment's runs: `list_pk` (environment and shard),
-/// `list_sk` (creation and run id).
-pub const RUNS_INDEX: &str = "newest";
 
 /// How many shards an environment's list of runs has, so that no partition of the index gets hot.
 pub const SHARDS: u32 = 8;

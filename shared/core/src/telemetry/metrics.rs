@@ -13,7 +13,7 @@ use crate::run::status::RunStatus;
 /// The metrics' namespace in CloudWatch.
 const NAMESPACE: &str = "Oncekey";
 /// The environment variable that names the deployment, which is the dimension of every metric.
-const STACK: &str = "ONCEKEY_STACK";
+pub const STACK: &str = "ONCEKEY_STACK";
 
 /// Something that is counted or measured.
 #[derive(Clone, Copy, Debug)]

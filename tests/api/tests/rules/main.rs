@@ -20,6 +20,7 @@ mod reset;
 mod routes;
 mod storms;
 mod tasks;
+mod template;
 mod traps;
 mod triggering;
 mod waits;

@@ -1,6 +1,7 @@
 //! What a schedule runs on: clients whose calls wait, and a database with Oncekey's tables.
 
 use dynoxide::Database;
+use oncekey_core::store::schema;
 use serde_json::{Value, json};
 
 use crate::network::Network;
@@ -32,25 +33,20 @@ impl Bench {
     /// A database with Oncekey's tables.
     pub fn database() -> Database {
         let database = Database::memory().expect("a database");
-        let table = |name: &str, keys: &[&str]| {
-            let kinds = ["HASH", "RANGE"];
-            let schema = |keys: &[&str]| -> Vec<Value> {
-                keys.iter().zip(kinds).map(|(key, kind)| json!({ "AttributeName": key, "KeyType": kind })).collect()
+        for (name, schema) in [("keys", schema::KEYS), ("runs", schema::RUNS)] {
+            let key = |key: &[&str]| -> Vec<Value> {
+                let kinds = ["HASH", "RANGE"].into_iter();
+                key.iter().zip(kinds).map(|(key, kind)| json!({ "AttributeName": key, "KeyType": kind })).collect()
             };
-            let mut named = keys.to_vec();
-            let mut request = json!({ "TableName": name, "BillingMode": "PAY_PER_REQUEST", "KeySchema": schema(keys) });
-            if name == "runs" {
-                named.extend(["list_pk", "list_sk"]);
-                request["GlobalSecondaryIndexes"] = json!([{ "IndexName": "newest", "KeySchema": schema(&["list_pk", "list_sk"]),
+            let definition = |name| json!({ "AttributeName": name, "AttributeType": "S" });
+            let mut request = json!({ "TableName": name, "BillingMode": "PAY_PER_REQUEST", "KeySchema": key(schema.key),
+                "AttributeDefinitions": schema.attributes().map(definition).collect::<Vec<_>>() });
+            if let Some((name, of_index)) = schema.index {
+                request["GlobalSecondaryIndexes"] = json!([{ "IndexName": name, "KeySchema": key(&of_index),
                     "Projection": { "ProjectionType": "KEYS_ONLY" } }]);
             }
-            let definitions: Vec<Value> =
-                named.iter().map(|name| json!({ "AttributeName": name, "AttributeType": "S" })).collect();
-            request["AttributeDefinitions"] = json!(definitions);
             database.create_table(serde_json::from_value(request).expect("a request")).expect("a table");
-        };
-        table("keys", &["pk"]);
-        table("runs", &["run_id", "item"]);
+        }
         database
     }
 }
