@@ -6,6 +6,8 @@
 pub mod aws;
 pub mod cli;
 pub mod error;
+pub(crate) mod loopback;
+pub(crate) mod private;
 pub mod stack;
 
 /// The stack's threads allocate all the time, and glibc has them wait for each other.

@@ -9,6 +9,7 @@ use oncekey_core::Settings;
 
 use crate::aws::event_source::Function;
 use crate::error::StackError;
+use crate::private;
 use crate::stack::data::DataFolder;
 
 /// The file in the data folder that tells functions of their own processes where everything is.
@@ -101,7 +102,7 @@ impl Surroundings<'_> {
         variables.extend(self.settings.to_env());
         // Quoted for the JSON in some of them.
         let lines: String = variables.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
-        std::fs::write(&file, lines).map_err(|error| folder.unreadable(error))?;
+        private::write(&file, lines.as_bytes()).map_err(|error| folder.unreadable(error))?;
         Ok(file)
     }
 }

@@ -1,7 +1,8 @@
-//! What of AWS is imitated, at the wire: SQS, S3, and the ways in which Lambda calls functions.
+//! What of AWS is imitated, at the wire: DynamoDB, SQS, S3, and the ways in which Lambda calls functions.
 
+pub mod dynamodb;
 pub(crate) mod event_source;
-pub mod in_process;
+pub(crate) mod in_process;
 pub(crate) mod lambda_api;
 pub(crate) mod s3;
 pub mod sqs;

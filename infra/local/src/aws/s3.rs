@@ -20,8 +20,12 @@ use oncekey_core::{Clock, Timestamp};
 use reqwest::Url;
 use sha2::{Digest, Sha256};
 
+use crate::private;
+
 /// The largest object; payloads and outputs are smaller.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The largest request that is read, so that a larger object is refused in S3's words.
+pub(crate) const MAX_REQUEST_BYTES: usize = 2 * MAX_BYTES;
 
 /// The objects, and who may sign for them.
 #[derive(Clone, Debug)]
@@ -51,7 +55,7 @@ impl Objects {
         let kept = match folder {
             None => Kept::Memory(Arc::default()),
             Some(folder) => {
-                std::fs::create_dir_all(&folder)?;
+                private::folder_inside(&folder)?;
                 Kept::Folder(folder)
             }
         };
@@ -81,14 +85,11 @@ impl Objects {
                 Ok(())
             }
             Kept::Folder(folder) => {
-                // One file: the type in its first line, then the bytes. Put in place whole, or not at all.
-                let file = folder.join(file_name(path));
-                let draft = file.with_extension(format!("{:x}", fastrand::u64(..)));
+                // One file: the type in its first line, then the bytes.
                 let mut bytes = object.content_type.into_bytes();
                 bytes.push(b'\n');
                 bytes.extend_from_slice(&object.bytes);
-                std::fs::write(&draft, bytes)?;
-                std::fs::rename(draft, file)
+                private::write(&folder.join(file_name(path)), &bytes)
             }
         }
     }
@@ -97,7 +98,7 @@ impl Objects {
         match &self.kept {
             Kept::Memory(objects) => Ok(objects.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()),
             Kept::Folder(folder) => {
-                let mut bytes = match std::fs::read(folder.join(file_name(path))) {
+                let mut bytes = match private::read(&folder.join(file_name(path))) {
                     Ok(bytes) => bytes,
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                     Err(error) => return Err(error),

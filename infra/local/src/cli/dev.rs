@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use oncekey_core::queue::name::Queue;
+use oncekey_core::telemetry::logs::without_payloads;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::StackError;
 use crate::stack::{ENVIRONMENTS, Options, Stack, Storage};
@@ -41,7 +44,8 @@ pub struct Dev {
 pub async fn dev(dev: Dev) -> Result<(), StackError> {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,dynoxide=error,oncekey=info,oncekey_core=info,oncekey_worker=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(filter).with(without_payloads()).init();
     let storage = if dev.memory { Storage::Memory } else { Storage::Folder(dev.data) };
     let kept = match &storage {
         Storage::Memory => "in memory".to_owned(),

@@ -1,11 +1,12 @@
 //! The data folder: who uses it, and the files in it.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::StackError;
+use crate::private;
 
 /// A data folder that is ours alone for as long as this lives. The lock goes with the process, however it ends.
 #[derive(Debug)]
@@ -17,8 +18,8 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     pub(crate) fn open(path: &Path) -> Result<Self, StackError> {
         let refuse = |why: String| StackError::Data { path: path.to_owned(), why };
-        private(DirBuilder::new().recursive(true)).create(path).map_err(|error| refuse(error.to_string()))?;
-        let lock = File::create(path.join("lock")).map_err(|error| refuse(error.to_string()))?;
+        private::folder(path).map_err(|error| refuse(error.to_string()))?;
+        let lock = private::open(&path.join("lock")).map_err(|error| refuse(error.to_string()))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(refuse("another oncekey is running on it".to_owned())),
@@ -28,6 +29,16 @@ impl DataFolder {
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// The file of a SQLite database, which takes over whose it is for the files that it puts beside.
+    pub(crate) fn database(&self, name: &str) -> Result<PathBuf, StackError> {
+        let file = self.file(name);
+        private::open(&file).map_err(|error| self.unreadable(error))?;
+        for beside in ["-wal", "-shm", "-journal"] {
+            private::close(&self.file(&format!("{name}{beside}"))).map_err(|error| self.unreadable(error))?;
+        }
+        Ok(file)
     }
 
     /// That something in the folder cannot be read.
@@ -50,18 +61,11 @@ impl Endpoints {
 
     pub(crate) fn write(&self, folder: &DataFolder) -> Result<(), StackError> {
         let text = serde_json::to_string(self).map_err(|error| folder.unreadable(error))?;
-        std::fs::write(folder.file(Self::FILE), text).map_err(|error| folder.unreadable(error))
+        private::write(&folder.file(Self::FILE), text.as_bytes()).map_err(|error| folder.unreadable(error))
     }
 
     /// Of the stack that runs on `folder`, or ran on it last.
     pub(crate) fn read(folder: &Path) -> Option<Self> {
         serde_json::from_str(&std::fs::read_to_string(folder.join(Self::FILE)).ok()?).ok()
     }
-}
-
-/// For its owner alone: payloads are kept in it.
-fn private(builder: &mut DirBuilder) -> &mut DirBuilder {
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(builder, 0o700);
-    builder
 }

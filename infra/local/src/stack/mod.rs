@@ -5,7 +5,7 @@ mod options;
 mod queues;
 pub(crate) mod tables;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,12 +22,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::aws::dynamodb;
 use crate::aws::event_source::{Function, Mapping};
 use crate::aws::in_process::Direct;
 use crate::aws::lambda_api::{Functions, Surroundings};
 use crate::aws::s3::{self, Objects};
 use crate::aws::sqs::{self, QueueSettings, Queues};
 use crate::error::StackError;
+use crate::loopback::{self, Connections, Endpoint};
 use crate::stack::data::{DataFolder, Endpoints};
 use crate::stack::options::FUNCTION_TIMEOUT;
 pub use crate::stack::options::{Options, Storage};
@@ -38,6 +40,8 @@ pub const ENVIRONMENTS: [(&str, &str); 2] = [("local/dev", "tr_dev_local"), ("lo
 
 /// The bucket's name, for what it is worth.
 const BUCKET: &str = "oncekey";
+/// The largest request that API Gateway takes: 10 MB.
+const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
 /// How the SDK calls requests that are not signed.
 const NO_AUTH: AuthSchemeId = AuthSchemeId::new("noAuth");
 /// How often expired items and messages are deleted. DynamoDB's own TTL lags too; nothing depends on it.
@@ -80,6 +84,7 @@ impl Stack {
             Storage::Folder(path) => Some(DataFolder::open(path)?),
             Storage::Memory => None,
         };
+        let connections = Connections::new();
         let mut endpoints = (watch::Sender::new(false), JoinSet::new());
         let (dynamodb_url, database) = match &options.dynamodb_endpoint {
             Some(url) => (url.clone(), None),
@@ -87,9 +92,9 @@ impl Stack {
                 let database = open_database(folder.as_ref())?;
                 let listener = listen(0).await?;
                 let url = url_of(&listener);
-                let stopped = stopping(endpoints.0.subscribe());
-                let serving = dynoxide::server::serve_with_shutdown(listener, database.clone(), stopped);
-                endpoints.1.spawn(async move { drop(serving.await) });
+                let endpoint =
+                    Endpoint::new(dynamodb::router(database.clone()), dynamodb::MAX_REQUEST_BYTES, &connections);
+                endpoints.1.spawn(endpoint.serve(listener, endpoints.0.subscribe()));
                 (url, Some(database))
             }
         };
@@ -100,7 +105,8 @@ impl Stack {
                 let queues = open_queues(folder.as_ref(), stack_queues.settings(), &options.clock)?;
                 let listener = listen(0).await?;
                 let url = url_of(&listener);
-                endpoints.1.spawn(serve(listener, sqs::router(queues.clone()), endpoints.0.subscribe()));
+                let endpoint = Endpoint::new(sqs::router(queues.clone()), sqs::MAX_REQUEST_BYTES, &connections);
+                endpoints.1.spawn(endpoint.serve(listener, endpoints.0.subscribe()));
                 (url, Some(queues))
             }
         };
@@ -111,7 +117,8 @@ impl Stack {
         let objects = folder.as_ref().map(|folder| folder.file("objects"));
         let objects = Objects::new(objects, blobs.signer().clone(), options.clock.clone(), s3_url.clone());
         let objects = objects.map_err(|error| StackError::Objects(error.to_string()))?;
-        endpoints.1.spawn(serve(s3_listener, s3::router(objects), endpoints.0.subscribe()));
+        let endpoint = Endpoint::new(s3::router(objects), s3::MAX_REQUEST_BYTES, &connections);
+        endpoints.1.spawn(endpoint.serve(s3_listener, endpoints.0.subscribe()));
 
         let dynamodb = sdk_config_with(&dynamodb_url, database.clone().map(Direct::DynamoDb)).await;
         let dynamodb = aws_sdk_dynamodb::config::Builder::from(&dynamodb).allow_no_auth();
@@ -144,7 +151,8 @@ impl Stack {
         for mapping in mappings(&app, &sqs, &options, worker) {
             parts.spawn(mapping.run(stop.subscribe()));
         }
-        parts.spawn(serve(http, oncekey_http::finish(routes(&app)), stop.subscribe()));
+        let api = Endpoint::new(oncekey_http::finish(routes(&app)), MAX_REQUEST_BYTES, &connections);
+        parts.spawn(api.serve(http, stop.subscribe()));
         parts.spawn(keep_house(database, queues, stop.subscribe()));
         Ok(Self {
             address,
@@ -192,7 +200,7 @@ impl Stack {
 }
 
 async fn listen(port: u16) -> Result<TcpListener, StackError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| StackError::Port { port, source })
+    loopback::listen(port).await.map_err(|source| StackError::Port { port, source })
 }
 
 fn url_of(listener: &TcpListener) -> String {
@@ -203,14 +211,14 @@ fn open_database(folder: Option<&DataFolder>) -> Result<Database, StackError> {
     match folder {
         None => Database::memory().map_err(|error| StackError::Tables(error.to_string())),
         Some(folder) => {
-            let file = folder.file("dynamodb.sqlite");
+            let file = folder.database("dynamodb.sqlite")?;
             Database::new(&file.to_string_lossy()).map_err(|error| folder.unreadable(error))
         }
     }
 }
 
 fn open_queues(folder: Option<&DataFolder>, settings: Vec<QueueSettings>, clock: &Clock) -> Result<Queues, StackError> {
-    let file = folder.map(|folder| folder.file("queues.sqlite"));
+    let file = folder.map(|folder| folder.database("queues.sqlite")).transpose()?;
     Queues::open(file.as_deref(), settings, clock.clone()).map_err(|error| match folder {
         Some(folder) => folder.unreadable(error),
         None => error.into(),
@@ -302,12 +310,6 @@ fn worker_function(app: &App, worker: Arc<Worker>) -> Function {
         let (app, worker) = (app.clone(), Arc::clone(&worker));
         Box::pin(async move { worker.handle(&app, event, deadline).await })
     })
-}
-
-async fn serve(listener: TcpListener, router: Router, stopped: watch::Receiver<bool>) {
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopping(stopped)).await {
-        tracing::error!(%error, "a server ended");
-    }
 }
 
 async fn stopping(mut stopped: watch::Receiver<bool>) {

@@ -1,6 +1,6 @@
 //! Logs are events with fields, one JSON object a line on Lambda. Never a payload, never an API key.
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterFn, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -10,5 +10,11 @@ pub fn init() {
     let targets = std::env::var("RUST_LOG").ok().and_then(|levels| levels.parse::<Targets>().ok());
     let targets = targets.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).without_time();
-    tracing_subscriber::registry().with(lines).with(targets).init();
+    tracing_subscriber::registry().with(lines).with(targets).with(without_payloads()).init();
+}
+
+/// Holds back the traces of other crates, whatever `RUST_LOG` says: the AWS SDKs, Lambda's runtime and the HTTP libraries
+/// trace whole requests and answers. What they say from `debug` on passes, and all that our own crates say.
+pub fn without_payloads() -> FilterFn {
+    filter_fn(|metadata| *metadata.level() <= LevelFilter::DEBUG || metadata.target().starts_with("oncekey"))
 }

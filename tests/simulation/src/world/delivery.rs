@@ -123,7 +123,7 @@ impl World<'_> {
             _ => body["Key"].clone(),
         };
         let put = body.get("Item").cloned();
-        let (status, answer) = oncekey::aws::in_process::execute(self.database, operation, body.to_string().as_bytes());
+        let (status, answer) = oncekey::aws::dynamodb::execute(self.database, operation, body.to_string().as_bytes());
         self.recorder.lock().note(|| {
             let why: Value = serde_json::from_str(&answer).unwrap_or_default();
             let refused = why["__type"].as_str().map(|kind| format!(": {kind}")).unwrap_or_default();

@@ -144,7 +144,7 @@ impl Queues {
     pub(super) async fn receive(
         &self,
         queue: &QueueSettings,
-        most: u32,
+        most: u64,
         visibility: Duration,
         wait: Duration,
     ) -> rusqlite::Result<Vec<Received>> {
@@ -173,7 +173,7 @@ impl Queues {
         }
     }
 
-    fn receive_now(&self, queue: &QueueSettings, most: u32, visibility: Duration) -> rusqlite::Result<Vec<Received>> {
+    fn receive_now(&self, queue: &QueueSettings, most: u64, visibility: Duration) -> rusqlite::Result<Vec<Received>> {
         let now = self.clock.now();
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -271,7 +271,7 @@ fn visible(
     transaction: &Transaction<'_>,
     queue: &str,
     now: Timestamp,
-    most: u32,
+    most: u64,
 ) -> rusqlite::Result<Vec<(i64, Received)>> {
     let mut select = transaction.prepare_cached(
         "SELECT id, message_id, body, attributes, sent_at, first_received_at, receive_count FROM messages
@@ -292,7 +292,8 @@ fn visible(
     rows.collect()
 }
 
-fn parse_receipt(receipt: &str) -> Option<(i64, u32)> {
+/// A receipt's message and the receive that it is of.
+pub(super) fn parse_receipt(receipt: &str) -> Option<(i64, u32)> {
     let (id, count) = receipt.split_once('-')?;
     Some((id.parse().ok()?, count.parse().ok()?))
 }

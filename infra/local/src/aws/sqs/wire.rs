@@ -1,6 +1,5 @@
 //! SQS's JSON protocol (`application/x-amz-json-1.0`): one POST, the action in `x-amz-target`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,55 +14,45 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::store::{QueueSettings, Queues, Received};
+use super::fault::Fault;
+use super::limits::{self, Entry, MAX_REQUEST_BYTES, Outgoing};
+use super::store::{QueueSettings, Queues, Received, parse_receipt};
 
-/// The largest message: 1 MiB, as SQS has it.
-const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
-const MAX_DELAY_SECONDS: u64 = 900;
-const MAX_VISIBILITY_SECONDS: u64 = 12 * 60 * 60;
+const MAX_DELAY_SECONDS: i64 = 900;
+const MAX_VISIBILITY_SECONDS: i64 = 12 * 60 * 60;
+const MAX_WAIT_SECONDS: i64 = 20;
 
 /// The endpoint's routes: any path, as queue URLs hold one.
 pub fn router(queues: Queues) -> Router {
-    let limit = DefaultBodyLimit::max(12 * MAX_MESSAGE_BYTES);
+    let limit = DefaultBodyLimit::max(MAX_REQUEST_BYTES);
     Router::new().route("/", post(act)).route("/{*path}", post(act)).layer(limit).with_state(queues)
 }
 
-/// An error as SQS answers it.
-struct Fault {
-    status: StatusCode,
-    kind: &'static str,
-    message: String,
-}
-
-impl Fault {
-    fn sender(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, kind, message: message.into() }
-    }
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        tracing::error!(%error, "the queues' database failed");
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "InternalFailure", message: error.to_string() }
-    }
+/// What the endpoint answers.
+pub(crate) struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// JSON.
+    pub body: String,
+    /// The header `x-amzn-query-error`, by which SDKs know an error.
+    pub error: Option<String>,
 }
 
 async fn act(State(queues): State<Queues>, headers: HeaderMap, body: Bytes) -> Response {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let action = target.strip_prefix("AmazonSQS.").unwrap_or(target);
-    let (status, text) = execute(&queues, host, action, &body).await;
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [(header::CONTENT_TYPE, "application/x-amz-json-1.0")], text).into_response()
+    let Answer { status, body, error } = execute(&queues, host, action, &body).await;
+    let error = error.map(|error| [("x-amzn-query-error", error)]);
+    (status, [(header::CONTENT_TYPE, "application/x-amz-json-1.0")], error, body).into_response()
 }
 
-/// Carries an action out: the status and the JSON to answer. `host` is what queue URLs begin with.
-pub(crate) async fn execute(queues: &Queues, host: &str, action: &str, body: &[u8]) -> (u16, String) {
+/// Carries an action out. `host` is what queue URLs begin with.
+pub(crate) async fn execute(queues: &Queues, host: &str, action: &str, body: &[u8]) -> Answer {
     match answer(queues, host, action, body).await {
-        Ok(answer) => (200, answer.to_string()),
-        Err(Fault { status, kind, message }) => {
-            let fault = json!({ "__type": format!("com.amazonaws.sqs#{kind}"), "message": message });
-            (status.as_u16(), fault.to_string())
+        Ok(answer) => Answer { status: StatusCode::OK, body: answer.to_string(), error: None },
+        Err(fault) => {
+            Answer { status: fault.status(), body: fault.body().to_string(), error: Some(fault.query_error()) }
         }
     }
 }
@@ -76,6 +65,7 @@ async fn answer(queues: &Queues, host: &str, action: &str, body: &[u8]) -> Resul
         "DeleteMessage" => {
             let request: Receipt = parse(body)?;
             queue(queues, &request.queue_url)?;
+            check_receipt(&request.receipt_handle)?;
             queues.delete(&[request.receipt_handle])?;
             json!({})
         }
@@ -103,7 +93,13 @@ fn queue_url(host: &str, name: &str) -> String {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(body).map_err(|error| Fault::sender("InvalidParameterValue", error.to_string()))
+    serde_json::from_slice(body).map_err(|error| {
+        let text = error.to_string();
+        match text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')) {
+            Some((field, _)) => Fault::missing(field),
+            None => Fault::sender("InvalidParameterValue", text),
+        }
+    })
 }
 
 fn queue<'a>(queues: &'a Queues, url: &str) -> Result<&'a QueueSettings, Fault> {
@@ -111,12 +107,15 @@ fn queue<'a>(queues: &'a Queues, url: &str) -> Result<&'a QueueSettings, Fault> 
     queues.settings(name).ok_or_else(|| Fault::sender("QueueDoesNotExist", format!("there is no queue {name:?}")))
 }
 
-fn seconds(value: Option<u64>, most: u64, field: &str) -> Result<Option<Duration>, Fault> {
-    match value {
-        Some(value) if value > most => {
-            Err(Fault::sender("InvalidParameterValue", format!("{field} is at most {most} seconds")))
-        }
-        value => Ok(value.map(Duration::from_secs)),
+fn seconds(value: Option<i64>, most: i64, field: &str) -> Result<Option<Duration>, Fault> {
+    let seconds = limits::within(value, 0..=most, field)?;
+    Ok(seconds.map(|seconds| Duration::from_secs(seconds.unsigned_abs())))
+}
+
+fn check_receipt(receipt: &str) -> Result<(), Fault> {
+    match parse_receipt(receipt) {
+        Some(_) => Ok(()),
+        None => Err(Fault::sender("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")),
     }
 }
 
@@ -149,18 +148,6 @@ struct Receipt {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Outgoing {
-    message_body: String,
-    #[serde(default)]
-    message_attributes: BTreeMap<String, Value>,
-    #[serde(default)]
-    delay_seconds: Option<u64>,
-    #[serde(default)]
-    id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct SendMessage {
     queue_url: String,
     #[serde(flatten)]
@@ -181,16 +168,22 @@ struct BatchReceipt {
     receipt_handle: String,
 }
 
+impl Entry for BatchReceipt {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ReceiveMessage {
     queue_url: String,
     #[serde(default)]
-    max_number_of_messages: Option<u32>,
+    max_number_of_messages: Option<i64>,
     #[serde(default)]
-    wait_time_seconds: Option<u64>,
+    wait_time_seconds: Option<i64>,
     #[serde(default)]
-    visibility_timeout: Option<u64>,
+    visibility_timeout: Option<i64>,
     #[serde(default)]
     message_attribute_names: Vec<String>,
 }
@@ -200,14 +193,12 @@ struct ReceiveMessage {
 struct ChangeVisibility {
     queue_url: String,
     receipt_handle: String,
-    visibility_timeout: u64,
+    visibility_timeout: i64,
 }
 
 /// What the store takes: body, attributes as JSON, delay.
 fn accept(message: &Outgoing) -> Result<(String, String, Duration), Fault> {
-    if message.message_body.is_empty() || message.message_body.len() > MAX_MESSAGE_BYTES {
-        return Err(Fault::sender("InvalidParameterValue", format!("a message has 1 to {MAX_MESSAGE_BYTES} bytes")));
-    }
+    limits::check_message(message)?;
     let delay = seconds(message.delay_seconds, MAX_DELAY_SECONDS, "DelaySeconds")?.unwrap_or_default();
     let attributes = json!(message.message_attributes).to_string();
     Ok((message.message_body.clone(), attributes, delay))
@@ -225,34 +216,34 @@ fn send_message(queues: &Queues, request: SendMessage) -> Result<Value, Fault> {
 
 fn send_message_batch(queues: &Queues, request: Batch<Outgoing>) -> Result<Value, Fault> {
     let queue = queue(queues, &request.queue_url)?;
-    ten_at_most(&request.entries)?;
-    let messages = request.entries.iter().map(accept).collect::<Result<Vec<_>, _>>()?;
+    limits::check_batch(&request.entries, "SendMessageBatchRequestEntry")?;
+    limits::check_total(&request.entries)?;
+    let (mut accepted, mut messages, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in &request.entries {
+        match accept(entry) {
+            Ok(message) => {
+                accepted.push(entry);
+                messages.push(message);
+            }
+            Err(fault) => failed.push(fault.of_entry(&entry.id)),
+        }
+    }
     let ids = queues.send(&queue.name, &messages)?;
     let entry = |(message, id): (&Outgoing, &String)| {
         let mut entry = sent(message, id);
         entry["Id"] = json!(message.id);
         entry
     };
-    Ok(json!({ "Successful": request.entries.iter().zip(&ids).map(entry).collect::<Vec<_>>(), "Failed": [] }))
-}
-
-fn ten_at_most<T>(entries: &[T]) -> Result<(), Fault> {
-    match entries.len() {
-        1..=10 => Ok(()),
-        0 => Err(Fault::sender("EmptyBatchRequest", "a batch has at least one entry")),
-        _ => Err(Fault::sender("TooManyEntriesInBatchRequest", "a batch has at most ten entries")),
-    }
+    Ok(json!({ "Successful": accepted.into_iter().zip(&ids).map(entry).collect::<Vec<_>>(), "Failed": failed }))
 }
 
 async fn receive_message(queues: &Queues, request: ReceiveMessage) -> Result<Value, Fault> {
     let queue = queue(queues, &request.queue_url)?;
-    let most = request.max_number_of_messages.unwrap_or(1);
-    if !(1..=10).contains(&most) {
-        return Err(Fault::sender("InvalidParameterValue", "MaxNumberOfMessages is 1 to 10"));
-    }
+    let most = limits::within(request.max_number_of_messages, 1..=10, "MaxNumberOfMessages")?.unwrap_or(1);
     let visibility = seconds(request.visibility_timeout, MAX_VISIBILITY_SECONDS, "VisibilityTimeout")?;
-    let wait = seconds(request.wait_time_seconds, 20, "WaitTimeSeconds")?.unwrap_or_default();
-    let received = queues.receive(queue, most, visibility.unwrap_or(queue.visibility_timeout), wait).await?;
+    let wait = seconds(request.wait_time_seconds, MAX_WAIT_SECONDS, "WaitTimeSeconds")?.unwrap_or_default();
+    let received =
+        queues.receive(queue, most.unsigned_abs(), visibility.unwrap_or(queue.visibility_timeout), wait).await?;
     let with_attributes = !request.message_attribute_names.is_empty();
     Ok(json!({ "Messages": received.iter().map(|message| shown(message, with_attributes)).collect::<Vec<_>>() }))
 }
@@ -277,15 +268,24 @@ fn shown(message: &Received, with_attributes: bool) -> Value {
 
 fn delete_message_batch(queues: &Queues, request: Batch<BatchReceipt>) -> Result<Value, Fault> {
     queue(queues, &request.queue_url)?;
-    ten_at_most(&request.entries)?;
-    let (ids, receipts): (Vec<Value>, Vec<String>) =
-        request.entries.into_iter().map(|entry| (json!({ "Id": entry.id }), entry.receipt_handle)).unzip();
+    limits::check_batch(&request.entries, "DeleteMessageBatchRequestEntry")?;
+    let (mut successful, mut receipts, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for BatchReceipt { id, receipt_handle } in request.entries {
+        match check_receipt(&receipt_handle) {
+            Ok(()) => {
+                successful.push(json!({ "Id": id }));
+                receipts.push(receipt_handle);
+            }
+            Err(fault) => failed.push(fault.of_entry(&id)),
+        }
+    }
     queues.delete(&receipts)?;
-    Ok(json!({ "Successful": ids, "Failed": [] }))
+    Ok(json!({ "Successful": successful, "Failed": failed }))
 }
 
 fn change_visibility(queues: &Queues, request: ChangeVisibility) -> Result<Value, Fault> {
     queue(queues, &request.queue_url)?;
+    check_receipt(&request.receipt_handle)?;
     let visibility = seconds(Some(request.visibility_timeout), MAX_VISIBILITY_SECONDS, "VisibilityTimeout")?;
     if queues.hide(&request.receipt_handle, visibility.unwrap_or_default())? {
         return Ok(json!({}));
