@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-import { startLocalStack, target } from "../local-stack.mjs";
+import { startLocalStack, target } from "../tools/local-stack.mjs";
 
 export const DEV = "tr_dev_local";
 export const PROD = "tr_prod_local";

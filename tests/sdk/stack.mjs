@@ -3,7 +3,7 @@
 
 import { configure } from "@trigger.dev/sdk";
 
-import { startLocalStack } from "../local-stack.mjs";
+import { startLocalStack } from "../tools/local-stack.mjs";
 
 const deployed = process.env.ONCEKEY_TEST_URL;
 
