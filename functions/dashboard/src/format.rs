@@ -7,7 +7,7 @@ use oncekey_core::{Run, RunStatus, Timestamp};
 use serde_json::Value;
 
 /// Most characters of a payload or an output that a page shows.
-const MOST_SHOWN: usize = 20_000;
+const MAX_SHOWN: usize = 20_000;
 
 /// A span in its two largest units: `3 d 4 h`, `1.5 s`, `12 ms`.
 pub(crate) fn span(span: Duration) -> String {
@@ -74,7 +74,7 @@ pub(crate) fn took(run: &Run, now: Timestamp) -> Option<Duration> {
 /// JSON, spread over lines, cut where it gets long. Whether it was cut.
 pub(crate) fn pretty(value: &Value) -> (String, bool) {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    match text.char_indices().nth(MOST_SHOWN) {
+    match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => (text[..end].to_owned(), true),
         None => (text, false),
     }
@@ -112,6 +112,6 @@ mod tests {
     #[test]
     fn long_json_is_cut_between_characters() {
         let (text, cut) = pretty(&Value::String("é".repeat(30_000)));
-        assert!(cut && text.chars().count() == MOST_SHOWN);
+        assert!(cut && text.chars().count() == MAX_SHOWN);
     }
 }

@@ -22,7 +22,7 @@ const NAME: &str = "oncekey_session";
 /// How long one may stay signed in.
 const LASTS: Duration = Duration::from_secs(12 * 60 * 60);
 /// Most environments a session sees, so that its cookie stays under the 4 KB that browsers keep.
-const MOST: usize = 20;
+const MAX_KEYS: usize = 20;
 
 /// What a cookie says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl Session {
     /// knows it.
     pub(crate) fn and(&self, key: String, now: Timestamp) -> Self {
         let mut keys: Vec<String> = self.keys.iter().filter(|other| **other != key).cloned().collect();
-        keys.truncate(MOST - 1);
+        keys.truncate(MAX_KEYS - 1);
         keys.insert(0, key);
         Self::new(keys, 0, now)
     }

@@ -11,9 +11,9 @@ use crate::error::Error;
 use crate::key::Key;
 
 /// Most items that one call carries.
-const MOST_ITEMS: usize = 200;
+const MAX_ITEMS: usize = 200;
 /// Most bytes that one call carries; one item may be larger.
-const MOST_BYTES: usize = 1024 * 1024;
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// One trigger of a batch.
 #[derive(Clone, Debug)]
@@ -188,7 +188,7 @@ impl Client {
             line["index"] = json!(index);
             line["task"] = json!(task);
             let line = line.to_string();
-            if count == MOST_ITEMS || (count > 0 && lines.len() + line.len() > MOST_BYTES) {
+            if count == MAX_ITEMS || (count > 0 && lines.len() + line.len() > MAX_BYTES) {
                 self.send_lines(batch, std::mem::take(&mut lines)).await?;
                 sent(std::mem::take(&mut count));
             }

@@ -15,7 +15,7 @@ const TRIES: u32 = 5;
 /// The pause before the second try; it doubles, and is spread by half.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause that an answer may ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// How long one try may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -169,7 +169,7 @@ fn should_retry(answer: &Response) -> bool {
 /// The pause that the answer asks for, in seconds.
 fn asked_pause(answer: &Response) -> Option<Duration> {
     let seconds = answer.headers().get("retry-after")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+    Some(Duration::from_secs(seconds).min(MAX_PAUSE))
 }
 
 async fn refusal(answer: Response) -> Error {

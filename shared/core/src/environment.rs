@@ -17,7 +17,7 @@ use crate::store::{ApiKeyRecord, Store};
 /// How long an API key is trusted without asking again, and so how long a revoked one may still work.
 const CACHED: Duration = Duration::from_secs(60);
 /// Most keys remembered; far above what one process sees in a minute.
-const MOST_CACHED: usize = 10_000;
+const MAX_CACHED: usize = 10_000;
 
 /// sha256 of an API key, in hex: what the environments table knows it by.
 pub fn hash_api_key(key: &str) -> String {
@@ -180,7 +180,7 @@ impl Environments {
 
     fn remember(&self, hash: String, record: ApiKeyRecord, now: Timestamp) {
         if let Ok(mut seen) = self.seen.write() {
-            if seen.len() >= MOST_CACHED {
+            if seen.len() >= MAX_CACHED {
                 seen.clear();
             }
             // What is remembered is not remembered anew: a key that was revoked is found out a minute after it was read.

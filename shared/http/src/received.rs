@@ -11,7 +11,7 @@ use crate::error::ApiError;
 
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer instead of
 /// meeting a closed connection.
-const MOST_DISCARDED: usize = 16 * 1024 * 1024;
+const MAX_DISCARDED: usize = 16 * 1024 * 1024;
 
 /// A request's body, within the limit.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl<S: Sync> FromRequest<S> for Body {
             size += chunk.len();
             if size <= MAX_BODY_BYTES {
                 body.extend_from_slice(&chunk);
-            } else if size > MOST_DISCARDED {
+            } else if size > MAX_DISCARDED {
                 break;
             }
         }

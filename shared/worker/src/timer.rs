@@ -12,7 +12,7 @@ use crate::invocation::{Invocation, KEPT_AFTER};
 /// A wait shorter than this is spent in place: suspending costs three writes and a new invocation.
 const IN_PLACE: Duration = Duration::from_secs(5);
 /// The longest wait.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Invocation {
     /// Waits until `due`, which is asked once: a resume finds it in the journal.
@@ -31,7 +31,7 @@ impl Invocation {
             None if before.is_some() => return Ok(()),
             None => due(now),
         };
-        if due_at.since(now) > LONGEST {
+        if due_at.since(now) > MAX_WAIT {
             let message = "a wait is at most 365 days".to_owned();
             return Err(Error::invalid("wait", message).into());
         }

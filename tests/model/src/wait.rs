@@ -9,7 +9,7 @@ const CHILDREN: usize = 2;
 /// Attempts of the parent.
 const ATTEMPTS: usize = 2;
 /// Handlers that an event has at a time.
-const MOST_HANDLERS: usize = 2;
+const MAX_HANDLERS: usize = 2;
 
 /// A fault planted in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,7 +341,7 @@ impl Model for Wait {
                 actions.push(Action::End(child));
             } else if offspring.event && offspring.handlers.is_empty() {
                 actions.push(Action::Take(child));
-            } else if offspring.duplicates > 0 && offspring.handlers.len() < MOST_HANDLERS {
+            } else if offspring.duplicates > 0 && offspring.handlers.len() < MAX_HANDLERS {
                 actions.push(Action::TakeToo(child));
             }
             actions.extend((0..offspring.handlers.len()).map(|handler| Action::Handle(child, handler)));

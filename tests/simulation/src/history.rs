@@ -11,7 +11,7 @@ pub type Position = usize;
 
 /// An answered trigger.
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub struct Answer {
     /// When it was asked.
     pub asked: Position,
     /// When its request was sent for the first time.
@@ -30,7 +30,7 @@ pub struct Answered {
 
 /// A claim of a key, as it was written.
 #[derive(Clone, Debug)]
-pub struct Claimed {
+pub struct Claim {
     /// When it was written.
     pub at: Position,
     /// The key's item.
@@ -48,9 +48,9 @@ pub struct Claimed {
 pub struct History {
     now: Position,
     /// Triggers that were answered.
-    pub answers: Vec<Answered>,
+    pub answers: Vec<Answer>,
     /// Claims, in the order in which they were made.
-    pub claims: Vec<Claimed>,
+    pub claims: Vec<Claim>,
     /// Failures, ends of windows and resets, by key.
     pub separators: Vec<(Position, String)>,
     /// Where each run stands.
@@ -88,7 +88,7 @@ impl History {
 
     /// Ends the claims whose window is over at `now`.
     pub fn end_windows(&mut self, now: Timestamp) {
-        let over = |claim: &Claimed| claim.gone.is_none() && claim.window_ends_at <= now;
+        let over = |claim: &Claim| claim.gone.is_none() && claim.window_ends_at <= now;
         while let Some(index) = self.claims.iter().position(over) {
             let at = self.tick();
             let claim = &mut self.claims[index];
@@ -101,7 +101,7 @@ impl History {
     /// What the answers and the rest break.
     pub fn violations(&self) -> Vec<String> {
         let mut found = self.broken.clone();
-        let mut by_key: BTreeMap<&str, Vec<&Answered>> = BTreeMap::new();
+        let mut by_key: BTreeMap<&str, Vec<&Answer>> = BTreeMap::new();
         for answer in &self.answers {
             by_key.entry(&answer.key).or_default().push(answer);
         }
@@ -127,7 +127,7 @@ impl History {
         }
         for answer in self.answers.iter().filter(|answer| answer.cached) {
             let claims = || self.claims.iter().filter(|claim| claim.run == answer.run && claim.at < answer.answered);
-            let stale = |claim: &Claimed| claim.gone.is_some_and(|(at, _)| at < answer.asked);
+            let stale = |claim: &Claim| claim.gone.is_some_and(|(at, _)| at < answer.asked);
             if claims().count() > 0 && claims().all(stale) {
                 let why = claims().filter_map(|claim| claim.gone).map(|(_, why)| why).next_back().unwrap_or_default();
                 found.push(format!("R23, R30, R40: {answer:?} is from before the key was free: {why}"));
@@ -172,6 +172,6 @@ impl Recorder {
         let key = format!("{}#ok#{key}", ctx.environment());
         let (run, cached) = (handle.id.to_string(), handle.is_cached);
         history.note(|| format!("{request} has the child {run}"));
-        history.answers.push(Answered { asked, first_asked: asked, answered, key, request, run, cached });
+        history.answers.push(Answer { asked, first_asked: asked, answered, key, request, run, cached });
     }
 }

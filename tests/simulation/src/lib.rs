@@ -27,7 +27,7 @@ const A_DATABASE: u64 = 100;
 
 /// What schedules came to.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Report {
     /// What was broken, by seed.
     pub violations: Vec<(u64, String)>,
     /// One line a step, if they were wanted.
@@ -42,8 +42,8 @@ pub struct Told {
 ///
 /// # Panics
 /// When a schedule does: with its seed in the message.
-pub fn run(seeds: Range<u64>, trace: bool, mutant: Option<Mutant>) -> Told {
-    let told = Mutex::new(Told::default());
+pub fn run(seeds: Range<u64>, trace: bool, mutant: Option<Mutant>) -> Report {
+    let report = Mutex::new(Report::default());
     let left = Mutex::new(seeds.clone().step_by(A_DATABASE as usize));
     let next = || left.lock().ok()?.next();
     std::thread::scope(|scope| {
@@ -56,18 +56,18 @@ pub fn run(seeds: Range<u64>, trace: bool, mutant: Option<Mutant>) -> Told {
                         let database = Bench::database();
                         for seed in from..seeds.end.min(from + A_DATABASE) {
                             let outcome = simulate(&bench, &database, seed, trace, mutant).await;
-                            let Ok(mut told) = told.lock() else { return };
-                            told.violations.extend(outcome.violations.into_iter().map(|violation| (seed, violation)));
-                            told.trace.extend(outcome.trace);
-                            told.runs += outcome.runs;
-                            told.calls += u64::from(outcome.calls);
+                            let Ok(mut report) = report.lock() else { return };
+                            report.violations.extend(outcome.violations.into_iter().map(|violation| (seed, violation)));
+                            report.trace.extend(outcome.trace);
+                            report.runs += outcome.runs;
+                            report.calls += u64::from(outcome.calls);
                         }
                     }
                 });
             });
         }
     });
-    let mut told = told.into_inner().expect("no schedule panicked");
-    told.violations.sort();
-    told
+    let mut report = report.into_inner().expect("no schedule panicked");
+    report.violations.sort();
+    report
 }

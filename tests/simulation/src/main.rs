@@ -26,21 +26,21 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let start = Instant::now();
-    let told = oncekey_simulation::run(cli.from..cli.from + cli.schedules, cli.trace, cli.mutant);
-    for line in &told.trace {
+    let report = oncekey_simulation::run(cli.from..cli.from + cli.schedules, cli.trace, cli.mutant);
+    for line in &report.trace {
         println!("{line}");
     }
-    for (seed, violation) in &told.violations {
+    for (seed, violation) in &report.violations {
         println!("seed {seed}: {violation}");
     }
     println!(
         "{} schedules from seed {}: {} runs, {} calls, {} violations, {:.0} s",
         cli.schedules,
         cli.from,
-        told.runs,
-        told.calls,
-        told.violations.len(),
+        report.runs,
+        report.calls,
+        report.violations.len(),
         start.elapsed().as_secs_f64()
     );
-    if told.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -5,11 +5,11 @@ use oncekey_simulation::world::Mutant;
 
 #[test]
 fn ten_thousand_schedules_break_no_invariant() {
-    let told = run(0..10_000, false, None);
-    println!("{} runs, {} calls, {} violations", told.runs, told.calls, told.violations.len());
+    let report = run(0..10_000, false, None);
+    println!("{} runs, {} calls, {} violations", report.runs, report.calls, report.violations.len());
     // A seed is enough to see it again: cargo run -p oncekey-simulation -- --from SEED --schedules 1 --trace
-    assert!(told.violations.is_empty(), "{:#?}", told.violations);
-    assert!(told.runs > 20_000 && told.calls > 500_000, "{} runs, {} calls", told.runs, told.calls);
+    assert!(report.violations.is_empty(), "{:#?}", report.violations);
+    assert!(report.runs > 20_000 && report.calls > 500_000, "{} runs, {} calls", report.runs, report.calls);
 }
 
 #[test]
@@ -30,8 +30,8 @@ fn every_planted_fault_is_found_by_the_invariant_it_breaks() {
         (Mutant::Start, 200, "was COMPLETED and became EXECUTING"),
         (Mutant::Suspend, 2_000, "I8 or I9"),
     ] {
-        let told = run(0..schedules, false, Some(mutant));
-        let found = told.violations.iter().any(|(_, violation)| violation.contains(invariant));
-        assert!(found, "{mutant:?}: {:#?}", told.violations);
+        let report = run(0..schedules, false, Some(mutant));
+        let found = report.violations.iter().any(|(_, violation)| violation.contains(invariant));
+        assert!(found, "{mutant:?}: {:#?}", report.violations);
     }
 }

@@ -15,7 +15,7 @@ use super::output;
 use super::remote::Remote;
 
 /// Items of one batch; a longer file is several.
-const MOST_ITEMS: usize = 1_000;
+const MAX_ITEMS: usize = 1_000;
 
 #[derive(Args)]
 pub(crate) struct BatchArgs {
@@ -71,7 +71,7 @@ pub(crate) async fn batch(args: BatchArgs) -> Result<(), Failure> {
         bar.set_style(style);
     }
     let mut summary = Summary { lines: lines.len(), ..Summary::default() };
-    for (number, part) in lines.chunks(MOST_ITEMS).enumerate() {
+    for (number, part) in lines.chunks(MAX_ITEMS).enumerate() {
         let key = Key::from([format!("{key}/{number}")]).global();
         let report = send(&client, &key, part, &bar, &mut summary.sent).await?;
         summary.add(report, part);

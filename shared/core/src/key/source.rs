@@ -76,11 +76,11 @@ impl KeySource {
 
 /// A whole number in `value` beyond 2^53 - 1: canonical JSON has only doubles.
 fn inexact(value: &Value) -> Option<&serde_json::Number> {
-    const MOST: u64 = (1 << 53) - 1;
+    const MAX_EXACT: u64 = (1 << 53) - 1;
     match value {
         Value::Number(number) => {
             let size = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs))?;
-            (size > MOST).then_some(number)
+            (size > MAX_EXACT).then_some(number)
         }
         Value::Array(list) => list.iter().find_map(inexact),
         Value::Object(fields) => fields.values().find_map(inexact),

@@ -18,7 +18,7 @@ use message::{CompletionEvent, RunMessage};
 use name::QueueName;
 
 /// The longest delay SQS carries; longer ones are made of hops.
-const LONGEST_DELAY: Duration = Duration::from_secs(900);
+const MAX_DELAY: Duration = Duration::from_secs(900);
 /// The largest message SQS carries (1 MiB).
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
@@ -165,7 +165,7 @@ impl Queues {
     /// Under a second the worker waits in place, because SQS delays by whole seconds.
     fn delay_seconds(&self, due_at: Option<Timestamp>) -> u64 {
         match due_at.map(|due_at| due_at.since(self.clock.now())) {
-            Some(left) if left >= Duration::from_secs(1) => seconds_rounded_up(left.min(LONGEST_DELAY)),
+            Some(left) if left >= Duration::from_secs(1) => seconds_rounded_up(left.min(MAX_DELAY)),
             _ => 0,
         }
     }

@@ -16,7 +16,7 @@ use crate::store::{Position, SHARDS};
 /// Most runs a page has.
 pub const MAX_PAGE: usize = 100;
 /// How many runs a page looks at before it answers with what it has found, and a cursor to go on from.
-const MOST_EXAMINED: usize = 1_000;
+const MAX_EXAMINED: usize = 1_000;
 
 /// Which runs are wanted. An empty list asks for nothing in particular.
 #[derive(Clone, Debug, Default)]
@@ -143,7 +143,7 @@ pub async fn list(
             break;
         }
         let Some(last) = places.last().filter(|_| !exhausted) else { break };
-        if examined >= MOST_EXAMINED {
+        if examined >= MAX_EXAMINED {
             more = Some(Cursor(last.clone()));
             break;
         }

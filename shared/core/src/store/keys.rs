@@ -15,7 +15,7 @@ use crate::key::{IdempotencyKey, KeyHash, KeyPlace, Scope};
 use crate::run::Run;
 
 /// Most items that one `BatchGetItem` reads, a DynamoDB limit.
-const MOST_A_CALL: usize = 100;
+const MAX_PER_CALL: usize = 100;
 
 /// Who holds a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,7 +233,7 @@ impl Store {
         let mut found = Vec::with_capacity(keys.len());
         let mut left = keys;
         while !left.is_empty() {
-            let later = left.split_off(left.len().min(MOST_A_CALL));
+            let later = left.split_off(left.len().min(MAX_PER_CALL));
             let request = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build();
             let answer = self
                 .client

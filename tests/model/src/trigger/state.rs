@@ -43,7 +43,7 @@ impl Status {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Stored {
+pub(super) struct RunRecord {
     pub(super) status: Status,
     /// The claim that made it.
     pub(super) made_by: u8,
@@ -144,7 +144,7 @@ pub struct Worker {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub(super) keys: [Option<Claim>; 2],
-    pub(super) runs: [Option<Stored>; TRIGGERS],
+    pub(super) runs: [Option<RunRecord>; TRIGGERS],
     pub(super) messages: BTreeSet<Message>,
     pub(super) workers: BTreeSet<Worker>,
     pub(super) events: BTreeSet<Event>,

@@ -1,6 +1,6 @@
 //! The protocol itself, a call to DynamoDB or SQS at a time.
 
-use super::state::{Burial, Event, Left, Message, Outcome, Run, State, Status, Step, Stored, Worker};
+use super::state::{Burial, Event, Left, Message, Outcome, Run, RunRecord, State, Status, Step, Worker};
 use super::{Action, Mutant, Protocol, TRIGGERS};
 
 impl Protocol {
@@ -33,7 +33,7 @@ impl Protocol {
                 _ => state.claim(trigger, place),
             },
             Step::Send { run, number, cached } if self.mutant == Some(Mutant::PutBeforeSend) => {
-                state.runs[run].get_or_insert(Stored { status: Status::Queued(1), made_by: number });
+                state.runs[run].get_or_insert(RunRecord { status: Status::Queued(1), made_by: number });
                 Step::Put { run, number, cached }
             }
             Step::Send { run, number, cached } => {
@@ -44,7 +44,7 @@ impl Protocol {
                 if self.mutant == Some(Mutant::PutBeforeSend) {
                     state.messages.insert(Message { run, attempt: 1, number });
                 }
-                state.runs[run].get_or_insert(Stored { status: Status::Queued(1), made_by: number });
+                state.runs[run].get_or_insert(RunRecord { status: Status::Queued(1), made_by: number });
                 state.answer(trigger, run, cached)
             }
             Step::Answered | Step::Dead => return,
@@ -56,11 +56,11 @@ impl Protocol {
         let Message { run, attempt, number } = message;
         match state.runs[run] {
             None if attempt == 1 => {
-                state.runs[run] = Some(Stored { status: Status::Executing(1), made_by: number });
+                state.runs[run] = Some(RunRecord { status: Status::Executing(1), made_by: number });
                 state.workers.insert(Worker { message, reported: false });
             }
             Some(stored) if stored.status == Status::Queued(attempt) => {
-                state.runs[run] = Some(Stored { status: Status::Executing(attempt), ..stored });
+                state.runs[run] = Some(RunRecord { status: Status::Executing(attempt), ..stored });
                 state.workers.insert(Worker { message, reported: false });
             }
             Some(stored) if stored.status == Status::Abandoned(attempt) => {
@@ -85,7 +85,7 @@ impl Protocol {
         };
         match (left, outcome, stored.status) {
             (Left::Move, Outcome::Canceled, status) if !status.is_final() => {
-                state.runs[run] = Some(Stored { status: Status::Canceled, ..stored });
+                state.runs[run] = Some(RunRecord { status: Status::Canceled, ..stored });
             }
             (
                 Left::Move,
@@ -106,7 +106,7 @@ impl Protocol {
                     }
                     _ => {}
                 }
-                state.runs[run] = Some(Stored { status, ..stored });
+                state.runs[run] = Some(RunRecord { status, ..stored });
             }
             // Delivered again after its move: what follows may not have been done.
             (Left::Move, Outcome::Failed, Status::Queued(at)) if at == attempt + 1 && again => go_on(Left::SendRetry),
@@ -132,7 +132,7 @@ impl Protocol {
         let next = match burial {
             Burial::Put => {
                 if attempt == 1 {
-                    state.runs[run].get_or_insert(Stored { status: Status::Queued(1), made_by: number });
+                    state.runs[run].get_or_insert(RunRecord { status: Status::Queued(1), made_by: number });
                 }
                 Burial::Look
             }
@@ -141,7 +141,7 @@ impl Protocol {
                 Some(stored) if stored.status == Status::Executing(attempt) => Burial::Put,
                 Some(stored) if stored.status.attempt() != attempt => Burial::Acknowledge,
                 Some(stored) if self.mutant == Some(Mutant::BuryByMoving) && attempt < self.attempts => {
-                    state.runs[run] = Some(Stored { status: Status::Queued(attempt + 1), ..stored });
+                    state.runs[run] = Some(RunRecord { status: Status::Queued(attempt + 1), ..stored });
                     Burial::SendRetry
                 }
                 Some(_) => Burial::Report,

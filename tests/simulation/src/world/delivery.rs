@@ -7,7 +7,7 @@ use aws_lambda_events::sqs::SqsEvent;
 use serde_json::{Value, json};
 
 use super::watch::text;
-use super::{Ended, MOST_AT_WORK, Mutant, Work, World};
+use super::{End, MAX_AT_WORK, Mutant, Work, World};
 use crate::network::{Pending, Process};
 use crate::queue::RUNS;
 
@@ -17,7 +17,7 @@ const WORKER_TIMEOUT: Duration = Duration::from_secs(30);
 impl World<'_> {
     /// Has a message received, and its function invoked.
     pub(super) fn deliver(&mut self) {
-        if self.at_work.len() >= MOST_AT_WORK {
+        if self.at_work.len() >= MAX_AT_WORK {
             return;
         }
         let Some((queue, message)) = self.queues.receive(self.clock.now(), &mut self.random, self.faults) else {
@@ -31,7 +31,7 @@ impl World<'_> {
         let (app, worker, deadline) =
             (self.app.clone(), Arc::clone(&self.worker), self.clock.now().plus(WORKER_TIMEOUT));
         self.start(Work::Invocation { queue, handle, id }, async move {
-            Ended::Invocation(match queue {
+            End::Invocation(match queue {
                 RUNS => worker.handle(&app, event, deadline).await,
                 _ => oncekey_function_complete::handle(&app, event).await,
             })

@@ -34,9 +34,9 @@ use crate::tasks::worker;
 /// Moves with faults, before everything is let come to rest.
 const MOVES: u32 = 350;
 /// Moves without, by which it must have.
-const MOST_QUIET: u32 = 30_000;
+const MAX_QUIET_MOVES: u32 = 30_000;
 /// Invocations at a time.
-const MOST_AT_WORK: usize = 6;
+const MAX_AT_WORK: usize = 6;
 /// When the simulation begins.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
@@ -61,7 +61,7 @@ enum Work {
     Cancel,
 }
 
-enum Ended {
+enum End {
     Trigger(Result<Triggered, Error>),
     Invocation(SqsBatchResponse),
     Person,
@@ -71,7 +71,7 @@ struct AtWork {
     process: Process,
     work: Work,
     asked: Position,
-    future: Pin<Box<dyn Future<Output = Ended>>>,
+    future: Pin<Box<dyn Future<Output = End>>>,
     /// Whether it may have something to do.
     ready: bool,
 }
@@ -112,7 +112,7 @@ pub async fn simulate(bench: &Bench, database: &Database, seed: u64, trace: bool
     }
     world.faults = false;
     let mut settled = false;
-    for _ in 0..MOST_QUIET {
+    for _ in 0..MAX_QUIET_MOVES {
         if world.quiet_move().await {
             settled = true;
             break;
@@ -189,16 +189,16 @@ impl<'a> World<'a> {
         }
     }
 
-    fn start(&mut self, work: Work, future: impl Future<Output = Ended> + 'static) {
+    fn start(&mut self, work: Work, future: impl Future<Output = End> + 'static) {
         self.processes += 1;
         let asked = self.recorder.begin();
         self.at_work.push(AtWork { process: self.processes, work, asked, future: Box::pin(future), ready: true });
     }
 
-    fn ended(&mut self, work: Work, asked: Position, ended: Ended) {
+    fn ended(&mut self, work: Work, asked: Position, ended: End) {
         match (work, ended) {
-            (Work::Trigger(caller), Ended::Trigger(result)) => self.answered(caller, asked, result),
-            (Work::Invocation { queue, handle, id }, Ended::Invocation(response)) => {
+            (Work::Trigger(caller), End::Trigger(result)) => self.answered(caller, asked, result),
+            (Work::Invocation { queue, handle, id }, End::Invocation(response)) => {
                 let left = response.batch_item_failures.iter().any(|failure| failure.item_identifier == id);
                 // The acknowledgement may get lost too.
                 let lost = !left && self.faults && self.random.u8(..100) < 5;

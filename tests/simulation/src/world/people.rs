@@ -8,8 +8,8 @@ use oncekey_core::store::KeyAddress;
 use oncekey_core::{EnvironmentId, Error, KeyHash, RequestId, RunId, TaskId};
 use serde_json::json;
 
-use super::{Ended, Work, World};
-use crate::history::{Answered, Position};
+use super::{End, Work, World};
+use crate::history::{Answer, Position};
 use crate::tasks::TASKS;
 
 /// How often a caller sends a request that fails.
@@ -49,7 +49,7 @@ impl World<'_> {
         let (app, body) = (self.app.clone(), body.to_string());
         self.start(Work::Trigger(number), async move {
             let request = parse_json::<TriggerBody<'_>>(body.as_bytes()).and_then(|body| body.check(envelope));
-            Ended::Trigger(match request {
+            End::Trigger(match request {
                 Ok(request) => oncekey_core::protocol::trigger::trigger(&app, request).await,
                 Err(error) => Err(error),
             })
@@ -70,7 +70,7 @@ impl World<'_> {
                 history.note(|| format!("{request} is answered {run}, cached: {cached}"));
                 let first_asked = caller.first_asked.unwrap_or(asked);
                 let key = caller.key.as_ref().map_or_else(|| request.clone(), |key| caller.pk(key));
-                history.answers.push(Answered { asked, first_asked, answered, key, request, run, cached });
+                history.answers.push(Answer { asked, first_asked, answered, key, request, run, cached });
             }
             Err(error @ Error::Aws { .. }) => history.note(|| format!("{} fails: {error:.60}", caller.request)),
             Err(Error::Contended(_)) => history.note(|| format!("{} is contended", caller.request)),
@@ -88,7 +88,7 @@ impl World<'_> {
         self.start(Work::Reset, async move {
             let address = KeyAddress { environment: &environment, place: KeyPlace::Task(&task), hash: &hash };
             let _ = oncekey_core::protocol::reset::reset(&app, address).await;
-            Ended::Person
+            End::Person
         });
     }
 
@@ -104,7 +104,7 @@ impl World<'_> {
         let (app, environment) = (self.app.clone(), self.callers[0].environment.clone());
         self.start(Work::Cancel, async move {
             let _ = oncekey_core::protocol::cancel::cancel(&app, &environment, &id).await;
-            Ended::Person
+            End::Person
         });
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{MOST_AT_WORK, World};
+use super::{MAX_AT_WORK, World};
 
 /// What a schedule came to.
 pub struct Outcome {
@@ -24,7 +24,7 @@ impl World<'_> {
         self.recorder.lock().end_windows(self.clock.now());
         if !self.waiting.is_empty() {
             self.next_call();
-        } else if self.at_work.len() < MOST_AT_WORK
+        } else if self.at_work.len() < MAX_AT_WORK
             && self.queues.next_visible().is_some_and(|at| at <= self.clock.now())
         {
             self.deliver();

@@ -4,7 +4,7 @@ use oncekey_core::{RunStatus, Timestamp};
 use serde_json::Value;
 
 use super::{Work, World};
-use crate::history::Claimed;
+use crate::history::Claim;
 use crate::network::Process;
 
 impl World<'_> {
@@ -42,7 +42,7 @@ impl World<'_> {
         if let Some(after) = after {
             let (at, run) = (history.tick(), text(&after, "run_id"));
             let window_ends_at = moment(&after, "window_ends_at");
-            history.claims.push(Claimed { at, key: pk, run, window_ends_at, gone: None });
+            history.claims.push(Claim { at, key: pk, run, window_ends_at, gone: None });
         }
     }
 
