@@ -74,6 +74,11 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// A refusal for good, in words.
+pub(crate) fn refusal(status: StatusCode, text: &str) -> Response {
+    answer(status, false, text)
+}
+
 fn answer(status: StatusCode, retry: bool, text: &str) -> Response {
     (status, [(SHOULD_RETRY, if retry { "true" } else { "false" })], Json(ErrorAnswer { error: text.to_owned() }))
         .into_response()

@@ -3,6 +3,7 @@
 //! A function's own router holds its routes and nothing else; [`finish`] gives it the rest, once, whether it is served
 //! alone on Lambda or merged with the others on a laptop.
 
+mod absent;
 mod caller;
 mod error;
 mod lambda;
@@ -11,8 +12,7 @@ mod received;
 pub mod routes;
 
 use axum::Router;
-use axum::http::{Method, Uri};
-use oncekey_core::Error;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 
 pub use caller::Caller;
 pub use error::{ApiError, ErrorView};
@@ -24,11 +24,13 @@ pub use received::{Body, Segment, header_text, quoted_or_bare, request_id};
 /// The largest request body: 4.5 MiB, what a Lambda takes as base64 within its 6 MB.
 pub const MAX_BODY_BYTES: usize = 4_718_592;
 
-/// Adds answers to unknown paths and methods that read like every other error.
+/// Adds answers to unknown paths and methods that read like every other error, and to those that the official client knows
+/// and Oncekey does not have.
 pub fn finish(router: Router) -> Router {
     router
-        .fallback(|method: Method, uri: Uri| async move {
-            ApiError(Error::NotFound(format!("there is no {method} {}", uri.path())))
+        .fallback(|method: Method, uri: Uri, headers: HeaderMap| async move {
+            let unknown = || error::refusal(StatusCode::NOT_FOUND, &format!("there is no {method} {}", uri.path()));
+            absent::answer(&uri, &headers).unwrap_or_else(unknown)
         })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             ApiError::method_not_allowed(&method, uri.path())
