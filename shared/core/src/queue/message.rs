@@ -237,6 +237,34 @@ impl CompletionEvent {
     }
 }
 
+/// A message's text: JSON of characters that a queue takes. Control characters are always escaped in JSON; of the others that
+/// SQS refuses, a string may have U+FFFE and U+FFFF as they are.
+///
+/// # Errors
+/// [`Error::Unreadable`], which no message of ours is.
+pub(super) fn text(message: &impl Serialize) -> Result<String, Error> {
+    let text = serde_json::to_string(message).map_err(|error| Error::unreadable("message", error))?;
+    if text.contains(['\u{FFFE}', '\u{FFFF}']) {
+        return Ok(text.replace('\u{FFFE}', "\\ufffe").replace('\u{FFFF}', "\\uffff"));
+    }
+    Ok(text)
+}
+
+/// A text for people, with U+FFFD for each character that SQS refuses, and cut to `most` bytes.
+pub(super) fn shown(text: &str, most: usize) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        let refused = matches!(character, '\u{FFFE}' | '\u{FFFF}')
+            || (character.is_ascii_control() && !matches!(character, '\t' | '\n' | '\r' | '\u{7F}'));
+        let character = if refused { char::REPLACEMENT_CHARACTER } else { character };
+        if shown.len() + character.len_utf8() > most {
+            break;
+        }
+        shown.push(character);
+    }
+    shown
+}
+
 fn read<'a, T: Deserialize<'a>>(what: &str, body: &'a str, version: impl Fn(&T) -> u32) -> Result<T, Error> {
     let message: T = serde_json::from_str(body).map_err(|error| Error::unreadable(what, error))?;
     match version(&message) {

@@ -124,15 +124,17 @@ impl Queues {
     /// # Errors
     /// [`Error::Aws`].
     pub async fn bury_trigger(&self, body: &str, reason: &str) -> Result<(), Error> {
-        let reason = MessageAttributeValue::builder().data_type("String").string_value(reason).build();
-        self.client
-            .send_message()
-            .queue_url(&self.urls.triggers_dead_letter)
-            .message_body(body)
-            .message_attributes("oncekey-error", reason.map_err(Error::aws("sqs:SendMessage"))?)
-            .send()
-            .await
-            .map_err(Error::aws("sqs:SendMessage"))?;
+        const NAME: &str = "oncekey-error";
+        const KIND: &str = "String";
+        // A message may have come as large as one may be.
+        let room = MAX_MESSAGE_BYTES.saturating_sub(body.len() + NAME.len() + KIND.len());
+        let reason = message::shown(reason, room);
+        let mut bury = self.client.send_message().queue_url(&self.urls.triggers_dead_letter).message_body(body);
+        if !reason.is_empty() {
+            let reason = MessageAttributeValue::builder().data_type(KIND).string_value(reason).build();
+            bury = bury.message_attributes(NAME, reason.map_err(Error::aws("sqs:SendMessage"))?);
+        }
+        bury.send().await.map_err(Error::aws("sqs:SendMessage"))?;
         Ok(())
     }
 
@@ -171,7 +173,7 @@ impl Queues {
     }
 
     async fn send<M: Serialize>(&self, url: &str, message: &M, delay_seconds: u64) -> Result<(), Error> {
-        let body = serde_json::to_string(message).map_err(|error| Error::unreadable("message", error))?;
+        let body = message::text(message)?;
         if body.len() > MAX_MESSAGE_BYTES {
             return Err(Error::TooLarge(format!(
                 "payload: written as a message it takes {} bytes; the limit is {MAX_MESSAGE_BYTES} (1 MiB)",

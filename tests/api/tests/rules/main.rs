@@ -5,6 +5,7 @@
 mod bad_input;
 mod batches;
 mod budget;
+mod characters;
 mod dashboard;
 mod ends;
 mod environments;
