@@ -8,6 +8,7 @@ use oncekey_core::key::Scope;
 use oncekey_tests_api::{Oncekey, Place, answer};
 use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// Runs a parent to its end.
 async fn parent(oncekey: &Oncekey, task: &str, payload: Value) -> Value {
@@ -251,21 +252,27 @@ async fn a_step_runs_once_and_is_replayed_on_later_attempts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelling_an_executing_parent_stops_it_at_its_next_call() {
     let Some(place) = Place::own_stack() else { return };
+    let (called, canceled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let gates = (Arc::clone(&called), Arc::clone(&canceled));
     let worker = Worker::new().task(Task::new("child", async |_: Context, n: Value| Ok(n))).task(Task::new(
         "parent",
-        |ctx: Context, _: Value| async move {
-            for n in 0..1_000 {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                ctx.trigger(Child::new("child", n)).await?;
+        move |ctx: Context, _: Value| {
+            let (called, canceled) = gates.clone();
+            async move {
+                ctx.trigger(Child::new("child", 1)).await?;
+                called.notify_one();
+                canceled.notified().await;
+                ctx.trigger(Child::new("child", 2)).await?;
+                Ok(())
             }
-            Ok(())
         },
     ));
     let oncekey = Oncekey::running(place, worker, |options| options).await;
     let run = oncekey.trigger("parent", json!({})).await;
-    oncekey.in_status(&run.id, "EXECUTING").await;
+    called.notified().await;
     answer(oncekey.post(&format!("/api/v2/runs/{}/cancel", run.id), "")).await;
+    canceled.notify_one();
     oncekey.drained("oncekey-runs").await;
-    assert!(runs_of(&oncekey, "child").await.len() < 100);
+    assert_eq!(runs_of(&oncekey, "child").await.len(), 1);
     assert_eq!(oncekey.run(&run.id).await["status"], "CANCELED");
 }
