@@ -12,7 +12,7 @@ use crate::store::TableNames;
 
 /// The variable with the name of the environments table; the command line reads it too.
 pub const ENVIRONMENTS_TABLE: &str = "ONCEKEY_ENVIRONMENTS_TABLE";
-/// The variable with the queues of other workers, as [`RUNS_QUEUES`]: may be left out.
+/// The variable with the queues of other workers, as `ONCEKEY_RUNS_QUEUES`: may be left out.
 pub const MORE_RUNS_QUEUES: &str = "ONCEKEY_MORE_RUNS_QUEUES";
 const KEYS_TABLE: &str = "ONCEKEY_KEYS_TABLE";
 const RUNS_TABLE: &str = "ONCEKEY_RUNS_TABLE";
