@@ -29,6 +29,7 @@ fn every_planted_fault_is_found_by_the_invariant_it_breaks() {
         (Mutant::Clear, 500, "I4"),
         (Mutant::Start, 200, "was COMPLETED and became EXECUTING"),
         (Mutant::Suspend, 2_000, "I8 or I9"),
+        (Mutant::Lease, 500, "took an attempt up"),
     ] {
         let report = run(0..schedules, false, Some(mutant));
         let found = report.violations.iter().any(|(_, violation)| violation.contains(invariant));

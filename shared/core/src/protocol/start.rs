@@ -37,6 +37,9 @@ pub enum Start {
 /// Takes up the attempt that `message` is for, with a lease to `lease_until`: one conditional write, which makes the run
 /// from the message if it is absent. `max_attempts` tells how many attempts the task grants.
 ///
+/// The lease has a name that is made here: when the answer to the write is lost, the SDK sends it again, and who is then
+/// refused by the lease of that name holds it.
+///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn start(
@@ -60,13 +63,20 @@ pub async fn start(
     let now = app.clock.now();
     let absent =
         message.first.as_ref().map(|first| Run::new(message.run_id.clone(), first.spec.clone(), first.payload.clone()));
+    // Not of the invocation: of two copies of a message in one batch, one is to be refused.
+    let lease_name = format!("{:016x}", fastrand::u64(..));
     let take_up = Move::Start {
         turn: message.turn,
         lease_until,
+        lease_name: &lease_name,
         max_attempts: absent.as_ref().map(|run| max_attempts(&run.spec)),
         absent: absent.as_ref(),
     };
-    match app.store.move_run(&message.run_id, take_up, now).await? {
+    let moved = match app.store.move_run(&message.run_id, take_up, now).await? {
+        Moved::Refused(run) if run.lease_name.as_ref() == Some(&lease_name) => Moved::To(run),
+        moved => moved,
+    };
+    match moved {
         Moved::To(run) if run.turn == Turn::FIRST && run.expires_unless_started_by().is_some_and(|end| now > end) => {
             Ok(Start::Expired(Box::new(run)))
         }

@@ -193,6 +193,9 @@ pub struct Run {
     /// Until when a worker holds this run. Past it, that worker is dead.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lease_until: Option<Timestamp>,
+    /// What that worker called its lease.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lease_name: Option<String>,
     /// Attempts in all, as the worker that started it knew them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_attempts: Option<u32>,
@@ -236,6 +239,7 @@ impl Run {
             spec,
             retry_at: None,
             lease_until: None,
+            lease_name: None,
             max_attempts: None,
             started_at: None,
             finished_at: None,

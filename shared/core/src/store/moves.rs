@@ -27,6 +27,8 @@ pub enum Move<'a> {
         turn: Turn,
         /// Until when the worker holds the run.
         lease_until: Timestamp,
+        /// What it calls this lease, so that it knows its own.
+        lease_name: &'a str,
         /// Attempts that the task grants, if they are known before the run is read.
         max_attempts: Option<u32>,
         /// The run to make if it is absent: the worker does so when it is ahead of the trigger, or the trigger died.
@@ -102,6 +104,7 @@ impl Move<'_> {
         }
         if to != RunStatus::Executing {
             write.remove("lease_until");
+            write.remove("lease_name");
         }
         if let (Some(what), Some(turn)) = (Happening::of(self.event()), self.turn())
             && turn.ordinal() < NOTED
@@ -109,8 +112,9 @@ impl Move<'_> {
             write.append("history", text(Moment { what, at: now }));
         }
         match self {
-            Self::Start { lease_until, max_attempts, absent, .. } => {
+            Self::Start { lease_until, lease_name, max_attempts, absent, .. } => {
                 write.set("lease_until", moment(*lease_until));
+                write.set("lease_name", text(*lease_name));
                 write.set_if_absent("started_at", moment(now));
                 if let Some(max_attempts) = max_attempts {
                     write.set("max_attempts", number(max_attempts));

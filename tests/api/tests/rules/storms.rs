@@ -3,16 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use dynoxide::Database;
+use axum::http::StatusCode;
 use futures_util::{StreamExt, stream};
 use oncekey::Options;
 use oncekey_tests_api::{Oncekey, Place, answer, handle};
 use serde_json::json;
-use tokio::net::TcpListener;
+
+use super::faults::{Fate, faulty_database};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_duplicates_of_one_key_are_one_run_and_no_error() {
@@ -30,45 +27,23 @@ async fn ten_thousand_duplicates_of_one_key_are_one_run_and_no_error() {
     assert_eq!(oncekey.all_runs().await.len(), 1);
 }
 
-/// Before a DynamoDB: refuses a part of all calls as DynamoDB does that is asked too much.
-#[derive(Clone)]
-struct Throttle {
-    behind: String,
-    http: reqwest::Client,
-    calls: Arc<AtomicU64>,
-    refused: Arc<AtomicU64>,
-}
-
-async fn forward(State(throttle): State<Throttle>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
-    let call = throttle.calls.fetch_add(1, Ordering::SeqCst);
-    let target = headers["x-amz-target"].to_str().unwrap().to_owned();
-    let is_request = ["PutItem", "UpdateItem", "DeleteItem", "GetItem"].iter().any(|name| target.ends_with(name));
-    // Most of them for a while, so that the SDK's own retries are used up, then one of six.
-    if is_request && if (50..70).contains(&(call % 100)) { call % 5 != 0 } else { call % 6 == 5 && call > 50 } {
-        throttle.refused.fetch_add(1, Ordering::SeqCst);
-        let kind = "com.amazonaws.dynamodb.v20120810#ThrottlingException";
-        return (StatusCode::BAD_REQUEST, json!({ "__type": kind, "message": "Rate exceeded" }).to_string());
-    }
-    let mut onward = throttle.http.post(&throttle.behind).body(body);
-    for name in ["x-amz-target", "content-type", "authorization", "x-amz-date"] {
-        onward = onward.header(name, headers[name].to_str().unwrap());
-    }
-    let answer = onward.send().await.unwrap();
-    (answer.status(), answer.text().await.unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_database_loses_nothing() {
     let Some(place) = Place::here_alone("it brings a database of its own") else { return };
-    let serve = async |listener: TcpListener, router: Router| axum::serve(listener, router).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let behind = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().unwrap()));
-    let (calls, refused) = (Arc::default(), Arc::default());
-    let throttle = Throttle { behind, http: reqwest::Client::new(), calls, refused: Arc::clone(&refused) };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(serve(listener, Router::new().fallback(forward).with_state(throttle)));
+    let (calls, refused) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&refused);
+    let url = faulty_database(move |operation, _| {
+        let call = calls.fetch_add(1, Ordering::SeqCst);
+        let is_request = ["PutItem", "UpdateItem", "DeleteItem", "GetItem"].contains(&operation);
+        // Most of them for a while, so that the SDK's own retries are used up, then one of six.
+        let refuses = if (50..70).contains(&(call % 100)) { call % 5 != 0 } else { call % 6 == 5 && call > 50 };
+        if is_request && refuses {
+            counted.fetch_add(1, Ordering::SeqCst);
+            return Fate::Throttled;
+        }
+        Fate::Passes
+    })
+    .await;
     let oncekey = Oncekey::with(place, |options| Options { dynamodb_endpoint: Some(url), ..options }).await;
 
     let oncekey = &oncekey;

@@ -80,11 +80,19 @@ impl World<'_> {
         match fate {
             0..4 => {
                 self.recorder.lock().note(|| format!("process {process}: {} gets lost", call.target));
+                self.failed.insert(process);
                 call.fail();
             }
             4..8 => {
                 self.take_effect(&call);
+                if self.random.bool() {
+                    self.recorder
+                        .lock()
+                        .note(|| format!("process {process}: its answer gets lost, and it is sent again"));
+                    return self.waiting.push(call);
+                }
                 self.recorder.lock().note(|| format!("process {process}: and its answer gets lost"));
+                self.failed.insert(process);
                 call.fail();
             }
             8..10 => {
@@ -124,12 +132,16 @@ impl World<'_> {
         };
         let put = body.get("Item").cloned();
         let (status, answer) = oncekey::aws::dynamodb::execute(self.database, operation, body.to_string().as_bytes());
+        let answer = self.forget_lease(answer);
         self.recorder.lock().note(|| {
             let why: Value = serde_json::from_str(&answer).unwrap_or_default();
             let refused = why["__type"].as_str().map(|kind| format!(": {kind}")).unwrap_or_default();
             let shown = [text(&key, "pk"), text(&key, "run_id"), text(&key, "item")].join(" ");
             format!("process {process}: {operation} {table} {}{refused}", shown.trim())
         });
+        if status == 200 && is_start(body["ConditionExpression"].as_str()) {
+            self.holders.insert(process);
+        }
         if writes && status == 200 {
             let item = put.or_else(|| serde_json::from_str::<Value>(&answer).ok()?.get("Attributes").cloned());
             match (table.as_str(), item) {
@@ -142,6 +154,18 @@ impl World<'_> {
         (status, answer)
     }
 
+    /// The planted fault of an answer: a refusal does not say whose lease it met.
+    fn forget_lease(&self, answer: String) -> String {
+        if self.mutant != Some(Mutant::Lease) {
+            return answer;
+        }
+        let Ok(mut told) = serde_json::from_str::<Value>(&answer) else { return answer };
+        match told["Item"].as_object_mut().and_then(|item| item.remove("lease_name")) {
+            Some(_) => told.to_string(),
+            None => answer,
+        }
+    }
+
     /// The planted fault: a condition is always true, and still uses the names and values that DynamoDB wants used.
     fn forget_conditions(&self, operation: &str, body: &mut Value) {
         let condition = body["ConditionExpression"].as_str().unwrap_or_default().to_owned();
@@ -150,7 +174,7 @@ impl World<'_> {
         let forgotten = match self.mutant {
             Some(Mutant::Claim) if operation == "PutItem" && body["TableName"] == "keys" => all(),
             Some(Mutant::Clear) if operation == "DeleteItem" && condition.starts_with("run_id") => all(),
-            Some(Mutant::Start) if condition.contains("#retry_at") => all(),
+            Some(Mutant::Start) if is_start(Some(&condition)) => all(),
             Some(Mutant::Suspend) if condition.contains("(attribute_not_exists(#wakes)") => {
                 open("(attribute_not_exists(#wakes)")
             }
@@ -159,4 +183,9 @@ impl World<'_> {
         };
         body["ConditionExpression"] = json!(forgotten);
     }
+}
+
+/// Whether a write is the one that takes an attempt up: no other asks when the attempt is due.
+fn is_start(condition: Option<&str>) -> bool {
+    condition.is_some_and(|condition| condition.contains("#retry_at"))
 }

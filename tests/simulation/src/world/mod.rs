@@ -40,7 +40,7 @@ const MAX_AT_WORK: usize = 6;
 /// When the simulation begins.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
-/// A fault planted below the handlers: a condition that gets lost on its way.
+/// A fault planted below the handlers: a condition, or a part of an answer, that gets lost on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mutant {
     /// Keys are claimed whoever holds them.
@@ -51,6 +51,8 @@ pub enum Mutant {
     Suspend,
     /// An attempt is started whoever holds its lease.
     Start,
+    /// Who is refused by its own lease, because its call was sent again, is not told that it is its own.
+    Lease,
 }
 
 /// What a process was for.
@@ -96,6 +98,10 @@ pub struct World<'a> {
     /// Processes that are slow: their calls go when no others are there.
     slow: BTreeSet<Process>,
     processes: Process,
+    /// Processes that took an attempt up.
+    holders: BTreeSet<Process>,
+    /// Processes of which a call failed, for all they know.
+    failed: BTreeSet<Process>,
     resets: u32,
     cancels: u32,
     faults: bool,
@@ -156,6 +162,8 @@ impl<'a> World<'a> {
             waiting: Vec::new(),
             slow: BTreeSet::new(),
             processes: 0,
+            holders: BTreeSet::new(),
+            failed: BTreeSet::new(),
             resets: random.u32(0..=3),
             cancels: random.u32(0..=2),
             faults: true,
@@ -183,7 +191,7 @@ impl<'a> World<'a> {
                 Poll::Pending => index += 1,
                 Poll::Ready(ended) => {
                     let done = self.at_work.swap_remove(index);
-                    self.ended(done.work, done.asked, ended);
+                    self.ended(done, ended);
                 }
             }
         }
@@ -195,11 +203,17 @@ impl<'a> World<'a> {
         self.at_work.push(AtWork { process: self.processes, work, asked, future: Box::pin(future), ready: true });
     }
 
-    fn ended(&mut self, work: Work, asked: Position, ended: End) {
-        match (work, ended) {
-            (Work::Trigger(caller), End::Trigger(result)) => self.answered(caller, asked, result),
+    fn ended(&mut self, done: AtWork, ended: End) {
+        let process = done.process;
+        match (done.work, ended) {
+            (Work::Trigger(caller), End::Trigger(result)) => self.answered(caller, done.asked, result),
             (Work::Invocation { queue, handle, id }, End::Invocation(response)) => {
                 let left = response.batch_item_failures.iter().any(|failure| failure.item_identifier == id);
+                if left && self.holders.contains(&process) && !self.failed.contains(&process) {
+                    let broken =
+                        format!("I8: process {process} took an attempt up, no call of it failed, and it left {handle}");
+                    self.recorder.lock().broken.push(broken);
+                }
                 // The acknowledgement may get lost too.
                 let lost = !left && self.faults && self.random.u8(..100) < 5;
                 if !left && !lost {
