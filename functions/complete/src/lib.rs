@@ -1,7 +1,7 @@
 //! Run-completion events, and the dead-letter queues of runs and completions: no run is left hanging.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use oncekey_core::protocol::bury::{DeadRun, end_dead_run, end_unreadable_run};
+use oncekey_core::protocol::bury::{end_dead_run, end_unreadable_run};
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, RunMessage, run_id_in};
@@ -9,13 +9,12 @@ use oncekey_core::{App, Error};
 
 /// Handles one batch, from whichever of the three queues it came.
 pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
-    batch::each(event, |message| async move {
+    batch::each(&app.queues, event, |message| async move {
         if app.queues.urls().is_dead_run(&message) {
             return bury(app, &message).await;
         }
         let body = message.body.as_deref().unwrap_or_default();
-        complete(app, &CompletionEvent::parse(body)?).await?;
-        Ok(Disposition::Done)
+        complete(app, &CompletionEvent::parse(body)?).await
     })
     .await
 }
@@ -23,18 +22,14 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
 /// Brings the run of a message that was delivered too often to an end, or to its next attempt.
 async fn bury(app: &App, message: &SqsMessage) -> Result<Disposition, Error> {
     let body = message.body.as_deref().unwrap_or_default();
-    let dead = match RunMessage::parse(body) {
-        Ok(dead) => end_dead_run(app, &dead).await?,
+    match RunMessage::parse(body) {
+        Ok(dead) => end_dead_run(app, &dead).await,
         Err(error) => match run_id_in(body) {
-            Some(run) => end_unreadable_run(app, &run, &error.to_string()).await?,
+            Some(run) => end_unreadable_run(app, &run, &error.to_string()).await,
             None => {
                 tracing::error!(message_id = ?message.message_id, %error, "a dead run message names no run; dropped");
-                DeadRun::Settled
+                Ok(Disposition::Done)
             }
         },
-    };
-    if let DeadRun::Leased { until } = dead {
-        app.queues.hide_until(message, until).await?;
     }
-    Ok(dead.disposition())
 }

@@ -12,7 +12,7 @@ use oncekey_core::{App, Error, RequestId};
 
 /// Handles one batch.
 pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
-    batch::each(event, |message| ingest(app, message)).await
+    batch::each(&app.queues, event, |message| ingest(app, message)).await
 }
 
 /// Triggers what one message asks for. A message that can never be carried out goes to the dead-letter queue at once,

@@ -62,7 +62,7 @@ impl Worker {
 
     /// Handles one batch of run messages in an invocation that ends at `deadline`.
     pub async fn handle(&self, app: &App, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
-        batch::each(event, |message| self.attempt(app, message, deadline)).await
+        batch::each(&app.queues, event, |message| self.attempt(app, message, deadline)).await
     }
 
     /// Takes a message up. It is acknowledged only after the completion event was accepted.
@@ -73,10 +73,6 @@ impl Worker {
         let granted = |spec: &_| self.attempts_of(spec);
         let (run, outcome) = match start(app, &asked, deadline, granted).await? {
             Start::Nothing(disposition) => return Ok(disposition),
-            Start::Leased { until } => {
-                app.queues.hide_until(&message, until).await?;
-                return Ok(Disposition::Leave);
-            }
             Start::Expired(run) => (run, Outcome::Expired),
             Start::Crashed(run) => {
                 let outcome = match self.tasks.get(&run.spec.task) {

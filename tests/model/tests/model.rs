@@ -64,17 +64,18 @@ fn the_protocol_of_a_wait_holds() {
 #[test]
 fn every_fault_in_a_trigger_is_found() {
     use trigger::Mutant::{
-        AnyClaimMade, BuryByMoving, ClearUnconditionally, NeverHelp, NoFollowUpTwice, PutBeforeSend,
+        AnyClaimMade, BuryByMoving, BuryUnderLease, ClearUnconditionally, NeverHelp, NoFollowUpTwice, PutBeforeSend,
     };
     let plain = Protocol { resets: 1, expiries: 1, ..Protocol::PLAIN };
     for (mutant, model, invariants) in [
         // An acknowledged run that has no end breaks both.
-        (PutBeforeSend, plain.clone(), &["I2", "I8"]),
+        (PutBeforeSend, plain.clone(), &["I2", "I8"][..]),
         (ClearUnconditionally, plain.clone(), &["I4", "I5"]),
         (NeverHelp, plain.clone(), &["I2", "I8"]),
         (NoFollowUpTwice, plain, &["I2", "I8"]),
         (AnyClaimMade, RESENT, &["R40", "R30"]),
         (BuryByMoving, POISONED, &["I2", "I8"]),
+        (BuryUnderLease, POISONED, &["while its worker is at it"]),
     ] {
         finds(&format!("{mutant:?}"), search(Protocol { mutant: Some(mutant), ..model }), invariants);
     }

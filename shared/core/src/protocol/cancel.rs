@@ -20,5 +20,5 @@ pub async fn cancel(app: &App, environment: &EnvironmentId, id: &RunId) -> Resul
     let event = CompletionEvent::new(&run, Outcome::Canceled);
     // The event goes first: were we to die after the move, nobody would do what follows it.
     app.queues.send_completion(&event).await?;
-    complete(app, &event).await
+    complete(app, &event).await.map(drop)
 }

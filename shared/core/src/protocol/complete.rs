@@ -4,19 +4,21 @@
 use crate::app::App;
 use crate::error::Error;
 use crate::protocol::wait::wake_waiters;
+use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, RunMessage};
 use crate::run::Run;
 use crate::run::status::{Event, RunStatus};
 use crate::store::{Move, Moved};
 use crate::telemetry::metrics::{Metric, record};
 
-/// Carries a completion event out.
+/// Carries a completion event out: what is to be done with its message. One of who did not hold the attempt waits for the end
+/// of a lease that it meets, and looks again.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`]; the event is to be delivered again.
-pub async fn complete(app: &App, event: &CompletionEvent) -> Result<(), Error> {
+pub async fn complete(app: &App, event: &CompletionEvent) -> Result<Disposition, Error> {
     let now = app.clock.now();
-    let end = Move::End { turn: event.turn, outcome: &event.outcome };
+    let end = Move::End { turn: event.turn, outcome: &event.outcome, unless_leased: event.unless_leased };
     match app.store.move_run(&event.run_id, end, now).await? {
         Moved::To(run) => {
             tracing::info!(run_id = %run.id, task = %run.spec.task, environment = %run.spec.environment,
@@ -24,15 +26,20 @@ pub async fn complete(app: &App, event: &CompletionEvent) -> Result<(), Error> {
             if run.status.is_final() {
                 record(Metric::RunEnded(run.status), now);
             }
-            follow_up(app, &run).await
+            follow_up(app, &run).await?;
         }
         // A redelivered event whose move was made: what follows the move may not have been.
-        Moved::Refused(run) if reached(&run, event) => follow_up(app, &run).await,
+        Moved::Refused(run) if reached(&run, event) => follow_up(app, &run).await?,
+        Moved::Refused(Run { status: RunStatus::Executing, turn, lease_until: Some(until), .. })
+            if event.unless_leased && turn == event.turn =>
+        {
+            return Ok(Disposition::LeaveUntil(until));
+        }
         Moved::Refused(_) | Moved::Gone => {
             tracing::debug!(run_id = %event.run_id, attempt = event.turn.attempt, "stale completion event dropped");
-            Ok(())
         }
     }
+    Ok(Disposition::Done)
 }
 
 /// Whether the run stands where `event` leads, because it was delivered before.

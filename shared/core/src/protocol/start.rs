@@ -25,12 +25,7 @@ pub enum Start {
     Expired(Box<Run>),
     /// A worker died over this attempt: report that it crashed.
     Crashed(Box<Run>),
-    /// A worker holds this attempt: leave the message until its lease ends.
-    Leased {
-        /// The lease's end.
-        until: Timestamp,
-    },
-    /// Nothing is to be done with the message any more.
+    /// Nothing is to be done, but with the message: it is over, or another worker holds the attempt until its lease ends.
     Nothing(Disposition),
 }
 
@@ -100,7 +95,7 @@ pub async fn start(
 fn refused(run: Run, message: &RunMessage, now: Timestamp) -> Start {
     match run.status {
         RunStatus::Executing if run.turn == message.turn => match run.lease_until {
-            Some(until) if until > now => Start::Leased { until },
+            Some(until) if until > now => Start::Nothing(Disposition::LeaveUntil(until)),
             _ => Start::Crashed(Box::new(run)),
         },
         // The message was sent before the move that it is for could be seen; that move is coming.

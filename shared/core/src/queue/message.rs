@@ -124,6 +124,9 @@ pub struct CompletionEvent {
     pub turn: Turn,
     /// How.
     pub outcome: Outcome,
+    /// Whether this is only so if no worker is at it: who reports it has not held the attempt, and cannot know.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub unless_leased: bool,
 }
 
 /// What a task returned.
@@ -225,7 +228,12 @@ impl Outcome {
 impl CompletionEvent {
     /// The event that `run`, as it stands, ended so.
     pub fn new(run: &Run, outcome: Outcome) -> Self {
-        Self { v: VERSION, run_id: run.id.clone(), turn: run.turn, outcome }
+        Self { v: VERSION, run_id: run.id.clone(), turn: run.turn, outcome, unless_leased: false }
+    }
+
+    /// The event that the present turn of `run` ended so, unless a worker is at it when the event is carried out.
+    pub fn unless_leased(run: &Run, outcome: Outcome) -> Self {
+        Self { unless_leased: true, ..Self::new(run, outcome) }
     }
 
     /// Reads an event.

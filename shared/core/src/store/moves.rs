@@ -67,6 +67,8 @@ pub enum Move<'a> {
         turn: Turn,
         /// How.
         outcome: &'a Outcome,
+        /// Whether it may happen only while no worker holds the run.
+        unless_leased: bool,
     },
 }
 
@@ -136,7 +138,7 @@ impl Move<'_> {
                 write.set("retry_at", moment(*due_at));
                 write.set("expires_at", number(kept_until.seconds_rounded_up()));
             }
-            Self::End { turn, outcome } => end(&mut write, *turn, outcome, now),
+            Self::End { turn, outcome, .. } => end(&mut write, *turn, outcome, now),
         }
         Ok(write)
     }
@@ -167,6 +169,10 @@ impl Move<'_> {
             Self::Wake { waiter } => {
                 let (waiting_on, what) = (write.name("waiting_on"), write.value(text(waiter.to_string())));
                 condition = format!("{condition} AND {waiting_on} = {what}");
+            }
+            Self::End { unless_leased: true, .. } => {
+                let (lease, now) = (write.name("lease_until"), write.value(moment(now)));
+                condition = format!("{condition} AND (attribute_not_exists({lease}) OR {lease} <= {now})");
             }
             Self::Reschedule { .. } | Self::End { .. } => {}
         }

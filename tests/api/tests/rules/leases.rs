@@ -2,12 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use oncekey::Options;
-use oncekey_tests_api::{Oncekey, Place};
+use oncekey_core::protocol::bury::{end_dead_run, end_unreadable_run};
+use oncekey_core::protocol::complete::complete;
+use oncekey_core::protocol::start::{Start, start};
+use oncekey_core::queue::batch::Disposition;
+use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
+use oncekey_core::run::{Run, RunError, RunSpec};
+use oncekey_core::{RequestId, RunId};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, dev, task};
 use serde_json::json;
 
 use super::faults::{Fate, faulty_database};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_an_attempt_whose_start_is_sent_again_because_its_answer_was_lost_is_executed_by_whoever_started_it() {
@@ -27,4 +37,57 @@ async fn i8_an_attempt_whose_start_is_sent_again_because_its_answer_was_lost_is_
     let ended = oncekey.finished(&run.id).await;
     assert_eq!((&ended["status"], &ended["attemptCount"]), (&json!("COMPLETED"), &json!(1)));
     assert_eq!(lost.load(Ordering::SeqCst), 2, "it was sent again");
+}
+
+/// A run of `echo` that is stored, and the message that starts it.
+async fn queued(oncekey: &Oncekey) -> (Run, RunMessage) {
+    let app = oncekey.app();
+    let id = RunId::named(&dev(), &task("echo"), &RequestId::fresh());
+    let run = Run::new(id, RunSpec::new(dev(), task("echo"), app.clock.now()), Some("1".to_owned()));
+    app.store.create_run(&run).await.unwrap();
+    let message = RunMessage::first(&run);
+    (run, message)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_the_late_event_of_a_dead_lettered_copy_leaves_an_attempt_that_another_copy_began() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let app = oncekey.app();
+    let crashed = Outcome::Crashed { error: RunError::new("Crashed", "delivered too often"), retry_after_ms: None };
+    for ends_well in [true, false] {
+        let (run, message) = queued(&oncekey).await;
+        // Nobody held it when its copy was buried. The event comes when somebody does.
+        let event = CompletionEvent::unless_leased(&run, crashed.clone());
+        let lease_until = app.clock.now().plus(MINUTE);
+        assert!(matches!(start(app, &message, lease_until, |_| 1).await.unwrap(), Start::Execute(_)));
+        assert_eq!(complete(app, &event).await.unwrap(), Disposition::LeaveUntil(lease_until));
+        app.queues.send_completion(&event).await.unwrap();
+        if ends_well {
+            let event = CompletionEvent::new(&run, Outcome::Succeeded { output: None });
+            app.queues.send_completion(&event).await.unwrap();
+            oncekey.in_status(run.id.as_str(), "COMPLETED").await;
+        } else {
+            oncekey.clock.advance(MINUTE);
+            oncekey.in_status(run.id.as_str(), "CRASHED").await;
+        }
+        oncekey.clock.advance(MINUTE);
+        oncekey.drained("oncekey-completions").await;
+        let status = if ends_well { "COMPLETED" } else { "CRASHED" };
+        assert_eq!(oncekey.run(run.id.as_str()).await["status"], status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_dead_letter_waits_for_the_end_of_the_lease_it_meets() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let app = oncekey.app();
+    let (run, message) = queued(&oncekey).await;
+    let lease_until = app.clock.now().plus(MINUTE);
+    start(app, &message, lease_until, |_| 1).await.unwrap();
+    for buried in [end_dead_run(app, &message).await, end_unreadable_run(app, &run.id, "it is torn").await] {
+        assert_eq!(buried.unwrap(), Disposition::LeaveUntil(lease_until));
+    }
+    assert_eq!(oncekey.run(run.id.as_str()).await["status"], "EXECUTING");
 }

@@ -31,6 +31,8 @@ pub enum Mutant {
     AnyClaimMade,
     /// The handler of a dead-lettered message moves the run to its next attempt itself, instead of reporting an event.
     BuryByMoving,
+    /// What a dead-lettered message reports ends its attempt although another copy of the message was taken up meanwhile.
+    BuryUnderLease,
 }
 
 /// What may happen, and what is wrong.

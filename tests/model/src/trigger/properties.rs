@@ -44,6 +44,9 @@ pub(super) fn properties() -> Vec<Property<Protocol>> {
             };
             state.triggers.iter().enumerate().all(own)
         }),
+        Property::always("I8: no attempt is ended while its worker is at it", |_, state: &State| {
+            state.broken != Some("I8")
+        }),
         Property::always("I8: no run is left without an end", |model: &Protocol, state: &State| {
             !model.is_settled(state) || state.runs.iter().flatten().all(|run| run.status.is_final())
         }),

@@ -98,6 +98,8 @@ pub struct Message {
 pub(super) enum Outcome {
     Succeeded,
     Failed,
+    /// Its message was dead-lettered: it failed, unless a worker is at it.
+    Buried,
     Canceled,
 }
 

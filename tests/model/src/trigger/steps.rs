@@ -79,6 +79,18 @@ impl Protocol {
         let Event { run, attempt, outcome, left } = event;
         state.events.remove(&event);
         let Some(stored) = state.runs[run] else { return };
+        if left == Left::Move && outcome == Outcome::Buried && stored.status == Status::Executing(attempt) {
+            if self.mutant != Some(Mutant::BuryUnderLease) {
+                // A live lease: left in the queue.
+                state.events.insert(event);
+                return;
+            }
+            let at_it =
+                |worker: &Worker| !worker.reported && (worker.message.run, worker.message.attempt) == (run, attempt);
+            if state.workers.iter().any(at_it) {
+                state.broken = Some("I8");
+            }
+        }
         let again = self.mutant != Some(Mutant::NoFollowUpTwice);
         let mut go_on = |left| {
             state.events.insert(Event { left, ..event });
@@ -89,9 +101,9 @@ impl Protocol {
             }
             (
                 Left::Move,
-                Outcome::Succeeded | Outcome::Failed,
+                Outcome::Succeeded | Outcome::Failed | Outcome::Buried,
                 Status::Executing(at) | Status::Abandoned(at) | Status::Queued(at),
-            ) if at == attempt && (outcome == Outcome::Failed || !matches!(stored.status, Status::Queued(_))) => {
+            ) if at == attempt && (outcome != Outcome::Succeeded || !matches!(stored.status, Status::Queued(_))) => {
                 let status = match outcome {
                     Outcome::Succeeded => Status::Completed,
                     _ if attempt < self.attempts => Status::Queued(attempt + 1),
@@ -109,8 +121,12 @@ impl Protocol {
                 state.runs[run] = Some(RunRecord { status, ..stored });
             }
             // Delivered again after its move: what follows may not have been done.
-            (Left::Move, Outcome::Failed, Status::Queued(at)) if at == attempt + 1 && again => go_on(Left::SendRetry),
-            (Left::Move, Outcome::Failed, Status::Failed) if attempt == self.attempts && again => go_on(Left::Clear),
+            (Left::Move, Outcome::Failed | Outcome::Buried, Status::Queued(at)) if at == attempt + 1 && again => {
+                go_on(Left::SendRetry);
+            }
+            (Left::Move, Outcome::Failed | Outcome::Buried, Status::Failed) if attempt == self.attempts && again => {
+                go_on(Left::Clear);
+            }
             (Left::Move, ..) => {}
             (Left::SendRetry, ..) => {
                 state.messages.insert(Message { run, attempt: attempt + 1, number: stored.made_by });
@@ -148,7 +164,7 @@ impl Protocol {
                 None => Burial::Acknowledge,
             },
             Burial::Report => {
-                state.events.insert(Event { run, attempt, outcome: Outcome::Failed, left: Left::Move });
+                state.events.insert(Event { run, attempt, outcome: Outcome::Buried, left: Left::Move });
                 Burial::Acknowledge
             }
             Burial::SendRetry => {

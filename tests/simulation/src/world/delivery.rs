@@ -6,10 +6,10 @@ use std::time::Duration;
 use aws_lambda_events::sqs::SqsEvent;
 use serde_json::{Value, json};
 
-use super::watch::text;
+use super::watch::{moment, text};
 use super::{End, MAX_AT_WORK, Mutant, Work, World};
 use crate::network::{Pending, Process};
-use crate::queue::RUNS;
+use crate::queue::{COMPLETIONS, RUNS};
 
 /// How long an invocation of the worker may take.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +41,7 @@ impl World<'_> {
     pub(super) fn kill(&mut self, process: Process) {
         let Some(index) = self.at_work.iter().position(|busy| busy.process == process) else { return };
         self.recorder.lock().note(|| format!("process {process} dies"));
+        self.let_go(process);
         // Calls of it that are on their way may or may not arrive.
         let (its, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|call| call.process == process);
@@ -114,6 +115,11 @@ impl World<'_> {
         let operation = call.target.split('.').next_back().unwrap_or_default();
         let process = call.process;
         if call.target.starts_with("AmazonSQS") {
+            if operation == "SendMessage"
+                && call.body["QueueUrl"].as_str().is_some_and(|url| url.ends_with(COMPLETIONS))
+            {
+                self.let_go(process);
+            }
             self.recorder.lock().note(|| {
                 let body = call.body["MessageBody"].as_str().unwrap_or_default();
                 let place = body.find("\"run_id\"").unwrap_or(0);
@@ -139,17 +145,20 @@ impl World<'_> {
             let shown = [text(&key, "pk"), text(&key, "run_id"), text(&key, "item")].join(" ");
             format!("process {process}: {operation} {table} {}{refused}", shown.trim())
         });
-        if status == 200 && is_start(body["ConditionExpression"].as_str()) {
-            self.holders.insert(process);
-        }
         if writes && status == 200 {
             let item = put.or_else(|| serde_json::from_str::<Value>(&answer).ok()?.get("Attributes").cloned());
             match (table.as_str(), item) {
                 ("keys", item) => self.key_written(process, &key, item.filter(|_| operation == "PutItem")),
-                (_, Some(item)) if key["item"]["S"] == "run" => self.run_written(&item),
+                (_, Some(item)) if key["item"]["S"] == "run" => self.run_written(process, &item),
                 // A registration, which says nothing of the run.
                 _ => {}
             }
+        }
+        if status == 200 && is_start(body["ConditionExpression"].as_str()) {
+            let started: Value = serde_json::from_str(&answer).unwrap_or_default();
+            let until = moment(&started["Attributes"], "lease_until");
+            self.holders.insert(process);
+            self.held.insert(text(&started["Attributes"], "run_id"), (process, until));
         }
         (status, answer)
     }

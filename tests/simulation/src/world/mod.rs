@@ -100,6 +100,8 @@ pub struct World<'a> {
     processes: Process,
     /// Processes that took an attempt up.
     holders: BTreeSet<Process>,
+    /// Who is at each run, by its id, and until when its lease lasts: taken up, and not reported yet.
+    held: BTreeMap<String, (Process, Timestamp)>,
     /// Processes of which a call failed, for all they know.
     failed: BTreeSet<Process>,
     resets: u32,
@@ -163,6 +165,7 @@ impl<'a> World<'a> {
             slow: BTreeSet::new(),
             processes: 0,
             holders: BTreeSet::new(),
+            held: BTreeMap::new(),
             failed: BTreeSet::new(),
             resets: random.u32(0..=3),
             cancels: random.u32(0..=2),
@@ -205,6 +208,7 @@ impl<'a> World<'a> {
 
     fn ended(&mut self, done: AtWork, ended: End) {
         let process = done.process;
+        self.let_go(process);
         match (done.work, ended) {
             (Work::Trigger(caller), End::Trigger(result)) => self.answered(caller, done.asked, result),
             (Work::Invocation { queue, handle, id }, End::Invocation(response)) => {

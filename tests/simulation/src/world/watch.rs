@@ -46,8 +46,13 @@ impl World<'_> {
         }
     }
 
-    /// A run was put or moved.
-    pub(super) fn run_written(&mut self, item: &Value) {
+    /// A process is at no run any more.
+    pub(super) fn let_go(&mut self, process: Process) {
+        self.held.retain(|_, (holder, _)| *holder != process);
+    }
+
+    /// A run was put or moved by a process.
+    pub(super) fn run_written(&mut self, process: Process, item: &Value) {
         let (run, status) = (text(item, "run_id"), text(item, "status"));
         let Some(status) = RunStatus::ALL.into_iter().find(|known| known.as_str() == status) else { return };
         let mut history = self.recorder.lock();
@@ -56,6 +61,14 @@ impl World<'_> {
             return;
         }
         history.note(|| format!("{run} is {status}"));
+        if before == Some(RunStatus::Executing)
+            && let Some((holder, until)) = self.held.remove(&run)
+            && holder != process
+            && until > self.clock.now()
+            && status != RunStatus::Canceled
+        {
+            history.broken.push(format!("I8: {run} became {status} while process {holder} was at it"));
+        }
         if let Some(before) = before.filter(|before| before.is_final()) {
             history.broken.push(format!("{run} was {before} and became {status}"));
         }
@@ -82,6 +95,6 @@ pub(super) fn text(item: &Value, name: &str) -> String {
     item[name]["S"].as_str().unwrap_or_default().to_owned()
 }
 
-fn moment(item: &Value, name: &str) -> Timestamp {
+pub(super) fn moment(item: &Value, name: &str) -> Timestamp {
     Timestamp::from_millis(item[name]["N"].as_str().and_then(|digits| digits.parse().ok()).unwrap_or_default())
 }
