@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use oncekey_core::protocol::wait::await_time;
+use oncekey_core::queue::message::RunMessage;
 use oncekey_core::store::WaitRecord;
 use oncekey_core::{Error, Timestamp};
 
@@ -45,7 +46,12 @@ impl Invocation {
             let record = WaitRecord { calls: self.calls_so_far(number)?, pending: Vec::new(), due_at: Some(due_at) };
             await_time(app, &waiter, &self.run.spec.queue, record, until).await?;
         }
+        let mut is_sent = journalled.is_none();
         while app.clock.now() < due_at {
+            // Whoever woke the run before its time, by a clock that was ahead, was the last message of it.
+            if !std::mem::take(&mut is_sent) {
+                app.queues.send_run(&RunMessage::wake(&waiter, &self.run.spec.queue, Some(due_at))).await?;
+            }
             self.suspend(&waiter, until).await?;
         }
         Ok(())

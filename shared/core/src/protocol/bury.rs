@@ -4,6 +4,7 @@ use oncekey_wire::RunId;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::protocol::hop::{is_replaced, send_on};
 use crate::protocol::wait::wake;
 use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
@@ -18,7 +19,10 @@ use crate::run::{Run, RunError};
 /// [`Error::Aws`], [`Error::Unreadable`]; the message is to be delivered again.
 pub async fn end_dead_run(app: &App, message: &RunMessage) -> Result<Disposition, Error> {
     if let Some(waiter) = message.waiter() {
-        wake(app, &waiter).await?;
+        match message.due_at.filter(|due_at| *due_at > app.clock.now()) {
+            Some(due_at) => send_on(app, message, due_at).await?,
+            None => wake(app, &waiter).await?,
+        }
         return Ok(Disposition::Done);
     }
     if let Some(first) = &message.first {
@@ -37,7 +41,9 @@ pub async fn end_dead_run(app: &App, message: &RunMessage) -> Result<Disposition
         return Ok(Disposition::LeaveUntil(until));
     }
     if let Some(due_at) = message.due_at.max(run.retry_at).filter(|due_at| *due_at > app.clock.now()) {
-        app.queues.send_run(&message.clone().due_at(due_at)).await?;
+        if !is_replaced(&run, message) {
+            app.queues.send_run(&message.clone().due_at(due_at)).await?;
+        }
         return Ok(Disposition::Done);
     }
     let granted = run.max_attempts.or(run.spec.options.max_attempts);

@@ -8,6 +8,7 @@ pub mod bury;
 pub mod cancel;
 pub mod claim;
 pub mod complete;
+mod hop;
 pub mod reset;
 pub mod start;
 pub mod trigger;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::protocol::hop::{is_replaced, send_on};
 use crate::protocol::wait::wake;
 use crate::queue::batch::Disposition;
 use crate::queue::message::RunMessage;
@@ -45,8 +46,7 @@ pub async fn start(
 ) -> Result<Start, Error> {
     if let Some(due_at) = message.due_at {
         if due_at.since(app.clock.now()) >= IN_PLACE {
-            // A hop of a delay that is longer than SQS carries.
-            app.queues.send_run(message).await?;
+            send_on(app, message, due_at).await?;
             return Ok(Start::Nothing(Disposition::Done));
         }
         app.clock.sleep_until(due_at).await;
@@ -81,9 +81,11 @@ pub async fn start(
             Ok(Start::Nothing(Disposition::Done))
         }
         Moved::Refused(run) => match run.retry_at.filter(|due_at| message.is_for(&run) && *due_at > now) {
-            // Rescheduled: this message goes on to the new start.
+            // Rescheduled: this message goes on to the new start, if no other does.
             Some(due_at) => {
-                app.queues.send_run(&message.clone().due_at(due_at)).await?;
+                if !is_replaced(&run, message) {
+                    app.queues.send_run(&message.clone().due_at(due_at)).await?;
+                }
                 Ok(Start::Nothing(Disposition::Done))
             }
             None => Ok(refused(run, message, now)),

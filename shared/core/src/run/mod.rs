@@ -190,6 +190,9 @@ pub struct Run {
     /// When the present attempt may start, if it is a retry or was rescheduled.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_at: Option<Timestamp>,
+    /// The start that a message of a reschedule carries this run to: those for other starts are not needed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub carried_to: Option<Timestamp>,
     /// Until when a worker holds this run. Past it, that worker is dead.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lease_until: Option<Timestamp>,
@@ -238,6 +241,7 @@ impl Run {
             payload,
             spec,
             retry_at: None,
+            carried_to: None,
             lease_until: None,
             lease_name: None,
             max_attempts: None,

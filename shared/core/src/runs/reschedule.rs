@@ -15,7 +15,8 @@ use crate::store::{Move, Moved};
 ///
 /// The move comes first: a message that comes before the run is due is sent on, so that the old message carries a later
 /// start. For an earlier one a message of its own is sent after the move; were we to die in between, nobody has been
-/// told of the new start, and the old message still starts the run.
+/// told of the new start, and the old message still starts the run. Once it is sent that is noted, and the old message ends
+/// where it is met.
 ///
 /// # Errors
 /// [`Error::Invalid`] for what is no delay, [`Error::NotFound`], [`Error::Unprocessable`] when the run is not delayed any
@@ -34,5 +35,6 @@ pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, dela
         Moved::Gone => return Err(missing(environment, id)),
     };
     app.queues.send_run(&RunMessage::of(&run)).await?;
+    app.store.note_carried(id, due_at).await?;
     Ok(run)
 }

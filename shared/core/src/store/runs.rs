@@ -6,9 +6,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use oncekey_wire::RunId;
 
 use super::conditional::written;
-use super::expression::{number, text};
+use super::expression::{moment, number, text};
 use super::list::{Position, list_pk};
 use super::{SHARDS, Store, compressed};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::run::Run;
 use crate::run::status::RunStatus;
@@ -71,6 +72,24 @@ impl Store {
             .await
             .map_err(Error::aws("dynamodb:GetItem"))?;
         answer.item.map(read).transpose()
+    }
+
+    /// Notes that a message carries a rescheduled run to this start, if that is still its start.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn note_carried(&self, id: &RunId, to: Timestamp) -> Result<(), Error> {
+        let noted = self
+            .client
+            .update_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(run_key(id)))
+            .update_expression("SET carried_to = :to")
+            .condition_expression("retry_at = :to")
+            .expression_attribute_values(":to", moment(to))
+            .send()
+            .await;
+        written("dynamodb:UpdateItem", noted).map(drop)
     }
 
     /// Where a run stands, strongly consistent.

@@ -11,6 +11,7 @@ mod ends;
 mod environments;
 mod faults;
 mod functions;
+mod hops;
 mod ingest;
 mod keys;
 mod large;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oncekey_core::queue::message::RunMessage;
+use oncekey_core::store::{Move, Moved};
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, PROD, Place, answer, run_id};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -106,10 +106,11 @@ async fn i8_a_reschedule_that_died_before_sending_its_message_loses_nothing() {
     let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "10m" } })).await;
     let stored = oncekey.app().store.run(&run_id(&run.id)).await.unwrap().unwrap();
-    reschedule(&oncekey, &run.id, json!("30m")).await;
-    // Only the trigger's own message is left.
-    oncekey.purge("oncekey-runs").await;
-    oncekey.app().queues.send_run(&RunMessage::first(&stored)).await.unwrap();
+    let now = oncekey.clock.now();
+    let due_at = now.plus(Duration::from_secs(30 * 60));
+    let moved = Move::Reschedule { turn: stored.turn, due_at, kept_until: stored.spec.kept_until_if_due(due_at) };
+    // What a process that died after this move and before sending leaves behind: the trigger's own message.
+    assert!(matches!(oncekey.app().store.move_run(&stored.id, moved, now).await.unwrap(), Moved::To(_)));
     oncekey.clock.advance(Duration::from_secs(660));
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(oncekey.run(&run.id).await["status"], "DELAYED");
