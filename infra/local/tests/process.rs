@@ -109,8 +109,7 @@ async fn whatever_is_logged_and_traced_has_no_payload_key_or_tag() {
     let running = Running { child, url };
     let api = Api::of(&running);
     for task in ["echo", "fail", "no-such-task"] {
-        let options =
-            json!({ "idempotencyKey": "key-of-ada", "tags": ["tag-of-ada"], "metadata": { "of": "meta-of-ada" } });
+        let options = json!({ "maxAttempts": 1, "idempotencyKey": "key-of-ada", "tags": ["tag-of-ada"], "metadata": { "of": "meta-of-ada" } });
         let body = json!({ "payload": { "card": "4242-secret" }, "options": options });
         let handle = api.trigger(task, body).await;
         api.run_until(id(&handle), "isCompleted", json!(true)).await;

@@ -104,11 +104,13 @@ impl Worker {
         self.tasks.get(&spec.task).map_or_else(default, |task| task.attempts_of(spec))
     }
 
-    /// No attempt can mend a task that is not here.
+    /// A task that is not here may be with the next attempt: a worker that has it may be on its way.
     fn unknown(&self, run: &Run) -> Outcome {
+        let pause = RetryPolicy::default().pause_after(run.turn.attempt, self.attempts_of(&run.spec));
+        let retry_after_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         let known = self.tasks.keys().map(TaskId::as_str).collect::<Vec<_>>().join(", ");
         let message = format!("this worker has no task {:?}; it has: {known}", run.spec.task.as_str());
-        Outcome::Failed { error: RunError::new("UnknownTask", &message), retry_after_ms: None }
+        Outcome::Failed { error: RunError::new("UnknownTask", &message), retry_after_ms }
     }
 }
 

@@ -34,10 +34,11 @@ async fn r30_a_failed_run_clears_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r30_a_run_of_an_unknown_task_fails_naming_the_tasks_that_exist() {
+async fn r30_a_run_of_an_unknown_task_fails_with_its_last_attempt_naming_the_tasks_that_exist() {
     let oncekey = Oncekey::anywhere().await;
-    let failed = oncekey.keyed("no-such-task", "k").await;
+    let failed = oncekey.trigger("no-such-task", with(json!({ "maxAttempts": 2 }), json!({}))).await;
     let run = oncekey.in_status(&failed.id, "FAILED").await;
+    assert_eq!(run["attemptCount"], 2);
     let message = run["error"]["message"].as_str().unwrap();
     assert!(message.starts_with("this worker has no task \"no-such-task\"; it has: "), "{message}");
     assert!(message.contains(", echo, fail, "), "{message}");
