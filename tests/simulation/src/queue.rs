@@ -95,6 +95,7 @@ impl Queues {
         received.message_id = Some(id.to_string());
         received.receipt_handle = Some(format!("{id}#{}", message.received));
         received.body = Some(message.body.clone());
+        received.attributes.insert("ApproximateReceiveCount".to_owned(), message.received.to_string());
         received.event_source_arn = Some(format!("arn:aws:sqs:us-east-1:000000000000:{}", message.queue));
         Some((message.queue, received))
     }

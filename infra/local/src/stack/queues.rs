@@ -18,6 +18,8 @@ use crate::stack::options::{FUNCTION_TIMEOUT, Options};
 
 /// A queue's visibility timeout, as a multiple of its function's timeout: what AWS recommends.
 pub(crate) const VISIBILITY_FACTOR: u32 = 6;
+/// How often a message is received from a queue before it is dead-lettered.
+const MAX_RECEIVES: u32 = 20;
 /// The account of every SQS that is not AWS's.
 const ACCOUNT: &str = "000000000000";
 
@@ -63,10 +65,11 @@ impl StackQueues {
             queue(self.name("runs-dead"), self.worker_timeout, None),
             queue(self.name("triggers-dead"), FUNCTION_TIMEOUT, None),
             queue(self.name("completions-dead"), FUNCTION_TIMEOUT, None),
-            queue(self.name("triggers"), FUNCTION_TIMEOUT, Some((5, "triggers-dead"))),
-            queue(self.name("completions"), FUNCTION_TIMEOUT, Some((10, "completions-dead"))),
+            queue(self.name("triggers"), FUNCTION_TIMEOUT, Some((MAX_RECEIVES, "triggers-dead"))),
+            queue(self.name("completions"), FUNCTION_TIMEOUT, Some((MAX_RECEIVES, "completions-dead"))),
         ];
-        let of_runs = |name: &QueueName| queue(self.run_queue(name), self.worker_timeout, Some((5, "runs-dead")));
+        let of_runs =
+            |name: &QueueName| queue(self.run_queue(name), self.worker_timeout, Some((MAX_RECEIVES, "runs-dead")));
         settings.extend(self.for_runs.iter().map(of_runs));
         settings
     }

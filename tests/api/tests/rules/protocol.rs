@@ -269,13 +269,13 @@ async fn i8_a_dead_lettered_message_of_a_run_that_never_started_is_tried_again()
 async fn i8_a_poison_run_message_ends_in_the_dead_letter_queue_and_its_run_in_a_status() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = Oncekey::start(place).await;
-    let run = oncekey.trigger("echo", json!({ "options": { "delay": "1h", "idempotencyKey": "k" } })).await;
+    let run = oncekey.trigger("echo", json!({ "options": { "delay": "30d", "idempotencyKey": "k" } })).await;
     oncekey.send("oncekey-runs", json!({ "v": 99, "run_id": run.id }).to_string()).await;
-    // Five receives, each with its visibility timeout.
-    for _ in 0..6 {
+    // Twenty receives, with up to a quarter of an hour between two.
+    for _ in 0..21 {
         until(|| async { oncekey.depth("oncekey-runs").await[0] == 0 }).await;
         tokio::time::sleep(Duration::from_millis(30)).await;
-        oncekey.clock.advance(Duration::from_secs(361));
+        oncekey.clock.advance(Duration::from_secs(901));
     }
     oncekey.in_status(&run.id, "SYSTEM_FAILURE").await;
     assert_ne!(oncekey.keyed("echo", "k").await.id, run.id);

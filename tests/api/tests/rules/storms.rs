@@ -1,7 +1,8 @@
 //! Storms: many at once of what is usually one, and a database that cannot keep up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::{StreamExt, stream};
@@ -10,6 +11,7 @@ use oncekey_tests_api::{Oncekey, Place, answer, handle};
 use serde_json::json;
 
 use super::faults::{Fate, faulty_database};
+use super::protocol::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_duplicates_of_one_key_are_one_run_and_no_error() {
@@ -72,11 +74,70 @@ async fn a_throttled_database_loses_nothing() {
                 break;
             }
             assert!(tries < 2_000, "{run}");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
             if tries % 20 == 19 {
-                oncekey.clock.advance(std::time::Duration::from_secs(100));
+                oncekey.clock.advance(Duration::from_secs(100));
             }
         }
     }
     assert!(refused.load(Ordering::SeqCst) > 20, "{refused:?} refused");
+}
+
+/// Lets time go, a second at a time and far faster than it does, until a run is completed: how long that took.
+async fn seconds_until_completed(oncekey: &Oncekey, run: &str) -> u64 {
+    for seconds in 0..7_200 {
+        let run = oncekey.run(run).await;
+        if run["isCompleted"] == true {
+            assert_eq!((&run["status"], &run["attemptCount"]), (&json!("COMPLETED"), &json!(1)), "{run}");
+            return seconds;
+        }
+        oncekey.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    panic!("{run} is never completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_throttling_of_a_start_or_an_end_costs_seconds_and_no_attempt() {
+    let Some(place) = Place::here_alone("it brings a database of its own") else { return };
+    let [starts, ends] = [AtomicU64::new(0), AtomicU64::new(0)];
+    let url = faulty_database(move |operation, body| {
+        let calls = match operation {
+            "UpdateItem" if body.contains("#finished_at") => &ends,
+            "UpdateItem" => &starts,
+            _ => return Fate::Passes,
+        };
+        // As many as the SDK makes of one.
+        if calls.fetch_add(1, Ordering::SeqCst) < 3 { Fate::Throttled } else { Fate::Passes }
+    })
+    .await;
+    let hour = Duration::from_secs(3_600);
+    let options = |options| Options { dynamodb_endpoint: Some(url), worker_timeout: hour, ..options };
+    let oncekey = Oncekey::with(place, options).await;
+    let run = oncekey.trigger("echo", json!({ "options": { "maxAttempts": 1 } })).await;
+    let took = seconds_until_completed(&oncekey, &run.id).await;
+    assert!(took < 3_600, "{took} s, and the visibility timeout is six hours");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_an_hour_of_throttling_loses_nothing_and_dead_letters_nothing() {
+    let Some(place) = Place::here_alone("it brings a database of its own") else { return };
+    let is_throttled = Arc::new(AtomicBool::new(true));
+    let throttled = Arc::clone(&is_throttled);
+    let url = faulty_database(move |operation, _| match operation {
+        "UpdateItem" if throttled.load(Ordering::SeqCst) => Fate::Throttled,
+        _ => Fate::Passes,
+    })
+    .await;
+    let oncekey = Oncekey::with(place, |options| Options { dynamodb_endpoint: Some(url), ..options }).await;
+    let run = oncekey.trigger("echo", json!({ "options": { "maxAttempts": 1 } })).await;
+    for _ in 0..31 {
+        // Every delivery that may be had within a minute is over.
+        until(|| async { oncekey.depth("oncekey-runs").await == [0, 1, 0] }).await;
+        oncekey.clock.advance(Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    is_throttled.store(false, Ordering::SeqCst);
+    seconds_until_completed(&oncekey, &run.id).await;
+    assert_eq!(oncekey.depth("oncekey-runs-dead").await, [0; 3]);
 }

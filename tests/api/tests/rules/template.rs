@@ -70,3 +70,15 @@ fn the_template_declares_the_tables_as_the_code_asks_for_them() {
         assert_eq!(values(rest, "AttributeName").first().copied(), expires_at, "{name}");
     }
 }
+
+#[test]
+fn every_source_queue_allows_twenty_receives_and_its_function_may_say_when_the_next_is() {
+    for template in [TEMPLATE, MY_WORKER] {
+        let allowed = values(template, "maxReceiveCount");
+        assert!(!allowed.is_empty() && allowed.iter().all(|most| *most == "20"), "{allowed:?}");
+        for statement in template.split("Action: [sqs:ReceiveMessage").skip(1) {
+            let (actions, _) = statement.split_once(']').unwrap();
+            assert!(actions.contains("sqs:ChangeMessageVisibility"), "{actions}");
+        }
+    }
+}
