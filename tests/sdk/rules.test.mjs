@@ -227,12 +227,15 @@ test("r50 items of a batch share runs by key, with each other and on every retry
   assert.notEqual(again.runs[1], made.runs[1]);
 });
 
-test("r53 a key on the batch makes it the same batch", async () => {
+test("r53 a key on the batch stands for its items' keys, of one task", async () => {
   const key = freshKey();
+  const runsOf = async (task, items) =>
+    (await batch.retrieve((await tasks.batchTrigger(task, items, { idempotencyKey: key })).batchId)).runs;
   const items = [{ payload: 0 }, { payload: 1 }];
-  const one = await tasks.batchTrigger("echo", items, { idempotencyKey: key });
-  const other = await tasks.batchTrigger("echo", items, { idempotencyKey: key });
-  assert.equal(other.batchId, one.batchId);
+  const one = await runsOf("echo", items);
+  assert.deepEqual((await runsOf("echo", [...items, { payload: 2 }])).slice(0, 2), one);
+  const other = await runsOf("child-task", items);
+  assert.ok(other.every((id) => !one.includes(id)));
 });
 
 test("a batch may come as an async iterable and over several tasks", async () => {

@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use oncekey_core::key::KeyOptions;
+use oncekey_core::key::window::Window;
 use oncekey_core::request::object::Object;
 use oncekey_core::request::options::Options;
 use oncekey_core::request::{BatchLine, parse_json};
-use oncekey_core::runs::batch::{Batch, BatchItem, CreatedBatch, NewBatch, NewItem, add_items, create, find};
+use oncekey_core::runs::batch::{Batch, BatchItem, BatchKey, NewBatch, NewItem, add_items, create, find};
 use oncekey_core::{App, BatchId, Error, IdempotencyKey, RunId, TaskId};
 use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, request_id, routes};
 use serde::{Deserialize, Serialize};
@@ -19,10 +20,15 @@ pub(crate) struct CreateBody {
     /// How many items it will have.
     #[schema(minimum = 1, maximum = 1000)]
     run_count: u32,
-    /// The batch's own key.
+    /// What the keys of items without one are made of: `{key}-{index}`.
     #[schema(max_length = 2048)]
     #[serde(default)]
     idempotency_key: Option<String>,
+    /// How long the keys of items hold that do not say it themselves: a whole number and `s`, `m`, `h` or `d`, 1 second to
+    /// 365 days. 30 days by default.
+    #[serde(rename = "idempotencyKeyTTL", default)]
+    #[schema(pattern = "^[0-9]{1,8}[smhd]$")]
+    idempotency_key_ttl: Option<String>,
     /// What to show of the key.
     #[schema(value_type = Option<KeyOptions>)]
     #[serde(default)]
@@ -33,10 +39,13 @@ pub(crate) struct CreateBody {
 }
 
 impl CreateBody {
-    fn key(&self) -> Result<Option<IdempotencyKey>, Error> {
-        let text = self.idempotency_key.as_ref().filter(|text| !text.is_empty());
+    fn key(&self) -> Result<Option<BatchKey>, Error> {
+        let ttl = self.idempotency_key_ttl.clone();
+        ttl.as_deref().map(|ttl| Window::from_wire("idempotencyKeyTTL", ttl)).transpose()?;
+        let Some(sent) = self.idempotency_key.clone().filter(|text| !text.is_empty()) else { return Ok(None) };
         let options = self.idempotency_key_options.as_ref().map(|Object(options)| options);
-        text.map(|text| IdempotencyKey::from_wire("idempotencyKey", text, options)).transpose()
+        let shown = IdempotencyKey::from_wire("idempotencyKey", &sent, options)?.shown().to_owned();
+        Ok(Some(BatchKey { sent, shown, ttl }))
     }
 }
 
@@ -47,16 +56,17 @@ pub(crate) struct BatchHandle {
     id: BatchId,
     /// How many items it has, once all have come.
     run_count: u32,
-    /// Whether it was there already, with all its items.
+    /// Always false: a batch is new, unless this very request is sent again.
     is_cached: bool,
-    /// The batch's own key.
+    /// What to show of its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<String>,
 }
 
 /// Creates a batch
 ///
-/// Its items are sent in a second call. With an idempotency key, creating it again gives the first one.
+/// Its items are sent in a second call. An idempotency key stands for those of its items: one without a key of
+/// its own has `{key}-{index}`. The batch itself is always a new one, unless the same request is sent again.
 #[utoipa::path(
     post,
     path = routes::CREATE_BATCH.path,
@@ -65,7 +75,6 @@ pub(crate) struct BatchHandle {
     request_body = CreateBody,
     responses(
         (status = 202, description = "A batch to be filled", body = BatchHandle),
-        (status = 200, description = "The batch that is there, with all its items", body = BatchHandle),
         Refusal,
     ),
     security(("api_key" = []))
@@ -82,10 +91,10 @@ pub(crate) async fn create_batch(
         return Err(Error::Unprocessable(text).into());
     }
     let new = NewBatch { environment, request_id: request_id(&headers)?, run_count: body.run_count, key: body.key()? };
-    let CreatedBatch { batch, is_cached } = create(&app, new).await?;
-    let status = if is_cached { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let idempotency_key = batch.key.as_ref().map(|key| key.shown().to_owned());
-    Ok((status, Json(BatchHandle { id: batch.id, run_count: batch.run_count, is_cached, idempotency_key })))
+    let batch = create(&app, new).await?;
+    let idempotency_key = batch.key.map(|key| key.shown);
+    let handle = BatchHandle { id: batch.id, run_count: batch.run_count, is_cached: false, idempotency_key };
+    Ok((StatusCode::ACCEPTED, Json(handle)))
 }
 
 /// What became of a call's items.
@@ -261,7 +270,7 @@ fn shown(batch: Batch) -> BatchAnswer {
     BatchAnswer {
         id: batch.id,
         status,
-        idempotency_key: batch.key.as_ref().map(|key| key.shown().to_owned()),
+        idempotency_key: batch.key.map(|key| key.shown),
         created_at: batch.created_at.to_string(),
         updated_at: batch.updated_at.to_string(),
         run_count: batch.run_count,

@@ -85,8 +85,6 @@ pub struct Batch {
     pub id: String,
     /// How many items it has, once all have come.
     pub run_count: usize,
-    /// Whether it was there already, with all its items.
-    pub is_cached: bool,
 }
 
 /// What became of a batch.
@@ -156,7 +154,8 @@ impl Client {
         self.batch_report(&batch.id).await
     }
 
-    /// Creates a batch of `count` items, 1 to 1,000. With a key, creating it again gives the first one.
+    /// Creates a batch of `count` items, 1 to 1,000. The key stands for those of its items: one without a key of its own has
+    /// `{key}-{index}`, so that the same items in another batch of this key are the same runs.
     ///
     /// # Errors
     /// [`Error`].

@@ -117,24 +117,21 @@ async fn r50_r51_a_batch_goes_in_pieces_and_tells_what_became_of_each_item() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r53_a_batch_with_a_key_can_be_taken_up_where_it_was_left() {
+async fn r53_a_batch_with_a_key_finds_the_runs_of_another_that_was_cut_off() {
     let (_stack, client) = start().await;
     let key = Key::from("import-1").global();
     let items = || (0..10).map(|n| BatchItem::new("echo", &n)).enumerate();
     let batch = client.create_batch(10, Some(&key)).await.unwrap();
     client.send_items(&batch.id, items().take(4), |_| ()).await.unwrap();
+    let begun = client.batch_report(&batch.id).await.unwrap();
+    assert_eq!(begun.missing_indexes, (4..10).collect());
     // The process died here; the next one begins anew.
     let again = client.create_batch(10, Some(&key)).await.unwrap();
-    assert_eq!((&again.id, again.is_cached), (&batch.id, false));
-    let missing = client.batch_report(&again.id).await.unwrap().missing_indexes;
-    assert_eq!(missing, (4..10).collect());
-    let mut sent = 0;
-    let rest = items().filter(|(index, _)| missing.contains(index));
-    client.send_items(&again.id, rest, |count| sent += count).await.unwrap();
-    assert_eq!(sent, 6);
+    assert_ne!(again.id, batch.id);
+    client.send_items(&again.id, items(), |_| ()).await.unwrap();
     let report = client.batch_report(&again.id).await.unwrap();
     assert_eq!((report.status.as_str(), report.missing_indexes.len()), ("COMPLETED", 0));
-    assert!(client.create_batch(10, Some(&key)).await.unwrap().is_cached);
+    assert_eq!((&report.runs[..4], report.runs.len()), (&begun.runs[..], 10));
 }
 
 /// What a server saw of each request: its id.

@@ -163,11 +163,6 @@ impl BatchId {
         Self(format!("batch_{}", name_of([environment.as_str(), "request", request.as_str()])))
     }
 
-    /// The batch that the key with this hash stands for.
-    pub fn of_key_hash(environment: &EnvironmentId, hash: &str) -> Self {
-        Self(format!("batch_{}", name_of([environment.as_str(), "key", hash])))
-    }
-
     /// Reads a batch id.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
-//! `oncekey batch`: triggers from lines of JSON, which can be taken up again where they were left.
+//! `oncekey batch`: triggers from lines of JSON. A line's key is its content, so a file that is sent again, mended or longer,
+//! finds the runs of the lines that ran and triggers the others.
 
+use std::collections::HashMap;
 use std::io::Read;
 
 use clap::Args;
@@ -24,7 +26,7 @@ pub(crate) struct BatchArgs {
     /// The task of lines that name none
     #[arg(long)]
     task: Option<String>,
-    /// What makes this batch this batch: the same key sends each line once [default: the sha256 of the file]
+    /// What the keys of lines begin with that have none of their own: with another one, all lines run again
     #[arg(long, short)]
     key: Option<String>,
     #[command(flatten)]
@@ -47,8 +49,7 @@ struct Line {
 struct Summary {
     batches: Vec<String>,
     lines: usize,
-    /// Lines that this call sent; the others had come already.
-    sent: usize,
+    /// Lines that have a run, made now or before.
     triggered: usize,
     errors: Vec<LineError>,
 }
@@ -64,17 +65,14 @@ struct LineError {
 pub(crate) async fn batch(args: BatchArgs) -> Result<(), Failure> {
     let client = args.remote.client()?;
     let text = read(&args.file)?;
-    let lines = lines(&text, args.task.as_deref())?;
-    let key = args.key.unwrap_or_else(|| HEXLOWER.encode(&Sha256::digest(text.as_bytes())));
+    let lines = lines(&text, args.task.as_deref(), args.key.as_deref())?;
     let bar = ProgressBar::new(lines.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} lines, {per_sec}, {eta} left") {
         bar.set_style(style);
     }
     let mut summary = Summary { lines: lines.len(), ..Summary::default() };
-    for (number, part) in lines.chunks(MAX_ITEMS).enumerate() {
-        let key = Key::from([format!("{key}/{number}")]).global();
-        let report = send(&client, &key, part, &bar, &mut summary.sent).await?;
-        summary.add(report, part);
+    for part in lines.chunks(MAX_ITEMS) {
+        summary.add(send(&client, part, &bar).await?, part);
     }
     bar.finish_and_clear();
     match args.remote.json {
@@ -87,31 +85,11 @@ pub(crate) async fn batch(args: BatchArgs) -> Result<(), Failure> {
     }
 }
 
-/// One batch: created, or found as it was left; then whatever it lacks.
-async fn send(
-    client: &Client,
-    key: &Key,
-    part: &[(usize, BatchItem)],
-    bar: &ProgressBar,
-    sent: &mut usize,
-) -> Result<BatchReport, Failure> {
-    let batch = client.create_batch(part.len(), Some(key)).await?;
-    if batch.run_count != part.len() {
-        let (has, now) = (batch.run_count, part.len());
-        return Err(Failure::NotDone(format!(
-            "this key was used for a batch of {has} lines, and there are {now}: take another --key"
-        )));
-    }
-    let missing = client.batch_report(&batch.id).await?.missing_indexes;
-    bar.inc((part.len() - missing.len()) as u64);
-    let items = part.iter().enumerate().filter(|(index, _)| missing.contains(index));
-    let items = items.map(|(index, (_, item))| (index, item.clone()));
-    client
-        .send_items(&batch.id, items, |count| {
-            *sent += count;
-            bar.inc(count as u64);
-        })
-        .await?;
+/// One batch of lines, and what became of them.
+async fn send(client: &Client, part: &[(usize, BatchItem)], bar: &ProgressBar) -> Result<BatchReport, Failure> {
+    let batch = client.create_batch(part.len(), None).await?;
+    let items = part.iter().map(|(_, item)| item.clone()).enumerate();
+    client.send_items(&batch.id, items, |count| bar.inc(count as u64)).await?;
     Ok(client.batch_report(&batch.id).await?)
 }
 
@@ -128,12 +106,12 @@ impl Summary {
 }
 
 fn print(summary: &Summary) {
-    let Summary { batches, lines, sent, triggered, errors } = summary;
+    let Summary { batches, lines, triggered, errors } = summary;
     for error in errors {
         output::print(format_args!("line {}: {}: {}", error.line, error.task, error.error));
     }
     output::print(format_args!(
-        "{lines} lines: {triggered} triggered, {} refused; {sent} sent now, the others before; {}",
+        "{lines} lines: {triggered} have their run, {} refused; {}",
         errors.len(),
         batches.join(", ")
     ));
@@ -149,15 +127,30 @@ fn read(file: &str) -> Result<String, Failure> {
     read.map_err(|error| Failure::Usage(format!("{file} cannot be read: {error}")))
 }
 
+/// The key of a line that names none: its content, and how many equal ones stand before it, which are runs of their own.
+fn content_key(key: &str, task: &str, line: &str, before: usize) -> Key {
+    let content = HEXLOWER.encode(&Sha256::digest(format!("{task}\n{}", line.trim())));
+    Key::from([key.to_owned(), content, before.to_string()]).global()
+}
+
 /// Every line is read before any is sent: its number and its trigger.
-fn lines(text: &str, task: Option<&str>) -> Result<Vec<(usize, BatchItem)>, Failure> {
+fn lines(text: &str, task: Option<&str>, key: Option<&str>) -> Result<Vec<(usize, BatchItem)>, Failure> {
     let wrong = |number: usize, why: String| Failure::Usage(format!("line {number}: {why}"));
-    let line = |(number, text): (usize, &str)| {
+    let mut equal: HashMap<(String, &str), usize> = HashMap::new();
+    let line = |(number, text)| {
         let line: Line = serde_json::from_str(text).map_err(|error| wrong(number, error.to_string()))?;
         let task = line.task.as_deref().or(task);
         let task =
             task.ok_or_else(|| wrong(number, "it names no task: give it one, or all of them with --task".into()))?;
         let item = BatchItem::new(task, &line.payload);
+        let keyed = ["idempotencyKey", "idempotencyKeyFrom"].iter().any(|name| line.options.contains_key(*name));
+        let item = if keyed {
+            item
+        } else {
+            let before = equal.entry((task.to_owned(), str::trim(text))).or_default();
+            *before += 1;
+            item.idempotency_key(content_key(key.unwrap_or_default(), task, text, *before - 1))
+        };
         let item = line.options.iter().fold(item, |item, (name, value)| item.option(name, value));
         Ok((number, item))
     };

@@ -96,12 +96,6 @@ impl IdempotencyKey {
         self.group.as_ref().map_or(KeyPlace::Task(task), KeyPlace::Group)
     }
 
-    /// The key as it was sent: the text that is hashed, or the hash when only that was sent.
-    pub fn sent(&self) -> &str {
-        let hashed = |text: &&str| KeyHash::of_text(text) == self.hash;
-        self.text.as_deref().filter(hashed).unwrap_or(self.hash.as_str())
-    }
-
     /// What to show of this key: the caller's text, or the hash when only that was sent.
     pub fn shown(&self) -> &str {
         self.text.as_deref().unwrap_or(self.hash.as_str())

@@ -27,10 +27,18 @@ impl Window {
     /// # Errors
     /// [`Error::Invalid`] naming the four units, for anything else, for zero, and beyond [`Window::MAX`].
     pub fn parse(text: &str) -> Result<Self, Error> {
+        Self::from_wire("options.idempotencyKeyTTL", text)
+    }
+
+    /// The same, of a field of this name.
+    ///
+    /// # Errors
+    /// As [`Window::parse`].
+    pub fn from_wire(field: &str, text: &str) -> Result<Self, Error> {
         let refuse = |why: &str| {
             let shown: String = text.chars().take(40).collect();
             Error::invalid(
-                "options.idempotencyKeyTTL",
+                field,
                 format!("{shown:?} {why}: give a whole number and s, m, h or d, like \"30d\", from 1s to 365d"),
             )
         };

@@ -167,6 +167,11 @@ pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Error> {
 }
 
 impl TriggerBody<'_> {
+    /// Whether it says how long its key holds.
+    pub(crate) fn names_a_window(&self) -> bool {
+        self.options.as_ref().is_some_and(|Object(options)| options.idempotency_key_ttl.is_some())
+    }
+
     /// Checks every field.
     ///
     /// # Errors

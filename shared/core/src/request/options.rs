@@ -45,7 +45,7 @@ pub struct Options {
     /// How long the key holds: a whole number and `s`, `m`, `h` or `d`, 1 second to 365 days. 30 days by default.
     #[serde(rename = "idempotencyKeyTTL")]
     #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9]{1,8}[smhd]$"))]
-    idempotency_key_ttl: Option<String>,
+    pub(crate) idempotency_key_ttl: Option<String>,
     /// What to show of the key.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<KeyOptions>))]
     idempotency_key_options: Option<Object<KeyOptions>>,

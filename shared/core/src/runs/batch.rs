@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::key::{IdempotencyKey, KeyHash, Scope};
+use crate::key::{IdempotencyKey, KeyHash};
 use crate::protocol::trigger::{Triggered, trigger_all};
 use crate::request::{Envelope, TriggerBody, TriggerRequest};
 use crate::run::TriggerFunction;
@@ -30,8 +30,28 @@ pub struct NewBatch {
     pub request_id: RequestId,
     /// How many items it will have, 1 to [`MAX_ITEMS`].
     pub run_count: u32,
-    /// The batch's own key: the same batch created again is the same batch (R53).
-    pub key: Option<IdempotencyKey>,
+    /// What the keys of its items are made of (R53).
+    pub key: Option<BatchKey>,
+}
+
+/// A batch's key. It is no key of its own: it stands for those of the items that have none, and is claimed by nobody (R53).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchKey {
+    /// As it stood on the wire: 64 hex characters or any text. This alone decides.
+    pub sent: String,
+    /// What to show of it.
+    pub shown: String,
+    /// The window of items that name none.
+    pub ttl: Option<String>,
+}
+
+impl BatchKey {
+    /// The key of the item at `index`. Made of the key as it was sent, never of the text that is shown: two keys may be
+    /// shown alike.
+    fn of_item(&self, index: u32) -> IdempotencyKey {
+        let hash = KeyHash::of_text(&format!("{}-{index}", self.sent));
+        IdempotencyKey { text: Some(format!("{}-{index}", self.shown)), ..IdempotencyKey::of_hash(hash) }
+    }
 }
 
 /// A batch as it is stored.
@@ -43,8 +63,8 @@ pub struct Batch {
     pub environment: EnvironmentId,
     /// How many items it has, once all have come.
     pub run_count: u32,
-    /// Its own key.
-    pub key: Option<IdempotencyKey>,
+    /// What the keys of its items are made of.
+    pub key: Option<BatchKey>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When items came last.
@@ -85,15 +105,6 @@ impl Batch {
     }
 }
 
-/// A batch's answer to its creation.
-#[derive(Clone, Debug)]
-pub struct CreatedBatch {
-    /// The batch.
-    pub batch: Batch,
-    /// Whether it was there already.
-    pub is_cached: bool,
-}
-
 /// One item, as it came.
 #[derive(Debug)]
 pub struct NewItem<'a> {
@@ -114,23 +125,20 @@ pub struct Accepted {
     pub deduplicated: usize,
 }
 
-/// Creates a batch. With a key, the first creation's batch is given to everyone after it, until the batch's record ends
-/// after 30 days.
+/// Creates a batch. The same request sent again gets the batch that it made; any other request makes another, whatever its
+/// key (R53).
 ///
 /// # Errors
-/// [`Error::Invalid`] for a count out of range, [`Error::Aws`].
-pub async fn create(app: &App, new: NewBatch) -> Result<CreatedBatch, Error> {
+/// [`Error::Invalid`] for a count out of range, [`Error::Unprocessable`] when this request's id was used for another batch,
+/// [`Error::Aws`].
+pub async fn create(app: &App, new: NewBatch) -> Result<Batch, Error> {
     if !(1..=MAX_ITEMS).contains(&new.run_count) {
         let message = format!("a batch has 1 to {MAX_ITEMS} items");
         return Err(Error::invalid("runCount", message));
     }
-    let id = match &new.key {
-        Some(key) => BatchId::of_key_hash(&new.environment, key.hash.as_str()),
-        None => BatchId::named(&new.environment, &new.request_id),
-    };
     let now = app.clock.now();
     let batch = Batch {
-        id,
+        id: BatchId::named(&new.environment, &new.request_id),
         environment: new.environment,
         run_count: new.run_count,
         key: new.key,
@@ -139,11 +147,13 @@ pub async fn create(app: &App, new: NewBatch) -> Result<CreatedBatch, Error> {
         version: 0,
         items: BTreeMap::new(),
     };
-    match app.store.create_batch(&batch, &new.request_id).await? {
-        None => Ok(CreatedBatch { batch, is_cached: false }),
-        // Our own earlier try, or somebody's with the same key. The client sends no items to a batch that is cached, so
-        // one whose creator died before it had sent them all is not: it is there to be filled.
-        Some((there, ours)) => Ok(CreatedBatch { is_cached: !ours && there.is_sealed(), batch: there }),
+    match app.store.create_batch(&batch).await? {
+        None => Ok(batch),
+        Some(there) if (there.run_count, &there.key) == (batch.run_count, &batch.key) => Ok(there),
+        Some(_) => Err(Error::Unprocessable(
+            "this request id was used for a batch with another runCount or key: give each request an id of its own"
+                .to_owned(),
+        )),
     }
 }
 
@@ -222,14 +232,15 @@ async fn remember(app: &App, mut batch: Batch, done: BTreeMap<u32, BatchItem>) -
 /// The trigger that an item asks for.
 fn request_of(app: &App, batch: &Batch, item: NewItem<'_>) -> Result<TriggerRequest, Error> {
     let request_id = RequestId::from_batch(&batch.id, item.index);
-    let envelope = Envelope::new(batch.environment.clone(), TaskId::parse(&item.task)?, request_id, app.clock.now());
-    let mut request = item.body?.check(envelope)?;
-    if let (None, Some(key)) = (&request.key, &batch.key) {
-        // R53: of the key as it was sent, never of the text that is shown: two keys may be shown alike.
-        let hash = KeyHash::of(&[format!("{}-{}", key.sent(), item.index)], Scope::Global, None);
-        let text = format!("{}-{}", key.shown(), item.index);
-        request.key = Some(IdempotencyKey { text: Some(text), ..IdempotencyKey::of_hash(hash) });
-    }
+    let task = TaskId::parse(&item.task)?;
+    let body = item.body?;
+    let key = batch.key.as_ref();
+    let envelope = Envelope {
+        key_ttl: key.and_then(|key| key.ttl.clone()).filter(|_| !body.names_a_window()),
+        ..Envelope::new(batch.environment.clone(), task, request_id, app.clock.now())
+    };
+    let mut request = body.check(envelope)?;
+    request.key = request.key.or_else(|| key.map(|key| key.of_item(item.index)));
     request.function = TriggerFunction::BatchTrigger;
     request.batch = Some(batch.id.clone());
     Ok(request)

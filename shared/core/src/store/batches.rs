@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
-use oncekey_wire::{BatchId, EnvironmentId, RequestId};
+use oncekey_wire::{BatchId, EnvironmentId};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -11,10 +11,9 @@ use super::conditional::{Written, written};
 use super::expression::{moment, number, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::key::IdempotencyKey;
-use crate::runs::batch::Batch;
+use crate::runs::batch::{Batch, BatchKey};
 
-/// How long a batch is kept, and so how long its key holds: 30 days.
+/// How long a batch is kept: 30 days.
 const KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What the caller asked for, as one JSON text.
@@ -22,17 +21,23 @@ const KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 
 struct Spec {
     environment: EnvironmentId,
     run_count: u32,
-    request: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    key: Option<IdempotencyKey>,
+    key: Option<KeySpec>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeySpec {
+    sent: String,
+    shown: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    ttl: Option<String>,
 }
 
 fn batch_key(id: &BatchId) -> HashMap<String, AttributeValue> {
     HashMap::from([("run_id".to_owned(), text(id.as_str())), ("item".to_owned(), text("batch"))])
 }
 
-/// A batch and the request that created it.
-fn read(id: &BatchId, item: &HashMap<String, AttributeValue>) -> Result<(Batch, String), Error> {
+fn read(id: &BatchId, item: &HashMap<String, AttributeValue>) -> Result<Batch, Error> {
     let unreadable = |why: &str| Error::unreadable(format!("batch {id}"), why);
     let spec = item.get("spec").and_then(|spec| spec.as_s().ok()).ok_or_else(|| unreadable("it has no spec"))?;
     let spec: Spec = serde_json::from_str(spec).map_err(|error| unreadable(&error.to_string()))?;
@@ -44,31 +49,29 @@ fn read(id: &BatchId, item: &HashMap<String, AttributeValue>) -> Result<(Batch, 
         Some(items) => serde_json::from_str(items).map_err(|error| unreadable(&error.to_string()))?,
         None => BTreeMap::new(),
     };
-    let batch = Batch {
+    Ok(Batch {
         id: id.clone(),
         environment: spec.environment,
         run_count: spec.run_count,
-        key: spec.key,
+        key: spec.key.map(|KeySpec { sent, shown, ttl }| BatchKey { sent, shown, ttl }),
         created_at: Timestamp::from_millis(number("created_at")?),
         updated_at: Timestamp::from_millis(number("updated_at")?),
         version: u64::try_from(number("version")?).unwrap_or_default(),
         items,
-    };
-    Ok((batch, spec.request))
+    })
 }
 
 impl Store {
     /// Puts a batch on condition that it is absent, or that its 30 days are over. `None` if it was, else the batch that is
-    /// there and whether this very request made it.
+    /// there.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
-    pub async fn create_batch(&self, batch: &Batch, request: &RequestId) -> Result<Option<(Batch, bool)>, Error> {
+    pub async fn create_batch(&self, batch: &Batch) -> Result<Option<Batch>, Error> {
         let spec = Spec {
             environment: batch.environment.clone(),
             run_count: batch.run_count,
-            request: request.as_str().to_owned(),
-            key: batch.key.clone(),
+            key: batch.key.clone().map(|BatchKey { sent, shown, ttl }| KeySpec { sent, shown, ttl }),
         };
         let spec = serde_json::to_string(&spec).map_err(|error| Error::unreadable("a batch", error))?;
         let put = self
@@ -89,10 +92,7 @@ impl Store {
             .await;
         match written("dynamodb:PutItem", put)? {
             Written::Done(_) => Ok(None),
-            Written::Refused(Some(there)) => {
-                let (there, made_by) = read(&batch.id, &there)?;
-                Ok(Some((there, made_by == request.as_str())))
-            }
+            Written::Refused(Some(there)) => read(&batch.id, &there).map(Some),
             Written::Refused(None) => Err(Error::unreadable("a batch", "it was not shown")),
         }
     }
@@ -111,7 +111,7 @@ impl Store {
             .send()
             .await
             .map_err(Error::aws("dynamodb:GetItem"))?;
-        answer.item.map(|item| read(id, &item).map(|(batch, _)| batch)).transpose()
+        answer.item.map(|item| read(id, &item)).transpose()
     }
 
     /// Remembers what became of a batch's items, on condition that nobody has changed them since `batch` was read. Whether

@@ -132,23 +132,94 @@ async fn r51_a_bad_item_does_not_sink_the_others_and_its_error_is_at_its_index()
     }
 }
 
+/// The runs of a new batch of this key with these items.
+async fn runs_of(oncekey: &Oncekey, key: &str, items: &[Value]) -> Vec<String> {
+    let batch = create(oncekey, json!({ "runCount": items.len(), "idempotencyKey": key })).await;
+    assert_eq!((&batch["isCached"], &batch["idempotencyKey"]), (&json!(false), &json!(key)));
+    assert_eq!(send(oncekey, &batch, items).await.0, 200);
+    let shown = retrieve(oncekey, &batch).await;
+    shown["runs"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+}
+
+fn plain(index: u32, task: &str) -> Value {
+    json!({ "index": index, "task": task, "payload": index })
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn r53_a_key_on_the_batch_makes_it_the_same_batch_and_keys_its_items() {
+async fn r53_a_key_on_the_batch_stands_for_its_items_keys_and_the_batch_is_new() {
     let oncekey = Oncekey::anywhere().await;
-    let body = json!({ "runCount": 2, "idempotencyKey": "nightly" });
-    let batch = create(&oncekey, body.clone()).await;
-    // Its creator died here: whoever comes next fills it.
-    let refill = create(&oncekey, body.clone()).await;
-    assert_eq!((&refill["id"], &refill["isCached"]), (&batch["id"], &json!(false)));
-    send(&oncekey, &batch, &[json!({ "index": 0, "task": "echo" }), item(1, "own")]).await;
-    let again = create(&oncekey, body).await;
-    assert_eq!(
-        (&again["id"], &again["isCached"], &again["idempotencyKey"]),
-        (&batch["id"], &json!(true), &json!("nightly"))
-    );
-    let runs = retrieve(&oncekey, &batch).await["runs"].clone();
-    assert_eq!(oncekey.keyed("echo", "nightly-0").await.id, runs[0].as_str().unwrap());
-    assert_eq!(oncekey.keyed("echo", "own").await.id, runs[1].as_str().unwrap());
+    let request = |id: &'static str| {
+        let body = json!({ "runCount": 2, "idempotencyKey": "nightly" }).to_string();
+        answer(oncekey.post("/api/v3/batches", body).header("x-trigger-request-idempotency-key", id))
+    };
+    let (first, resent, other) = (request("1").await.1, request("1").await.1, request("2").await.1);
+    assert_eq!(first, resent);
+    assert_ne!(first["id"], other["id"]);
+    let runs = runs_of(&oncekey, "nightly", &[plain(0, "echo"), item(1, "own")]).await;
+    assert_eq!(oncekey.keyed("echo", "nightly-0").await.id, runs[0]);
+    assert_eq!(oncekey.keyed("echo", "own").await.id, runs[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r53_the_calls_window_is_that_of_items_which_say_none() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let runs = async || {
+        let body = json!({ "runCount": 2, "idempotencyKey": "k", "idempotencyKeyTTL": "60s" });
+        let batch = create(&oncekey, body).await;
+        let own = json!({ "index": 1, "task": "echo", "options": { "idempotencyKeyTTL": "1h" } });
+        send(&oncekey, &batch, &[plain(0, "echo"), own]).await;
+        retrieve(&oncekey, &batch).await["runs"].clone()
+    };
+    let first = runs().await;
+    assert_eq!(runs().await, first);
+    oncekey.clock.advance(std::time::Duration::from_secs(60));
+    let later = runs().await;
+    assert_ne!(later[0], first[0]);
+    assert_eq!(later[1], first[1]);
+    let body = json!({ "runCount": 1, "idempotencyKey": "k", "idempotencyKeyTTL": "1w" }).to_string();
+    let (status, error) = answer(oncekey.post("/api/v3/batches", body)).await;
+    assert_eq!(status, 400);
+    assert!(error["error"].as_str().unwrap().starts_with("idempotencyKeyTTL: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r53_a_request_id_is_of_one_batch() {
+    let oncekey = Oncekey::anywhere().await;
+    let create = |body: Value| {
+        let post = oncekey.post("/api/v3/batches", body.to_string());
+        answer(post.header("x-trigger-request-idempotency-key", "one"))
+    };
+    assert_eq!(create(json!({ "runCount": 1 })).await.0, 202);
+    for other in [json!({ "runCount": 2 }), json!({ "runCount": 1, "idempotencyKey": "k" })] {
+        assert_eq!(create(other).await.0, 422);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r54_a_keyed_batch_runs_for_another_task_after_failures_after_a_reset_and_where_it_is_longer() {
+    let oncekey = Oncekey::anywhere().await;
+    let first = runs_of(&oncekey, "k", &[plain(0, "echo"), plain(1, "echo")]).await;
+    let longer = runs_of(&oncekey, "k", &[plain(0, "echo"), plain(1, "echo"), plain(2, "echo")]).await;
+    assert_eq!(longer[..2], first[..]);
+    assert!(!first.contains(&longer[2]));
+    let other = runs_of(&oncekey, "k", &[plain(0, "fail")]).await;
+    assert!(!first.contains(&other[0]));
+    oncekey.in_status(&other[0], "FAILED").await;
+    assert_ne!(runs_of(&oncekey, "k", &[plain(0, "fail")]).await, other);
+    assert_eq!(oncekey.reset("echo", "k-0").await.0, 200);
+    let after = runs_of(&oncekey, "k", &[plain(0, "echo"), plain(1, "echo")]).await;
+    assert_ne!(after[0], first[0]);
+    assert_eq!(after[1], first[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r55_an_item_that_was_refused_runs_when_it_comes_again_corrected() {
+    let oncekey = Oncekey::anywhere().await;
+    let first = runs_of(&oncekey, "k", &[plain(0, "echo"), plain(1, "no task")]).await;
+    assert_eq!(first.len(), 1);
+    let again = runs_of(&oncekey, "k", &[plain(0, "echo"), plain(1, "echo")]).await;
+    assert_eq!((again.len(), &again[0]), (2, &first[0]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
