@@ -1,18 +1,103 @@
 //! The calls a task makes to its context: numbered, so that a resumed run finds each where it was.
 
+use std::collections::BTreeMap;
+
+use oncekey_core::key::{KeyHash, Scope};
 use oncekey_core::protocol::trigger::Handle;
-use oncekey_core::{Error, RunId};
+use oncekey_core::run::end::End;
+use oncekey_core::{Error, RunId, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// One call, as the journal of a wait remembers it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One call, as the journal remembers it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Call {
-    /// What was asked, in words that an error can show.
+    /// What was asked, in words that an error can show, and [short](short).
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub what: String,
-    /// The children it gave, so that a resume finds them though their keys may be gone.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub children: Vec<Handle>,
+    /// What it gave, if it came to an answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub answer: Option<Result<Answer, Refusal>>,
+    /// When a wait for a time is over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub due_at: Option<Timestamp>,
+    /// Ends of its children that were there when it asked.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub ends: BTreeMap<RunId, End>,
+}
+
+/// What a call gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// The children it triggered, so that a resume finds them though their keys may be gone.
+    Children(Vec<Handle>),
+    /// Whether somebody held the key.
+    Held(bool),
+    /// It was done.
+    Done,
+}
+
+/// Why a call was refused, so that a resume is refused likewise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Refusal {
+    Invalid { field: String, message: String },
+    NotFound(String),
+    TooLarge(String),
+    Unprocessable(String),
+    Contended(String),
+    Failed(String),
+}
+
+impl Refusal {
+    pub(crate) fn of(error: &Error) -> Self {
+        match error {
+            Error::Invalid { field, message } => Self::Invalid { field: field.clone(), message: message.clone() },
+            Error::NotFound(text) => Self::NotFound(text.clone()),
+            Error::TooLarge(text) => Self::TooLarge(text.clone()),
+            Error::Unprocessable(text) => Self::Unprocessable(text.clone()),
+            Error::Contended(what) => Self::Contended(what.clone()),
+            error if error.is_transient() => Self::Failed(error.to_string()),
+            error => Self::Unprocessable(error.to_string()),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid { field, message } => Self::Invalid { field, message },
+            Refusal::NotFound(text) => Self::NotFound(text),
+            Refusal::TooLarge(text) => Self::TooLarge(text),
+            Refusal::Unprocessable(text) => Self::Unprocessable(text),
+            Refusal::Contended(what) => Self::Contended(what),
+            Refusal::Failed(text) => Self::Aws { call: "a call before the run was suspended", source: text.into() },
+        }
+    }
+}
+
+impl Call {
+    /// Adds what another part of the same call tells.
+    pub(crate) fn merge(&mut self, part: Self) {
+        if !part.what.is_empty() {
+            self.what = part.what;
+        }
+        self.answer = part.answer.or(self.answer.take());
+        self.due_at = part.due_at.or(self.due_at);
+        self.ends.extend(part.ends);
+    }
+}
+
+/// What was asked, for the journal: long words end in their hash, so that they differ if the whole does.
+pub(crate) fn short(what: &str) -> String {
+    const MAX_CHARACTERS: usize = 200;
+    if what.chars().nth(MAX_CHARACTERS).is_none() {
+        return what.to_owned();
+    }
+    let hash = KeyHash::of(&[what], Scope::Global, None).to_string();
+    let start: String = what.chars().take(MAX_CHARACTERS).collect();
+    format!("{start}… ({})", hash.get(..16).unwrap_or(&hash))
 }
 
 /// Why a call to the context failed.

@@ -13,15 +13,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::call::{CallError, typed};
+use crate::call::{Answer, CallError, typed};
 use crate::child::Child;
 use crate::error::TaskError;
-use crate::family::output_of;
-use crate::invocation::{Invocation, KEPT_AFTER, lock};
+use crate::family::only;
+use crate::invocation::Invocation;
 use crate::key::Key;
-
-/// The largest step result, as JSON.
-const MAX_STEP_BYTES: usize = 150 * 1024;
 
 /// The run that a task is executing. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -66,7 +63,7 @@ impl Context {
     /// [`CallError`].
     pub async fn trigger(&self, child: Child) -> Result<Handle, CallError> {
         let started = self.inner.start_children("trigger", vec![child], TriggerFunction::Trigger).await?;
-        started.only().cloned()
+        only(&self.inner.handles_of(started).await).cloned()
     }
 
     /// Triggers up to a thousand children and goes on. Their handles are in the order of the children.
@@ -74,7 +71,8 @@ impl Context {
     /// # Errors
     /// [`CallError`]; children before the one that failed may have been triggered.
     pub async fn batch_trigger(&self, children: Vec<Child>) -> Result<Vec<Handle>, CallError> {
-        Ok(self.inner.start_children("batch trigger", children, TriggerFunction::BatchTrigger).await?.handles)
+        let started = self.inner.start_children("batch trigger", children, TriggerFunction::BatchTrigger).await?;
+        Ok(self.inner.handles_of(started).await)
     }
 
     /// Triggers a child, waits for its end without holding a worker, and returns its output.
@@ -85,9 +83,8 @@ impl Context {
         let task = child.task.clone();
         let started =
             self.inner.start_children("trigger and wait", vec![child], TriggerFunction::TriggerAndWait).await?;
-        let ends = self.inner.ends_of(&started).await?;
-        let handle = started.only()?;
-        output_of(&task, &handle.id, ends.get(&handle.id))
+        let ended = self.inner.ends_of(started).await?;
+        ended.output(&task, only(&ended.handles)?)
     }
 
     /// Triggers up to a thousand children, waits for all of them, and returns each one's output or error in its place.
@@ -102,9 +99,8 @@ impl Context {
         let tasks: Vec<String> = children.iter().map(|child| child.task.clone()).collect();
         let started =
             self.inner.start_children("batch trigger and wait", children, TriggerFunction::BatchTriggerAndWait).await?;
-        let ends = self.inner.ends_of(&started).await?;
-        let output = |(task, handle): (&String, &Handle)| output_of(task, &handle.id, ends.get(&handle.id));
-        Ok(tasks.iter().zip(&started.handles).map(output).collect())
+        let ended = self.inner.ends_of(started).await?;
+        Ok(tasks.iter().zip(&ended.handles).map(|(task, handle)| ended.output(task, handle)).collect())
     }
 
     /// Asks for a child by a message on the `triggers` queue, for workers that may send to SQS and nothing else. There
@@ -113,21 +109,25 @@ impl Context {
     /// # Errors
     /// [`CallError`].
     pub async fn enqueue_trigger(&self, child: Child) -> Result<(), CallError> {
-        let (number, before) = self.inner.next_call(format!("enqueue trigger {}", child.task)).await?;
-        if before.is_some() {
-            return Ok(());
-        }
-        let task = child.task_id()?;
-        let mut message = child.body(child.hashed_key(self.inner.parent()).as_ref())?;
-        message["options"]["parentRunId"] = json!(self.run_id());
-        message.insert("environment".to_owned(), json!(self.environment()));
-        message.insert("task".to_owned(), json!(task));
-        message.insert("requestId".to_owned(), json!(self.inner.request(number, 0)));
-        if let Some(traceparent) = self.traceparent() {
-            message.insert("traceparent".to_owned(), json!(traceparent));
-        }
-        self.inner.app.queues.send_trigger(&Value::Object(message)).await?;
-        Ok(())
+        let call = self.inner.begin(&format!("enqueue trigger {}", child.task)).await?;
+        let number = call.number;
+        let make = async {
+            let task = child.task_id()?;
+            let mut message = child.body(child.hashed_key(self.inner.parent()).as_ref())?;
+            message["options"]["parentRunId"] = json!(self.run_id());
+            message.insert("environment".to_owned(), json!(self.environment()));
+            message.insert("task".to_owned(), json!(task));
+            message.insert("requestId".to_owned(), json!(self.inner.request(number, 0)));
+            if let Some(traceparent) = self.traceparent() {
+                message.insert("traceparent".to_owned(), json!(traceparent));
+            }
+            self.inner.app.queues.send_trigger(&Value::Object(message)).await?;
+            Ok(Answer::Done)
+        };
+        let sent = self.inner.answer(&call, make).await;
+        drop(call);
+        self.inner.give(number).await;
+        sent.map(drop)
     }
 
     /// Frees a key of a task in this environment, hashed with this run and attempt as a trigger here would hash it.
@@ -136,19 +136,23 @@ impl Context {
     /// # Errors
     /// [`CallError`].
     pub async fn reset(&self, task: &str, key: impl Into<Key>) -> Result<bool, CallError> {
-        let (_, before) = self.inner.next_call(format!("reset a key of {task}")).await?;
-        let task = Child::new(task, ()).task_id()?;
-        // Done before the run was suspended: whoever holds the key now shall keep it.
-        if before.is_some() {
-            return Ok(true);
-        }
-        let Some(key) = key.into().hashed(self.inner.parent()) else { return Ok(false) };
-        let address = KeyAddress { environment: self.environment(), place: key.place(&task), hash: &key.hash };
-        match oncekey_core::protocol::reset::reset(&self.inner.app, address).await {
-            Ok(()) => Ok(true),
-            Err(Error::NotFound(_)) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        let call = self.inner.begin(&format!("reset a key of {task}")).await?;
+        let number = call.number;
+        let make = async {
+            let task = Child::new(task, ()).task_id()?;
+            let Some(key) = key.into().hashed(self.inner.parent()) else { return Ok(Answer::Held(false)) };
+            let address = KeyAddress { environment: self.environment(), place: key.place(&task), hash: &key.hash };
+            match oncekey_core::protocol::reset::reset(&self.inner.app, address).await {
+                Ok(()) => Ok(Answer::Held(true)),
+                Err(Error::NotFound(_)) => Ok(Answer::Held(false)),
+                Err(error) => Err(error.into()),
+            }
+        };
+        // Once: whoever holds the key after a suspension shall keep it.
+        let held = self.inner.answer(&call, make).await;
+        drop(call);
+        self.inner.give(number).await;
+        Ok(held? != Answer::Held(false))
     }
 
     /// Waits without holding a worker, up to a year. Under five seconds it waits in place.
@@ -178,23 +182,18 @@ impl Context {
         T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, TaskError>>,
     {
+        let _pass = self.inner.gate.pass().await;
         self.inner.still_ours().await?;
-        let earlier =
-            self.inner.journal.steps.get(name).cloned().or_else(|| lock(&self.inner.steps).get(name).cloned());
-        if let Some(text) = earlier {
-            return Ok(typed(&format!("the recorded result of step {name:?}"), &text)?);
+        if let Some(earlier) = self.inner.finished_step(name).await? {
+            return Ok(typed(&format!("the recorded result of step {name:?}"), &earlier)?);
         }
-        let result = effect().await?;
+        let result = Invocation::within_step(effect()).await?;
         let text = serde_json::to_string(&result)?;
-        if text.len() > MAX_STEP_BYTES {
-            let size = text.len();
-            return Err(TaskError::abort(format!(
-                "step {name:?}: its result has {size} bytes of JSON; the limit is {MAX_STEP_BYTES} (150 KB)"
-            )));
+        match self.inner.finish_step(name, text).await? {
+            // Another invocation was first.
+            Some(there) => Ok(typed(&format!("the recorded result of step {name:?}"), &there)?),
+            None => Ok(result),
         }
-        self.inner.app.store.put_step(self.run_id(), name, &text, self.inner.kept_until(KEPT_AFTER)).await?;
-        lock(&self.inner.steps).insert(name.to_owned(), text);
-        Ok(result)
     }
 
     /// A token that is the same on every attempt and resume of this run and differs from any other: the idempotency key

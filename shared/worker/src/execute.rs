@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use oncekey_core::payload::Payload;
-use oncekey_core::queue::message::{Outcome, Output};
+use oncekey_core::queue::message::Outcome;
 use oncekey_core::run::RunError;
 use oncekey_core::{App, Error, Run, Timestamp};
 use serde_json::Value;
@@ -16,10 +16,8 @@ use tokio::sync::mpsc;
 use crate::context::Context;
 use crate::error::TaskError;
 use crate::invocation::Invocation;
+use crate::output;
 use crate::task::Task;
-
-/// The largest output that is kept in its run, as JSON: with a payload of 200 KB it fits DynamoDB's 400 KB an item.
-const MAX_INLINE_BYTES: usize = 150 * 1024;
 
 /// Runs the task on what is stored, until it ends, its limit is over, or `stop_at` has come. `None` if there is nothing
 /// to report: the run suspended itself, or is not this invocation's any more.
@@ -29,7 +27,11 @@ pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestam
         Err(error) => return Ok(Some(failed(task, run, error))),
     };
     let (halt, mut halted) = mpsc::unbounded_channel();
-    let context = Context { inner: Arc::new(Invocation::of(app, run, halt).await?) };
+    let Some(invocation) = Invocation::of(app, run, halt).await? else {
+        let why = "what the run had journalled has expired: it waited longer than that is kept";
+        return Ok(Some(Outcome::SystemFailure { error: RunError::new("SystemFailure", why) }));
+    };
+    let context = Context { inner: Arc::new(invocation) };
     // A panic may also happen before the task's first await.
     let body = AssertUnwindSafe(async { task.run(context, input).await }).catch_unwind();
     let limit = task.limit_of(&run.spec);
@@ -81,10 +83,8 @@ async fn succeeded(app: &App, task: &Task, run: &Run, output: Value) -> Result<O
         return Ok(failed(task, run, TaskError::abort(message)));
     }
     let output = match text {
-        Some(text) if size > MAX_INLINE_BYTES => {
-            Some(Output::Stored(app.blobs.put_output(&run.spec.environment, text).await?))
-        }
-        text => text.map(Output::Inline),
+        Some(text) => Some(output::keep(app, &run.spec.environment, text).await?),
+        None => None,
     };
     Ok(Outcome::Succeeded { output })
 }

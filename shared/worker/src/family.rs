@@ -1,37 +1,51 @@
 //! Children of a run: how they are triggered, and how their ends are waited for.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
 use oncekey_core::protocol::trigger::{Handle, trigger_all};
-use oncekey_core::protocol::wait::await_children;
+use oncekey_core::protocol::wait::{KEPT_WAITING, await_children};
+use oncekey_core::queue::message::Output;
 use oncekey_core::request::{Envelope, Parentage, TriggerBody, TriggerRequest, parse_json};
+use oncekey_core::run::end::End;
 use oncekey_core::run::{Lineage, TriggerFunction};
-use oncekey_core::store::WaitRecord;
 use oncekey_core::{Error, RequestId, Run, RunId, RunStatus, TaskId};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::call::{CallError, typed};
+use crate::call::{Answer, CallError, typed};
+use crate::calls::Open;
 use crate::child::Child;
-use crate::invocation::{Invocation, lock};
-
-/// How long a run that waits for a child is kept at least: a child may be delayed by a year, and then run.
-const KEPT_WAITING: Duration = Duration::from_secs(396 * 24 * 60 * 60);
+use crate::invocation::{Begun, Invocation};
+use crate::output;
 
 /// Children that were triggered by a call.
-pub(crate) struct Started {
-    pub number: u32,
+pub(crate) struct Started<'a> {
+    call: Begun<'a>,
     pub handles: Vec<Handle>,
-    /// Whether they were triggered by this invocation.
-    fresh: bool,
 }
 
-impl Started {
-    /// The only child of a call for one.
-    pub(crate) fn only(&self) -> Result<&Handle, CallError> {
-        self.handles.first().ok_or_else(|| Error::invalid("children", "there is none").into())
+/// Children that have ended.
+pub(crate) struct Ended {
+    pub handles: Vec<Handle>,
+    ends: HashMap<RunId, End>,
+}
+
+impl Ended {
+    /// The output of the child at a place, or the error that its parent gets.
+    pub(crate) fn output<O: DeserializeOwned>(&self, task: &str, handle: &Handle) -> Result<O, CallError> {
+        let unknown = End::unknown();
+        let end = self.ends.get(&handle.id).unwrap_or(&unknown);
+        if end.status == RunStatus::Completed {
+            return typed(&format!("the output of {task}"), end.output.as_deref().unwrap_or("null"));
+        }
+        let message = end.error.as_ref().map_or_else(|| "it has no error".to_owned(), |error| error.message.clone());
+        Err(CallError::Child { task: task.to_owned(), id: handle.id.clone(), status: end.status, message })
     }
+}
+
+/// The only one of a call for one child.
+pub(crate) fn only(handles: &[Handle]) -> Result<&Handle, CallError> {
+    handles.first().ok_or_else(|| Error::invalid("children", "there is none").into())
 }
 
 impl Invocation {
@@ -41,7 +55,7 @@ impl Invocation {
         verb: &str,
         children: Vec<Child>,
         function: TriggerFunction,
-    ) -> Result<Started, CallError> {
+    ) -> Result<Started<'_>, CallError> {
         let mut whats = Vec::with_capacity(children.len());
         let mut triggers = Vec::with_capacity(children.len());
         for child in &children {
@@ -50,23 +64,41 @@ impl Invocation {
                 Some(key) => format!("{} with key {}", child.task, key.shown()),
                 None => child.task.clone(),
             });
-            triggers.push((child.task_id()?, child.body(key.as_ref())?));
+            triggers.push((child.task.clone(), child.body(key.as_ref())));
         }
-        let (number, before) = self.next_call(format!("{verb} {}", whats.join(", "))).await?;
-        if let Some(before) = before {
-            return Ok(Started { number, handles: before.children, fresh: false });
+        let call = self.begin(&format!("{verb} {}", whats.join(", "))).await?;
+        let number = call.number;
+        let make = async {
+            let mut requests = Vec::with_capacity(triggers.len());
+            for (index, (task, body)) in triggers.into_iter().enumerate() {
+                requests.push(self.request_of(
+                    TaskId::parse(&task).map_err(Error::from)?,
+                    &body?,
+                    self.request(number, index),
+                    function,
+                )?);
+            }
+            let triggered = trigger_all(&self.app, requests).await;
+            let handles =
+                triggered.into_iter().map(|triggered| Ok(triggered?.handle)).collect::<Result<Vec<_>, Error>>()?;
+            Ok(Answer::Children(handles))
+        };
+        match self.answer(&call, make).await {
+            Ok(Answer::Children(handles)) => Ok(Started { call, handles }),
+            Ok(_) => Ok(Started { call, handles: Vec::new() }),
+            Err(error) => {
+                self.give(number).await;
+                Err(error)
+            }
         }
-        let mut requests = Vec::with_capacity(triggers.len());
-        for (index, (task, body)) in triggers.into_iter().enumerate() {
-            requests.push(self.request_of(task, &body, self.request(number, index), function)?);
-        }
-        let triggered = trigger_all(&self.app, requests).await;
-        let handles =
-            triggered.into_iter().map(|triggered| Ok(triggered?.handle)).collect::<Result<Vec<_>, Error>>()?;
-        if let Some(call) = lock(&self.calls).get_mut(number as usize - 1) {
-            call.children.clone_from(&handles);
-        }
-        Ok(Started { number, handles, fresh: true })
+    }
+
+    /// The handles of children that are not waited for.
+    pub(crate) async fn handles_of(&self, Started { call, handles }: Started<'_>) -> Vec<Handle> {
+        let number = call.number;
+        drop(call);
+        self.give(number).await;
+        handles
     }
 
     /// The trigger of a child, through the door that every trigger goes through.
@@ -90,62 +122,72 @@ impl Invocation {
         Ok(request)
     }
 
-    /// The children once all are final.
-    pub(crate) async fn ends_of(&self, started: &Started) -> Result<HashMap<RunId, Run>, CallError> {
-        let ids: BTreeSet<RunId> = started.handles.iter().map(|handle| handle.id.clone()).collect();
-        let new = started.fresh && started.handles.iter().all(|handle| !handle.is_cached);
-        if !new {
-            let ends = self.read(&ids).await?;
-            if ends.len() == ids.len() && ends.values().all(|run| run.status.is_final()) {
-                return self.with_outputs(ends).await;
+    /// How the children ended, once all have.
+    pub(crate) async fn ends_of(&self, started: Started<'_>) -> Result<Ended, CallError> {
+        let (number, given) = (started.call.number, started.call.given);
+        let ended = self.wait_for_ends(started).await;
+        self.told(number, given, ended).await
+    }
+
+    async fn wait_for_ends(&self, started: Started<'_>) -> Result<Ended, CallError> {
+        let Started { call: Begun { number, before, pass, .. }, handles } = started;
+        let ids: BTreeSet<RunId> = handles.iter().map(|handle| handle.id.clone()).collect();
+        let known = self.journal.waits.get(&number);
+        let mut ends: HashMap<RunId, End> = self.calls().ends(number).into_iter().collect();
+        ends.extend(known.map(|wait| wait.ends.clone()).unwrap_or_default());
+        let mut seen = self.wakes();
+        let new = before.answer.is_none() && handles.iter().all(|handle| !handle.is_cached);
+        let registered = known.is_some_and(|wait| !wait.pending.is_empty());
+        if !new && !registered {
+            self.look_for(number, &ids, &mut ends).await?;
+        }
+        let left: Vec<RunId> = ids.iter().filter(|id| !ends.contains_key(*id)).cloned().collect();
+        if !left.is_empty() {
+            let until = self.app.clock.now().plus(KEPT_WAITING);
+            let open = self.open(number, Open { due_at: None, until, sent: true })?;
+            if !registered {
+                let expiring = self.expiring(until);
+                let registered = await_children(&self.app, &self.waiter(number), &left, expiring).await?;
+                self.note_expiry(registered.items, expiring);
+                ends.extend(registered.ends);
+            }
+            drop(pass);
+            while !ids.iter().all(|id| ends.contains_key(id)) {
+                self.suspend(seen).await?;
+                seen = self.wakes();
+                let wait = self.app.store.wait(&self.waiter(number)).await?;
+                ends.extend(wait.ends);
+                if wait.pending.is_empty() {
+                    // Taken out by an older version, which did not tell the end.
+                    self.look_for(number, &ids, &mut ends).await?;
+                }
+            }
+            drop(open);
+        }
+        for end in ends.values_mut() {
+            if let Some(path) = end.stored_output.take() {
+                end.output = output::fetch(&self.app, &self.run.spec.environment, Output::Stored(path)).await?;
             }
         }
-        let waiter = self.waiter(started.number);
-        let record = WaitRecord {
-            calls: self.calls_so_far(started.number)?,
-            pending: ids.iter().cloned().collect(),
-            due_at: None,
-        };
-        let mut record = await_children(&self.app, &waiter, record, self.kept_until(KEPT_WAITING)).await?;
-        while !record.pending.is_empty() {
-            self.suspend(&waiter, self.kept_until(KEPT_WAITING)).await?;
-            record = self.app.store.wait(&waiter).await?.unwrap_or_default();
-        }
-        self.with_outputs(self.read(&ids).await?).await
+        Ok(Ended { handles, ends })
     }
 
-    /// Fetches the outputs that were too large to be kept in their runs.
-    async fn with_outputs(&self, mut ends: HashMap<RunId, Run>) -> Result<HashMap<RunId, Run>, CallError> {
-        for run in ends.values_mut() {
-            if let Some(path) = &run.stored_output {
-                let stored = self.app.blobs.get(&run.spec.environment, path).await?;
-                let stored =
-                    stored.ok_or_else(|| Error::NotFound(format!("the output of {} is not in the store", run.id)))?;
-                run.output = stored.text;
+    /// Adds the ends of those of `ids` that have ended, and notes them for the journal.
+    async fn look_for(
+        &self,
+        number: u32,
+        ids: &BTreeSet<RunId>,
+        ends: &mut HashMap<RunId, End>,
+    ) -> Result<(), CallError> {
+        let missing: Vec<&RunId> = ids.iter().filter(|id| !ends.contains_key(*id)).collect();
+        let runs = self.app.store.runs(&missing).await?;
+        let runs: HashMap<&RunId, &Run> = runs.iter().map(|run| (&run.id, run)).collect();
+        for id in missing {
+            if let Some(end) = runs.get(id).map_or_else(|| Some(End::unknown()), |run| End::of(run)) {
+                self.calls().note(number, |call| drop(call.ends.insert(id.clone(), end.clone())));
+                ends.insert(id.clone(), end);
             }
         }
-        Ok(ends)
+        Ok(())
     }
-
-    async fn read(&self, ids: &BTreeSet<RunId>) -> Result<HashMap<RunId, Run>, CallError> {
-        let ids: Vec<&RunId> = ids.iter().collect();
-        let runs = self.app.store.runs(&ids).await?;
-        Ok(runs.into_iter().map(|run| (run.id.clone(), run)).collect())
-    }
-}
-
-/// A child's output, or the error that its parent gets.
-pub(crate) fn output_of<O: DeserializeOwned>(task: &str, id: &RunId, run: Option<&Run>) -> Result<O, CallError> {
-    let (status, run) = match run {
-        Some(run) if run.status == RunStatus::Completed => {
-            return typed(&format!("the output of {task}"), run.output.as_deref().unwrap_or("null"));
-        }
-        Some(run) => (run.status, Some(run)),
-        None => (RunStatus::SystemFailure, None),
-    };
-    let message = match run {
-        Some(run) => run.error.as_ref().map_or_else(|| "it has no error".to_owned(), |error| error.message.clone()),
-        None => "its record was deleted".to_owned(),
-    };
-    Err(CallError::Child { task: task.to_owned(), id: id.clone(), status, message })
 }

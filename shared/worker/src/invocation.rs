@@ -1,23 +1,34 @@
-//! One invocation of a task's attempt: its numbered calls, what earlier invocations recorded of them, and how it is given
-//! up. A resumed run starts from the top, so a call is known by its number.
+//! One invocation of a task's attempt: what earlier invocations journalled of it, its calls, and how it is given up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use oncekey_core::key::Parent;
 use oncekey_core::protocol::wait::{Suspension, suspend};
+use oncekey_core::queue::message::RunMessage;
 use oncekey_core::run::turn::Turn;
 use oncekey_core::run::waiter::Waiter;
 use oncekey_core::store::Journal;
 use oncekey_core::{App, Error, Run, RunStatus, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, watch};
 
-use crate::call::{Call, CallError};
+use crate::call::{Answer, Call, CallError, Refusal, short};
+use crate::calls::{Calls, Open};
+use crate::gate::{Gate, Pass};
 
-/// How long a run that waits for a moment, or took a step, is kept beyond that.
-pub(crate) const KEPT_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// What a run may still read is kept this much longer than it is known to need it.
+const SPARE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A wait's message is sent again with a suspension that is so near its end: clocks differ, and the message may have come.
+const NEARLY_DUE: Duration = Duration::from_secs(5 * 60);
+/// How long a call that the journal does not have waits for those that it has to be made again.
+const UNTIL_MADE_AGAIN: Duration = Duration::from_secs(5);
+
+tokio::task_local! {
+    static IN_STEP: ();
+}
 
 /// What one invocation knows of the run that it executes.
 #[derive(Debug)]
@@ -25,12 +36,16 @@ pub(crate) struct Invocation {
     pub app: App,
     pub run: Run,
     pub journal: Journal,
-    /// The calls of this attempt before it was suspended last.
-    recorded: Vec<Call>,
-    /// The calls made since this invocation started.
-    pub calls: Mutex<Vec<Call>>,
+    pub gate: Gate,
+    calls: Mutex<Calls>,
+    /// Woken when a call of the journal was made again.
+    made_again: Notify,
+    /// Answers of before the suspension that the task has got again.
+    given: watch::Sender<usize>,
     /// Steps that ended in this invocation.
     pub steps: Mutex<HashMap<String, String>>,
+    /// When each item of the journal expires.
+    expiries: Mutex<BTreeMap<String, Timestamp>>,
     /// Wake-ups that this invocation knows of.
     wakes: AtomicU32,
     /// Tells the worker that this invocation is over without an outcome.
@@ -38,28 +53,53 @@ pub(crate) struct Invocation {
     started: Instant,
 }
 
+/// A call that has its number.
+pub(crate) struct Begun<'a> {
+    pub number: u32,
+    /// What the journal knows of it.
+    pub before: Call,
+    /// Whether the task had its answer before the run was suspended.
+    pub given: bool,
+    /// Keeps the run from being suspended.
+    pub pass: Pass<'a>,
+}
+
+/// A wait in which the run may be suspended, as long as this lives.
+pub(crate) struct Waiting<'a>(&'a Invocation, u32);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.calls().open.remove(&self.1);
+    }
+}
+
 impl Invocation {
-    /// The invocation of a run that starts or resumes now.
-    pub(crate) async fn of(app: &App, run: &Run, halt: UnboundedSender<()>) -> Result<Self, Error> {
+    /// The invocation of a run that starts or resumes now. `None` if what it had journalled is not all there any more.
+    pub(crate) async fn of(app: &App, run: &Run, halt: UnboundedSender<()>) -> Result<Option<Self>, Error> {
         // On its first way a run has no journal.
         let journal = match run.turn {
             Turn::FIRST => Journal::default(),
             turn => app.store.journal(&run.id, turn.attempt).await?,
         };
-        let last_wait = journal.waits.iter().max_by_key(|(call, _)| **call).map(|(_, wait)| wait.calls.as_str());
-        let recorded = serde_json::from_str(last_wait.unwrap_or("[]"))
-            .map_err(|error| Error::Unreadable { what: "a wait's calls".to_owned(), why: error.to_string() })?;
-        Ok(Self {
+        if journal.segments.len() < run.segments as usize {
+            return Ok(None);
+        }
+        let last_wait = journal.waits.iter().filter(|(_, wait)| wait.calls.is_some()).max_by_key(|(call, _)| **call);
+        let calls = Calls::of(last_wait.and_then(|(_, wait)| wait.calls.as_deref()), &journal.segments)?;
+        Ok(Some(Self {
             app: app.clone(),
             run: run.clone(),
-            journal,
-            recorded,
-            calls: Mutex::default(),
+            gate: Gate::default(),
+            calls: Mutex::new(calls),
+            made_again: Notify::new(),
+            given: watch::Sender::new(0),
             steps: Mutex::default(),
+            expiries: Mutex::new(journal.expiries.clone()),
+            journal,
             wakes: AtomicU32::new(run.wakes),
             halt,
             started: Instant::now(),
-        })
+        }))
     }
 
     pub(crate) fn parent(&self) -> Parent<'_> {
@@ -75,8 +115,17 @@ impl Invocation {
         Waiter { run: self.run.id.clone(), attempt: self.run.turn.attempt, call }
     }
 
-    pub(crate) fn kept_until(&self, after: Duration) -> Timestamp {
-        self.app.clock.now().plus(after).max(self.run.spec.kept_until())
+    pub(crate) fn calls(&self) -> MutexGuard<'_, Calls> {
+        lock(&self.calls)
+    }
+
+    /// When an item that is needed until `until` shall expire; noted with the items of these names.
+    pub(crate) fn expiring(&self, until: Timestamp) -> Timestamp {
+        until.plus(SPARE * 2)
+    }
+
+    pub(crate) fn note_expiry(&self, items: impl IntoIterator<Item = String>, at: Timestamp) {
+        lock(&self.expiries).extend(items.into_iter().map(|item| (item, at)));
     }
 
     /// Ends this invocation here if the run is not ours any more: it was cancelled, or its lease ran out.
@@ -97,36 +146,169 @@ impl Invocation {
     }
 
     /// Numbers a call; with what it gave before the run was suspended, if it was made then.
-    pub(crate) async fn next_call(&self, what: String) -> Result<(u32, Option<Call>), CallError> {
-        let (number, before) = {
-            let mut calls = lock(&self.calls);
-            let before = self.recorded.get(calls.len()).cloned();
-            calls.push(before.clone().unwrap_or_else(|| Call { what: what.clone(), children: Vec::new() }));
-            (u32::try_from(calls.len()).unwrap_or(u32::MAX), before)
-        };
-        if let Some(before) = before.as_ref().filter(|before| before.what != what) {
-            return Err(CallError::OtherCall { number, now: what, before: before.what.clone() });
+    pub(crate) async fn begin(&self, what: &str) -> Result<Begun<'_>, CallError> {
+        let pass = self.gate.pass().await;
+        let (number, before) = self.next(short(what)).await?;
+        let given = self.calls().place(number).is_ok();
+        if !given {
+            self.still_ours().await?;
         }
-        self.still_ours().await?;
-        Ok((number, before))
+        Ok(Begun { number, before: before.unwrap_or_default(), given, pass })
     }
 
-    /// Suspends the run, or returns because there was a wake-up meanwhile.
-    pub(crate) async fn suspend(&self, waiter: &Waiter, until: Timestamp) -> Result<(), CallError> {
-        let seen = self.wakes.load(Ordering::SeqCst);
-        match suspend(&self.app, &self.run, waiter, seen, self.run.spent() + self.started.elapsed(), until).await? {
+    async fn next(&self, what: String) -> Result<(u32, Option<Call>), CallError> {
+        let give_up = tokio::time::sleep(UNTIL_MADE_AGAIN);
+        tokio::pin!(give_up);
+        loop {
+            let made_again = self.made_again.notified();
+            tokio::pin!(made_again);
+            made_again.as_mut().enable();
+            let next = self.calls().next(&what);
+            let (number, before) = match next {
+                Ok(call) => {
+                    self.made_again.notify_waiters();
+                    return Ok(call);
+                }
+                Err(unmade) => unmade,
+            };
+            tokio::select! {
+                biased;
+                () = made_again => {}
+                () = &mut give_up => return Err(CallError::OtherCall { number, now: what, before }),
+            }
+        }
+    }
+
+    /// The answer of a call: the one that it had before the run was suspended, or the one that `make` gets now.
+    pub(crate) async fn answer(
+        &self,
+        begun: &Begun<'_>,
+        make: impl Future<Output = Result<Answer, CallError>>,
+    ) -> Result<Answer, CallError> {
+        if let Some(answer) = begun.before.answer.clone() {
+            return answer.map_err(|refusal| Error::from(refusal).into());
+        }
+        if begun.given {
+            return Ok(Answer::Done);
+        }
+        let answer = make.await;
+        let noted = match &answer {
+            Ok(answer) => Ok(answer.clone()),
+            Err(CallError::Oncekey(error)) => Err(Refusal::of(error)),
+            // What the task makes of its own values it makes of them again.
+            Err(_) => return answer,
+        };
+        self.calls().note(begun.number, |call| call.answer = Some(noted));
+        answer
+    }
+
+    /// Lets the task have the answer of a call: on a resume in the order in which it had them, so that whatever it does
+    /// with several at once comes out as before.
+    pub(crate) async fn give(&self, number: u32) {
+        let place = self.calls().place(number);
+        let mut given = self.given.subscribe();
+        let (Ok(turn) | Err(turn)) = place;
+        // The sender lives as long as this does.
+        let _ = given.wait_for(|given| *given >= turn).await;
+        match place {
+            Ok(turn) => drop(self.given.send_if_modified(|given| {
+                let is_next = *given == turn;
+                *given += usize::from(is_next);
+                is_next
+            })),
+            Err(_) => self.calls().give(number),
+        }
+    }
+
+    /// The same for what came of a call's wait: a failure is its answer from now on.
+    pub(crate) async fn told<T>(&self, number: u32, given: bool, waited: Result<T, CallError>) -> Result<T, CallError> {
+        if let Err(CallError::Oncekey(error)) = &waited
+            && !given
+        {
+            self.calls().note(number, |call| call.answer = Some(Err(Refusal::of(error))));
+        }
+        self.give(number).await;
+        waited
+    }
+
+    /// Runs the effect of a step: what it calls is part of it.
+    pub(crate) async fn within_step<T>(effect: impl Future<Output = T>) -> T {
+        IN_STEP.scope((), effect).await
+    }
+
+    /// Opens a wait: the run may be suspended in it.
+    pub(crate) fn open(&self, number: u32, open: Open) -> Result<Waiting<'_>, CallError> {
+        if IN_STEP.try_with(|()| ()).is_ok() {
+            let message = "a step cannot wait: it would begin again from its start. Wait before it or after it";
+            return Err(Error::invalid("wait", message).into());
+        }
+        self.calls().open.insert(number, open);
+        Ok(Waiting(self, number))
+    }
+
+    /// Wake-ups so far, to be told to [`Invocation::suspend`] by who looks for what it waits for after this.
+    pub(crate) fn wakes(&self) -> u32 {
+        self.wakes.load(Ordering::SeqCst)
+    }
+
+    /// Suspends the run in all its open waits, or returns because there was a wake-up since `seen`.
+    pub(crate) async fn suspend(&self, seen: u32) -> Result<(), CallError> {
+        let _shut = self.gate.shut().await;
+        if self.wakes() != seen {
+            return Ok(());
+        }
+        let (segments, open) = {
+            let calls = self.calls();
+            (calls.pack()?, calls.open.clone())
+        };
+        let until = open.values().map(|open| open.until).max().unwrap_or_default();
+        self.keep_journal(until).await?;
+        let app = &self.app;
+        let known = self.journal.segments.len();
+        let count = u32::try_from(known + segments.len()).unwrap_or(u32::MAX);
+        let expiring = self.expiring(until);
+        let items = app.store.put_segments(&self.run.id, self.run.turn, segments, expiring).await?;
+        self.note_expiry(items, expiring);
+        let mut waits = Vec::with_capacity(open.len());
+        for (number, open) in open {
+            let waiter = self.waiter(number);
+            if let Some(due_at) = open.due_at
+                && (!open.sent || due_at.since(app.clock.now()) < NEARLY_DUE)
+            {
+                app.queues.send_run(&RunMessage::wake(&waiter, &self.run.spec.queue, Some(due_at))).await?;
+                if let Some(open) = self.calls().open.get_mut(&number) {
+                    open.sent = true;
+                }
+            }
+            waits.push(waiter);
+        }
+        match suspend(app, &self.run, &waits, seen, self.run.spent() + self.started.elapsed(), count).await? {
             Suspension::LookAgain { wakes } => self.wakes.store(wakes, Ordering::SeqCst),
             Suspension::Suspended | Suspension::Lost => self.halt().await,
         }
         Ok(())
     }
 
-    /// The calls up to this one, as the journal keeps them.
-    pub(crate) fn calls_so_far(&self, number: u32) -> Result<String, CallError> {
-        let calls = lock(&self.calls);
-        let calls = calls.get(..number as usize).unwrap_or(&calls);
-        serde_json::to_string(calls).map_err(|source| CallError::Type { what: "the journal".to_owned(), source })
+    /// Sees that everything which the journal has lasts until `until` and somewhat longer.
+    async fn keep_journal(&self, until: Timestamp) -> Result<(), Error> {
+        let soon = until.plus(SPARE);
+        let items: Vec<String> =
+            lock(&self.expiries).iter().filter(|(_, at)| **at < soon).map(|(item, _)| item.clone()).collect();
+        // Longer than it must, so that not every suspension has something to renew.
+        let renewed = until.plus(SPARE * 3);
+        self.app.store.renew(&self.run.id, &items, renewed).await?;
+        self.note_expiry(items, renewed);
+        Ok(())
     }
+}
+
+/// Sees that the steps of a run which is tried again after a long pause are still there then.
+pub(crate) async fn keep_steps(app: &App, run: &Run, pause: Duration) -> Result<(), Error> {
+    if pause < SPARE / 2 {
+        return Ok(());
+    }
+    let journal = app.store.journal(&run.id, run.turn.attempt).await?;
+    app.store.renew(&run.id, &journal.step_items(), app.clock.now().plus(pause).plus(SPARE * 2)).await
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

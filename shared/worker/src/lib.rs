@@ -41,13 +41,17 @@
 struct Readme;
 
 mod call;
+mod calls;
 mod child;
 mod context;
 mod error;
 mod execute;
 mod family;
+mod gate;
 mod invocation;
 mod key;
+mod output;
+mod steps;
 mod task;
 mod timer;
 mod worker;

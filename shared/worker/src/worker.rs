@@ -16,6 +16,7 @@ use oncekey_core::telemetry::metrics::record_queue_latency;
 use oncekey_core::{App, Error, Run, TaskId, Timestamp};
 
 use crate::execute::{crashed, execute};
+use crate::invocation::keep_steps;
 use crate::task::Task;
 
 /// Kept back of an invocation's time to report an attempt that would outlast it.
@@ -86,6 +87,9 @@ impl Worker {
                 None => return Ok(Disposition::Done),
             },
         };
+        if let Some(pause) = outcome.retry_after() {
+            keep_steps(app, &run, pause).await?;
+        }
         app.queues.send_completion(&CompletionEvent::new(&run, outcome)).await?;
         Ok(Disposition::Done)
     }

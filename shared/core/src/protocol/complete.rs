@@ -1,15 +1,20 @@
 //! Complete: what the end of an attempt makes of its run. Every step tolerates being done twice, so a redelivered event
 //! finishes what a crash left half done.
 
+use std::time::Duration;
+
 use crate::app::App;
 use crate::error::Error;
-use crate::protocol::wait::wake_waiters;
+use crate::protocol::wait::{Told, wake_waiters};
 use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, RunMessage};
 use crate::run::Run;
 use crate::run::status::{Event, RunStatus};
 use crate::store::{Move, Moved};
 use crate::telemetry::metrics::{Metric, record};
+
+/// How long a run is kept whose event does not tell: a delay is at most a year.
+const KEPT_UNLESS_TOLD: Duration = Duration::from_secs(396 * 24 * 60 * 60);
 
 /// Carries a completion event out: what is to be done with its message. One of who did not hold the attempt waits for the end
 /// of a lease that it meets, and looks again.
@@ -18,7 +23,9 @@ use crate::telemetry::metrics::{Metric, record};
 /// [`Error::Aws`], [`Error::Unreadable`]; the event is to be delivered again.
 pub async fn complete(app: &App, event: &CompletionEvent) -> Result<Disposition, Error> {
     let now = app.clock.now();
-    let end = Move::End { turn: event.turn, outcome: &event.outcome, unless_leased: event.unless_leased };
+    let kept_until = event.kept_until.unwrap_or_else(|| now.plus(KEPT_UNLESS_TOLD));
+    let unless_leased = event.unless_leased;
+    let end = Move::End { turn: event.turn, outcome: &event.outcome, kept_until, unless_leased };
     match app.store.move_run(&event.run_id, end, now).await? {
         Moved::To(run) => {
             tracing::info!(run_id = %run.id, task = %run.spec.task, environment = %run.spec.environment,
@@ -26,10 +33,10 @@ pub async fn complete(app: &App, event: &CompletionEvent) -> Result<Disposition,
             if run.status.is_final() {
                 record(Metric::RunEnded(run.status), now);
             }
-            follow_up(app, &run).await?;
+            follow_up(app, event, &run).await?;
         }
         // A redelivered event whose move was made: what follows the move may not have been.
-        Moved::Refused(run) if reached(&run, event) => follow_up(app, &run).await?,
+        Moved::Refused(run) if reached(&run, event) => follow_up(app, event, &run).await?,
         Moved::Refused(Run { status: RunStatus::Executing, turn, lease_until: Some(until), .. })
             if event.unless_leased && turn == event.turn =>
         {
@@ -50,12 +57,16 @@ fn reached(run: &Run, event: &CompletionEvent) -> bool {
 }
 
 /// What must happen after a move: a retry is sent; a failed run's key is cleared, and whoever waits for a final run woken.
-async fn follow_up(app: &App, run: &Run) -> Result<(), Error> {
+async fn follow_up(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), Error> {
     if run.status == RunStatus::Queued {
         return app.queues.send_run(&RunMessage::of(run)).await;
     }
     if run.status.frees_key() && app.store.clear_key(run).await? {
         record(Metric::KeyCleared, app.clock.now());
     }
-    wake_waiters(app, run).await
+    match wake_waiters(app, run).await? {
+        Told::All => Ok(()),
+        // There are more than one invocation should tell. Whoever was told is not there any more.
+        Told::Some => app.queues.send_completion(event).await,
+    }
 }

@@ -1,21 +1,36 @@
 //! Wait: a run gives up its worker until what it waits for has come.
 //!
-//! It writes what it waits for into its journal, registers itself on each child that is not final yet, and suspends on
-//! condition that its counter of wake-ups is still what it was. Whoever ends a child takes it out of the journal's set;
-//! when the set is empty the run is woken. No wake-up can fall in between: one that comes while the run is still awake
-//! raises the counter, and so the suspension is refused.
+//! It writes what it waits for into its journal, puts itself beside each child as one that waits, and only then looks
+//! whether the child has ended; it suspends on condition that its counter of wake-ups is still what it was. Whoever finds a
+//! child's end, the waiting run itself included, first copies it into the waiting run's journal, where it outlives the
+//! child, then takes the child out of the journal's set, and wakes the run if that was the last. No wake-up can fall in
+//! between: one that comes while the run is still awake raises the counter, and so the suspension is refused.
 
+use std::collections::HashMap;
 use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use oncekey_wire::RunId;
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::message::RunMessage;
-use crate::queue::name::QueueName;
 use crate::run::Run;
+use crate::run::end::End;
 use crate::run::status::RunStatus;
 use crate::run::waiter::Waiter;
-use crate::store::{Move, Moved, WaitRecord};
+use crate::store::{Move, Moved, Registration, Settled};
+
+/// How long what a wait for a child has written is kept: a child may be delayed by a year, and then run.
+pub const KEPT_WAITING: Duration = Duration::from_secs(396 * 24 * 60 * 60);
+
+/// Waiters of one run that are told at once.
+const AT_ONCE: usize = 10;
+/// Waiters that are read at once.
+const PAGE: i32 = 100;
+/// Pages that one delivery of an event tells: the next delivery goes on.
+const PAGES: usize = 3;
 
 /// What came of an attempt to suspend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,56 +46,64 @@ pub enum Suspension {
     Lost,
 }
 
-/// Journals that `waiter` waits for `children`, and registers it with each. The record as it now is: children that are
-/// final already are not in its set. Doing it again finds what was done.
+/// What a wait for children has written.
+#[derive(Debug, Default)]
+pub struct Registered {
+    /// How those ended that have.
+    pub ends: HashMap<RunId, End>,
+    /// The journal's new items.
+    pub items: Vec<String>,
+}
+
+/// Journals that `waiter` waits for `children`, of which none is twice, puts it beside each, and then looks which have
+/// ended. To be done once per wait: done again, it waits again for those that have ended.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn await_children(
     app: &App,
     waiter: &Waiter,
-    record: WaitRecord,
+    children: &[RunId],
     until: Timestamp,
-) -> Result<WaitRecord, Error> {
-    let mut record = app.store.put_wait(waiter, record, until).await?;
-    for child in record.pending.clone() {
-        if !app.store.register_waiter(&child, waiter).await? {
-            record = app.store.remove_pending(waiter, &child).await?.unwrap_or(record);
+) -> Result<Registered, Error> {
+    let items = app.store.put_wait(waiter, children, until).await?;
+    app.store.register(waiter, children).await?;
+    let ids: Vec<&RunId> = children.iter().collect();
+    let runs = app.store.runs(&ids).await?;
+    let runs: HashMap<&RunId, &Run> = runs.iter().map(|run| (&run.id, run)).collect();
+    let mut ended = Vec::new();
+    for (index, child) in children.iter().enumerate() {
+        let end = runs.get(child).map_or_else(|| Some(End::unknown()), |run| End::of(run));
+        if let Some(end) = end {
+            ended.push((Registration::of(waiter, index, children.len()), child, end));
         }
     }
-    Ok(record)
+    let settle = |(told, child, end): (Registration, &RunId, End)| {
+        let child = child.clone();
+        async move {
+            app.store.settle(&told, &child, &end, until).await?;
+            app.store.unregister(&child, &told).await?;
+            Ok::<_, Error>((child, end))
+        }
+    };
+    let ends = stream::iter(ended.into_iter().map(settle)).buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(Registered { ends, items })
 }
 
-/// Journals that `waiter` waits until `record.due_at`, and sends the message that will wake it then.
-///
-/// # Errors
-/// [`Error::Aws`], [`Error::Unreadable`].
-pub async fn await_time(
-    app: &App,
-    waiter: &Waiter,
-    queue: &QueueName,
-    record: WaitRecord,
-    until: Timestamp,
-) -> Result<WaitRecord, Error> {
-    let record = app.store.put_wait(waiter, record, until).await?;
-    app.queues.send_run(&RunMessage::wake(waiter, queue, record.due_at)).await?;
-    Ok(record)
-}
-
-/// Suspends `run`, whose attempt has computed for `spent`, for `waiter`, unless there was a wake-up since `seen`: one
-/// conditional write.
+/// Suspends `run`, whose attempt has computed for `spent` and has journalled `segments` of calls, in these waits, unless
+/// there was a wake-up since `seen`: one conditional write.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn suspend(
     app: &App,
     run: &Run,
-    waiter: &Waiter,
+    waits: &[Waiter],
     seen: u32,
     spent: Duration,
-    until: Timestamp,
+    segments: u32,
 ) -> Result<Suspension, Error> {
-    let let_go = Move::Suspend { turn: run.turn, waiter, seen, spent, until };
+    let let_go = Move::Suspend { turn: run.turn, waits, seen, spent, segments };
     Ok(match app.store.move_run(&run.id, let_go, app.clock.now()).await? {
         Moved::To(_) => Suspension::Suspended,
         Moved::Refused(now) if now.status == RunStatus::Executing && now.turn == run.turn => {
@@ -90,19 +113,47 @@ pub async fn suspend(
     })
 }
 
-/// Tells everybody who waits for `child` that it has ended.
+/// Whether everybody was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nobody is left.
+    All,
+    /// There are more.
+    Some,
+}
+
+/// Tells those who wait for `child` that it has ended: all, or as many as one invocation should.
 ///
 /// # Errors
-/// [`Error::Aws`], [`Error::Unreadable`]; to be done again from the start.
-pub async fn wake_waiters(app: &App, child: &Run) -> Result<(), Error> {
+/// [`Error::Aws`], [`Error::Unreadable`]; to be done again, when it goes on with those that are left.
+pub async fn wake_waiters(app: &App, child: &Run) -> Result<Told, Error> {
+    let Some(end) = End::of(child) else { return Ok(Told::All) };
     for waiter in &child.waiters {
-        let left = app.store.remove_pending(waiter, &child.id).await?;
-        // Gone: the journal was deleted with its run, long ago.
-        if left.is_some_and(|record| record.pending.is_empty()) {
-            wake(app, waiter).await?;
+        tell(app, &child.id, &end, &Registration::of_old(waiter.clone())).await?;
+    }
+    for _ in 0..PAGES {
+        let page = app.store.registrations(&child.id, PAGE).await?;
+        let whole = page.len() == usize::try_from(PAGE).unwrap_or_default();
+        let end = &end;
+        let tell = |waiting: Registration| async move { tell(app, &child.id, end, &waiting).await };
+        let told: Vec<_> = stream::iter(page.into_iter().map(tell)).buffer_unordered(AT_ONCE).collect().await;
+        // One that fails keeps nobody else from being told.
+        told.into_iter().collect::<Result<(), Error>>()?;
+        if !whole {
+            return Ok(Told::All);
         }
     }
-    Ok(())
+    Ok(Told::Some)
+}
+
+/// Gives a waiting run the end of its child, wakes it if that was the last, and only then forgets it.
+async fn tell(app: &App, child: &RunId, end: &End, waiting: &Registration) -> Result<(), Error> {
+    match app.store.settle(waiting, child, end, app.clock.now().plus(KEPT_WAITING)).await? {
+        // Gone with its run, long ago; or its journal went before it ended, which it finds when it is woken.
+        Settled::Over | Settled::Gone => wake(app, &waiting.waiter).await?,
+        Settled::Pending => {}
+    }
+    app.store.unregister(child, waiting).await
 }
 
 /// Wakes a run whose wait is over. Done twice, it sends the resume message twice, and one of them is dropped.
@@ -114,7 +165,7 @@ pub async fn wake(app: &App, waiter: &Waiter) -> Result<(), Error> {
         match app.store.move_run(&waiter.run, Move::Wake { waiter }, app.clock.now()).await? {
             Moved::To(run) => return app.queues.send_run(&RunMessage::of(&run)).await,
             Moved::Refused(run) if run.turn.attempt != waiter.attempt => return Ok(()),
-            Moved::Refused(run) if run.status == RunStatus::Queued && run.waiting_on.as_ref() == Some(waiter) => {
+            Moved::Refused(run) if run.status == RunStatus::Queued && run.waits_on(waiter) => {
                 return app.queues.send_run(&RunMessage::of(&run)).await;
             }
             Moved::Refused(run) if run.status == RunStatus::Executing => {

@@ -127,6 +127,9 @@ pub struct CompletionEvent {
     /// Whether this is only so if no worker is at it: who reports it has not held the attempt, and cannot know.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub unless_leased: bool,
+    /// Until when the run is kept at least; older versions did not tell.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kept_until: Option<Timestamp>,
 }
 
 /// What a task returned.
@@ -228,7 +231,8 @@ impl Outcome {
 impl CompletionEvent {
     /// The event that `run`, as it stands, ended so.
     pub fn new(run: &Run, outcome: Outcome) -> Self {
-        Self { v: VERSION, run_id: run.id.clone(), turn: run.turn, outcome, unless_leased: false }
+        let kept_until = Some(run.kept_until());
+        Self { v: VERSION, run_id: run.id.clone(), turn: run.turn, outcome, unless_leased: false, kept_until }
     }
 
     /// The event that the present turn of `run` ended so, unless a worker is at it when the event is carried out.

@@ -1,5 +1,6 @@
 //! A run: what was asked for, which never changes, and where it stands, which does.
 
+pub mod end;
 pub mod history;
 pub mod retry;
 pub mod status;
@@ -23,8 +24,8 @@ use crate::run::status::RunStatus;
 use crate::run::turn::Turn;
 use crate::run::waiter::Waiter;
 
-/// How long a run is kept: 30 days, longer than a message can live in a queue (14 days, an SQS limit).
-const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long a run is kept after its end: 30 days, longer than a message can live in a queue (14 days, an SQS limit).
+pub const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long a run outlives its key: were it gone first, a missing run would mean two things to a duplicate.
 const OUTLIVES_KEY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -146,15 +147,11 @@ impl RunSpec {
         self.options.delay_until.unwrap_or(self.created_at)
     }
 
-    /// Until when the record is kept: 30 days, and a day longer than its key's window and its delay need it.
+    /// Until when the record is kept at least, however early the run ends: 30 days beyond its start, so that no message for
+    /// it comes later, and a day beyond its key's window.
     pub fn kept_until(&self) -> Timestamp {
-        self.kept_until_if_due(self.due_at())
-    }
-
-    /// The same for a run that is to start at another moment than its trigger said.
-    pub fn kept_until_if_due(&self, due_at: Timestamp) -> Timestamp {
         let for_key = self.key.as_ref().map(|key| key.window_ends_at.plus(OUTLIVES_KEY));
-        due_at.plus(KEPT).max(for_key.unwrap_or_default())
+        self.due_at().plus(KEPT).max(for_key.unwrap_or_default())
     }
 }
 
@@ -181,10 +178,16 @@ pub struct Run {
     /// Milliseconds that earlier invocations of this attempt computed: they count towards its `maxDuration`.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub spent_ms: u64,
-    /// What it waits for, or waited for last.
+    /// The waits it is suspended in, or was last, each as `attempt#call`.
+    #[serde(skip_serializing, deserialize_with = "one_or_many", default)]
+    pub waiting_on: Vec<String>,
+    /// Segments that hold the calls of the present attempt: fewer in the journal, and it is not whole any more.
+    #[serde(skip_serializing, default)]
+    pub segments: u32,
+    /// Until when the record is kept at least, if a reschedule put off more than its trigger's options tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub waiting_on: Option<Waiter>,
-    /// Who waits for it: added one by one, as a set.
+    pub kept_until: Option<Timestamp>,
+    /// Who waits for it, as older versions wrote it: added one by one, as a set.
     #[serde(skip_serializing, default)]
     pub waiters: Vec<Waiter>,
     /// When the present attempt may start, if it is a retry or was rescheduled.
@@ -234,7 +237,9 @@ impl Run {
             turn: Turn::FIRST,
             wakes: 0,
             spent_ms: 0,
-            waiting_on: None,
+            waiting_on: Vec::new(),
+            segments: 0,
+            kept_until: None,
             waiters: Vec::new(),
             updated_at: spec.created_at,
             history: Vec::new(),
@@ -264,6 +269,17 @@ impl Run {
         self.spec.options.ttl_ms.map(|ttl| due_at.plus(Duration::from_millis(ttl)))
     }
 
+    /// Until when the record is kept at least, whenever the run ends.
+    pub fn kept_until(&self) -> Timestamp {
+        self.spec.kept_until().max(self.kept_until.unwrap_or_default())
+    }
+
+    /// Whether it is, or was last, suspended in this wait.
+    pub fn waits_on(&self, waiter: &Waiter) -> bool {
+        // Older versions wrote one waiter, whole.
+        self.waiting_on.iter().any(|wait| *wait == waiter.wait() || *wait == waiter.to_string())
+    }
+
     /// How long earlier invocations of this attempt computed.
     pub fn spent(&self) -> Duration {
         Duration::from_millis(self.spent_ms)
@@ -283,6 +299,20 @@ impl Run {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// A text, or a set of them.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
 }
 
 /// A field that is stored as one JSON text: cheap to write, and what the messages carry.

@@ -28,6 +28,11 @@ impl Waiter {
         };
         parts.next().is_none().then_some(waiter)
     }
+
+    /// The wait within its run: `attempt#call`.
+    pub fn wait(&self) -> String {
+        format!("{}#{}", self.attempt, self.call)
+    }
 }
 
 impl TryFrom<String> for Waiter {

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::queue::message::RunMessage;
 use crate::request::options::delay_until;
-use crate::run::Run;
+use crate::run::{KEPT, Run};
 use crate::runs::find::{find, missing};
 use crate::store::{Move, Moved};
 
@@ -25,7 +25,8 @@ pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, dela
     let now = app.clock.now();
     let due_at = delay_until("delay", delay, now)?.unwrap_or(now);
     let run = find(app, environment, id).await?;
-    let kept_until = run.spec.kept_until_if_due(due_at);
+    // Messages that were sent for an earlier choice may still come.
+    let kept_until = run.kept_until().max(due_at.plus(KEPT));
     let run = match app.store.move_run(id, Move::Reschedule { turn: run.turn, due_at, kept_until }, now).await? {
         Moved::To(run) => run,
         Moved::Refused(run) => {

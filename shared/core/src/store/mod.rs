@@ -1,5 +1,6 @@
 //! DynamoDB: one file a table, and what they share.
 
+mod batch_write;
 mod batches;
 mod compressed;
 mod conditional;
@@ -11,15 +12,17 @@ mod list;
 mod moves;
 mod runs;
 pub mod schema;
+mod waiters;
 
 use aws_sdk_dynamodb::Client;
 
 pub use environments::ApiKeyRecord;
-pub use journal::{Journal, WaitRecord};
+pub use journal::{Journal, Settled, Wait};
 pub use keys::{Claimed, KeyAddress, KeyRecord};
 pub(crate) use list::Position;
 pub use moves::{Move, Moved};
 pub use schema::RUNS_INDEX;
+pub use waiters::Registration;
 
 /// The names of Oncekey's tables.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use oncekey_wire::RunId;
 
 use super::Store;
@@ -12,11 +12,11 @@ use super::runs::{item, read, run_key};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::message::{Outcome, Output};
-use crate::run::Run;
 use crate::run::history::{Happening, Moment, NOTED};
 use crate::run::status::{Event, RunStatus};
 use crate::run::turn::Turn;
 use crate::run::waiter::Waiter;
+use crate::run::{KEPT, Run};
 
 /// What is to happen to a run, with what it takes.
 #[derive(Clone, Copy, Debug)]
@@ -38,14 +38,14 @@ pub enum Move<'a> {
     Suspend {
         /// The turn.
         turn: Turn,
-        /// What it waits for.
-        waiter: &'a Waiter,
+        /// What it waits for: any of these waits wakes it.
+        waits: &'a [Waiter],
         /// Wake-ups that it knows of.
         seen: u32,
         /// How long its attempt has computed.
         spent: Duration,
-        /// Until when the run is kept at least.
-        until: Timestamp,
+        /// Segments of calls that the journal has of its attempt.
+        segments: u32,
     },
     /// What the run waits for has come.
     Wake {
@@ -58,7 +58,7 @@ pub enum Move<'a> {
         turn: Turn,
         /// The new time.
         due_at: Timestamp,
-        /// Until when the run is kept at least.
+        /// Until when the run is kept at least: later than every message that was sent for it.
         kept_until: Timestamp,
     },
     /// This turn has ended; a cancellation ends whichever the run is in.
@@ -69,6 +69,8 @@ pub enum Move<'a> {
         outcome: &'a Outcome,
         /// Whether it may happen only while no worker holds the run.
         unless_leased: bool,
+        /// Until when the run is kept at least, if it is final.
+        kept_until: Timestamp,
     },
 }
 
@@ -101,8 +103,13 @@ impl Move<'_> {
         let to = self.event().leads_to();
         write.set("status", text(to.as_str()));
         write.set("updated_at", moment(now));
-        if to.is_final() {
-            write.set("finished_at", moment(now));
+        // A run that may still be read has no expiry.
+        match self {
+            Self::End { kept_until, .. } if to.is_final() => {
+                write.set("finished_at", moment(now));
+                write.set("expires_at", number(now.plus(KEPT).max(*kept_until).seconds_rounded_up()));
+            }
+            _ => write.remove("expires_at"),
         }
         if to != RunStatus::Executing {
             write.remove("lease_until");
@@ -125,10 +132,10 @@ impl Move<'_> {
                     make(&mut write, absent)?;
                 }
             }
-            Self::Suspend { waiter, spent, until, .. } => {
-                write.set("waiting_on", text(waiter.to_string()));
+            Self::Suspend { waits, spent, segments, .. } => {
+                write.set("waiting_on", AttributeValue::Ss(waits.iter().map(Waiter::wait).collect()));
                 write.set("spent_ms", number(spent.as_millis()));
-                write.set("expires_at", number(until.seconds_rounded_up()));
+                write.set("segments", number(segments));
             }
             Self::Wake { .. } => {
                 write.add("resume", 1);
@@ -136,7 +143,7 @@ impl Move<'_> {
             }
             Self::Reschedule { due_at, kept_until, .. } => {
                 write.set("retry_at", moment(*due_at));
-                write.set("expires_at", number(kept_until.seconds_rounded_up()));
+                write.set("kept_until", moment(*kept_until));
             }
             Self::End { turn, outcome, .. } => end(&mut write, *turn, outcome, now),
         }
@@ -167,8 +174,10 @@ impl Move<'_> {
                 condition = format!("{condition} AND ({none_yet}{wakes} = {known})");
             }
             Self::Wake { waiter } => {
-                let (waiting_on, what) = (write.name("waiting_on"), write.value(text(waiter.to_string())));
-                condition = format!("{condition} AND {waiting_on} = {what}");
+                let attempt = write.name("attempt");
+                let (waiting_on, what) = (write.name("waiting_on"), write.value(text(waiter.wait())));
+                let of = write.value(number(waiter.attempt));
+                condition = format!("{condition} AND {attempt} = {of} AND contains({waiting_on}, {what})");
             }
             Self::End { unless_leased: true, .. } => {
                 let (lease, now) = (write.name("lease_until"), write.value(moment(now)));
@@ -208,6 +217,7 @@ fn end(write: &mut Expression, turn: Turn, outcome: &Outcome, now: Timestamp) {
         write.set("attempt", number(turn.next_attempt().attempt));
         write.set("retry_at", moment(now.plus(pause)));
         write.remove("spent_ms");
+        write.remove("segments");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use oncekey_wire::RunId;
 
 use super::conditional::written;
@@ -30,7 +30,6 @@ pub(super) fn item(run: &Run) -> Result<HashMap<String, AttributeValue>, Error> 
     item.insert("item".to_owned(), text(RUN_ITEM));
     item.insert("list_pk".to_owned(), text(list_pk(&run.spec.environment, run.id.shard(SHARDS))));
     item.insert("list_sk".to_owned(), text(Position::of(run).to_string()));
-    item.insert("expires_at".to_owned(), number(run.spec.kept_until().seconds_rounded_up()));
     compressed::compress(&mut item);
     Ok(item)
 }
@@ -127,5 +126,25 @@ impl Store {
     pub async fn runs(&self, ids: &[&RunId]) -> Result<Vec<Run>, Error> {
         let keys = ids.iter().map(|id| run_key(id)).collect();
         self.batch_get_items(&self.tables.runs, keys).await?.into_iter().map(read).collect()
+    }
+
+    /// Counts a wake-up of a run that is awake. The run as it now is, or `None` if it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn raise_wakes(&self, run: &RunId) -> Result<Option<Run>, Error> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(run_key(run)))
+            .update_expression("ADD wakes :one")
+            .condition_expression("attribute_exists(run_id)")
+            .expression_attribute_values(":one", number(1))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await;
+        let answer = written("dynamodb:UpdateItem", updated)?.done();
+        answer.and_then(|answer| answer.attributes).map(read).transpose()
     }
 }

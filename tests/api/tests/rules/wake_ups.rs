@@ -7,13 +7,14 @@ use std::time::Duration;
 use oncekey::Options;
 use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::protocol::start::{Start, start};
-use oncekey_core::protocol::wait::{Suspension, await_children, await_time, suspend};
+use oncekey_core::protocol::wait::{Suspension, await_children, suspend};
 use oncekey_core::queue::message::RunMessage;
 use oncekey_core::queue::name::QueueName;
 use oncekey_core::run::Run;
+use oncekey_core::run::end::End;
 use oncekey_core::run::waiter::Waiter;
-use oncekey_core::store::{Move, Moved, WaitRecord};
-use oncekey_core::{RunId, Timestamp};
+use oncekey_core::store::{Move, Moved, Registration, Settled};
+use oncekey_core::{RunId, RunStatus, Timestamp};
 use oncekey_tests_api::{Oncekey, Place, dev, run_id};
 use oncekey_worker::{Child, Context, Task};
 use serde_json::{Value, json};
@@ -70,15 +71,18 @@ async fn begun(oncekey: &Oncekey) -> Run {
     }
 }
 
-/// Its only child, delayed by an hour, and what it writes to wait for that.
-async fn waiting_for_a_child(oncekey: &Oncekey, parent: &Run) -> (RunId, Waiter, WaitRecord) {
+/// Its only child, delayed by an hour, and the wait of the call that triggered it.
+async fn child_of(oncekey: &Oncekey, parent: &Run) -> (RunId, Waiter) {
     let child = oncekey.trigger("child", json!({ "payload": 1, "options": { "delay": "1h" } })).await;
-    let child = run_id(&child.id);
-    let waiter = Waiter { run: parent.id.clone(), attempt: 1, call: 1 };
-    let call =
-        json!([{ "what": "trigger and wait child with key k", "children": [{ "id": child, "isCached": false }] }]);
-    let record = WaitRecord { calls: call.to_string(), pending: vec![child.clone()], due_at: None };
-    (child, waiter, record)
+    (run_id(&child.id), Waiter { run: parent.id.clone(), attempt: 1, call: 1 })
+}
+
+/// What its worker journals before it suspends the run.
+async fn journalled(oncekey: &Oncekey, parent: &Run, child: &RunId) {
+    let answer = json!({ "Ok": { "children": [{ "id": child, "isCached": false }] } });
+    let calls = json!({ "1": { "what": "trigger and wait child with key k", "answer": answer } });
+    let segment = json!({ "calls": calls }).to_string();
+    oncekey.app().store.put_segments(&parent.id, parent.turn, vec![segment], far(oncekey)).await.unwrap();
 }
 
 fn waits_for_its_child() -> Task {
@@ -92,20 +96,33 @@ fn far(oncekey: &Oncekey) -> Timestamp {
     oncekey.clock.now().plus(MINUTE * 600)
 }
 
+/// Registers a wait for a child that has not ended.
+async fn register(oncekey: &Oncekey, waiter: &Waiter, child: &RunId) {
+    let registered = await_children(oncekey.app(), waiter, std::slice::from_ref(child), far(oncekey)).await.unwrap();
+    assert_eq!(registered.ends.len(), 0);
+}
+
+/// Asserts that the wait has the end of its only child, and that nobody has to tell it any more.
+async fn ended(oncekey: &Oncekey, waiter: &Waiter, child: &RunId) {
+    let wait = oncekey.app().store.wait(waiter).await.unwrap();
+    assert_eq!((wait.pending.len(), wait.ends[child].status), (0, RunStatus::Canceled));
+    assert_eq!(oncekey.app().store.registrations(child, 10).await.unwrap(), []);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn i9_a_child_that_ends_before_its_parent_suspends_is_not_missed() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = with(place, waits_for_its_child()).await;
     let app = oncekey.app();
     let parent = begun(&oncekey).await;
-    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
-    await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
+    let (child, waiter) = child_of(&oncekey, &parent).await;
+    register(&oncekey, &waiter, &child).await;
     // Between registering and suspending.
     cancel(app, &dev(), &child).await.unwrap();
     oncekey.drained("oncekey-completions").await;
-    let suspended = suspend(app, &parent, &waiter, 0, Duration::ZERO, far(&oncekey)).await.unwrap();
+    let suspended = suspend(app, &parent, std::slice::from_ref(&waiter), 0, Duration::ZERO, 0).await.unwrap();
     assert!(matches!(suspended, Suspension::LookAgain { wakes: 1.. }), "{suspended:?}");
-    assert_eq!(app.store.wait(&waiter).await.unwrap().unwrap().pending, []);
+    ended(&oncekey, &waiter, &child).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,10 +131,11 @@ async fn i9_a_child_that_ended_before_its_parent_registers_is_not_waited_for() {
     let oncekey = with(place, waits_for_its_child()).await;
     let app = oncekey.app();
     let parent = begun(&oncekey).await;
-    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
+    let (child, waiter) = child_of(&oncekey, &parent).await;
     cancel(app, &dev(), &child).await.unwrap();
-    let journalled = await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
-    assert_eq!(journalled.pending, []);
+    let registered = await_children(app, &waiter, std::slice::from_ref(&child), far(&oncekey)).await.unwrap();
+    assert_eq!(registered.ends[&child].status, RunStatus::Canceled);
+    ended(&oncekey, &waiter, &child).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,8 +144,8 @@ async fn i8_a_worker_that_dies_after_registering_and_before_suspending_crashes_t
     let oncekey = with(place, waits_for_its_child()).await;
     let app = oncekey.app();
     let parent = begun(&oncekey).await;
-    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
-    await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
+    let (child, waiter) = child_of(&oncekey, &parent).await;
+    register(&oncekey, &waiter, &child).await;
     // The worker is dead now, the child ends meanwhile, and once the lease is over the message comes again.
     cancel(app, &dev(), &child).await.unwrap();
     oncekey.clock.advance(MINUTE * 61);
@@ -145,12 +163,15 @@ async fn i8_a_wake_up_whose_message_was_not_sent_is_sent_by_the_redelivered_even
     let oncekey = with(place, waits_for_its_child()).await;
     let app = oncekey.app();
     let parent = begun(&oncekey).await;
-    let (child, waiter, record) = waiting_for_a_child(&oncekey, &parent).await;
-    await_children(app, &waiter, record, far(&oncekey)).await.unwrap();
-    let suspended = suspend(app, &parent, &waiter, 0, Duration::ZERO, far(&oncekey)).await.unwrap();
+    let (child, waiter) = child_of(&oncekey, &parent).await;
+    register(&oncekey, &waiter, &child).await;
+    journalled(&oncekey, &parent, &child).await;
+    let suspended = suspend(app, &parent, std::slice::from_ref(&waiter), 0, Duration::ZERO, 1).await.unwrap();
     assert_eq!(suspended, Suspension::Suspended);
     // What a process that died after this move and before sending leaves behind.
-    app.store.remove_pending(&waiter, &child).await.unwrap();
+    let told = Registration { waiter: waiter.clone(), chunk: 0, children: 1 };
+    let end = End { error: None, status: RunStatus::Canceled, ..End::unknown() };
+    assert_eq!(app.store.settle(&told, &child, &end, far(&oncekey)).await.unwrap(), Settled::Over);
     let woken = app.store.move_run(&parent.id, Move::Wake { waiter: &waiter }, app.clock.now()).await.unwrap();
     assert!(matches!(woken, Moved::To(_)), "{woken:?}");
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -169,8 +190,7 @@ async fn i8_a_timed_wait_whose_worker_died_before_suspending_is_tried_again_and_
     let parent = begun(&oncekey).await;
     let waiter = Waiter { run: parent.id.clone(), attempt: 1, call: 1 };
     let due_at = Some(app.clock.now().plus(MINUTE / 2));
-    let record = WaitRecord { calls: "[]".to_owned(), pending: Vec::new(), due_at };
-    await_time(app, &waiter, &QueueName::default(), record, far(&oncekey)).await.unwrap();
+    app.queues.send_run(&RunMessage::wake(&waiter, &QueueName::default(), due_at)).await.unwrap();
     oncekey.clock.advance(MINUTE * 61);
     oncekey.send("oncekey-runs", serde_json::to_string(&RunMessage::first(&parent)).unwrap()).await;
     let ended = oncekey.finished_somehow(&parent.id).await;

@@ -1,0 +1,45 @@
+//! How a run ended, in the words that whoever waited for it keeps.
+
+use serde::{Deserialize, Serialize};
+
+use super::status::RunStatus;
+use super::{Run, RunError};
+use crate::payload::path::BlobPath;
+
+/// The end of a run that was waited for. It stands in the waiter's journal, so that it outlives the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// A final status.
+    pub status: RunStatus,
+    /// The JSON text of what the task returned.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output: Option<String>,
+    /// Where that is, if it is large.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stored_output: Option<BlobPath>,
+    /// Why it did not end well.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<RunError>,
+}
+
+impl End {
+    /// The end of `run`, if it has ended.
+    pub fn of(run: &Run) -> Option<Self> {
+        run.status.is_final().then(|| Self {
+            status: run.status,
+            output: run.output.clone(),
+            stored_output: run.stored_output.clone(),
+            error: run.error.clone(),
+        })
+    }
+
+    /// What is known of a run whose record is not there any more.
+    pub fn unknown() -> Self {
+        Self {
+            status: RunStatus::SystemFailure,
+            output: None,
+            stored_output: None,
+            error: Some(RunError::new("SystemFailure", "its record was deleted")),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Who waits for a run: an item each beside it, until its end has reached them.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use oncekey_wire::RunId;
+
+use super::Store;
+use super::expression::{number, text};
+use super::journal::chunk_of;
+use crate::error::Error;
+use crate::run::waiter::Waiter;
+
+/// Where these items stand among those of a run: before the run itself, so that its journal is read without them.
+const PREFIX: &str = "awaited_by#";
+
+/// A wait that is to learn of a run's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The wait.
+    pub waiter: Waiter,
+    /// The chunk of its set that has the run.
+    pub chunk: u32,
+    /// How many runs the wait waits for in all.
+    pub children: u32,
+}
+
+impl Registration {
+    /// That of `waiter` with the child at `index` of as many `children`.
+    pub(crate) fn of(waiter: &Waiter, index: usize, children: usize) -> Self {
+        let children = u32::try_from(children).unwrap_or(u32::MAX);
+        Self { waiter: waiter.clone(), chunk: chunk_of(index), children }
+    }
+
+    /// One that an older version added to the set in the run's own item: all its children stand in one chunk.
+    pub(crate) fn of_old(waiter: Waiter) -> Self {
+        Self { waiter, chunk: 0, children: 2 }
+    }
+
+    fn key(&self, child: &RunId) -> HashMap<String, AttributeValue> {
+        let item = format!("{PREFIX}{}#{}", self.waiter, self.chunk);
+        HashMap::from([("run_id".to_owned(), text(child.as_str())), ("item".to_owned(), text(item))])
+    }
+
+    fn read(item: &HashMap<String, AttributeValue>) -> Option<Self> {
+        let (waiter, chunk) = item.get("item")?.as_s().ok()?.strip_prefix(PREFIX)?.rsplit_once('#')?;
+        let children = item.get("children")?.as_n().ok()?;
+        Some(Self { waiter: Waiter::parse(waiter)?, chunk: chunk.parse().ok()?, children: children.parse().ok()? })
+    }
+}
+
+impl Store {
+    /// Registers a wait with every run that it waits for. They stand until somebody deletes them: whoever ends the run, or
+    /// finds that it has ended.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn register(&self, waiter: &Waiter, children: &[RunId]) -> Result<(), Error> {
+        let item = |(index, child): (usize, &RunId)| {
+            let registration = Registration::of(waiter, index, children.len());
+            let mut item = registration.key(child);
+            item.insert("children".to_owned(), number(registration.children));
+            item
+        };
+        self.put_all(&self.tables.runs, children.iter().enumerate().map(item).collect()).await
+    }
+
+    /// The first `most` of those who wait for a run, strongly consistent.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn registrations(&self, child: &RunId, most: i32) -> Result<Vec<Registration>, Error> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.tables.runs)
+            .key_condition_expression("run_id = :run AND begins_with(#item, :prefix)")
+            .expression_attribute_names("#item", "item")
+            .expression_attribute_values(":run", text(child.as_str()))
+            .expression_attribute_values(":prefix", text(PREFIX))
+            .consistent_read(true)
+            .limit(most)
+            .send()
+            .await
+            .map_err(Error::aws("dynamodb:Query"))?;
+        let read =
+            |item| Registration::read(&item).ok_or_else(|| Error::unreadable("a waiter item", format!("{item:?}")));
+        answer.items.unwrap_or_default().into_iter().map(read).collect()
+    }
+
+    /// Deletes a registration: its wait knows of the end.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn unregister(&self, child: &RunId, registration: &Registration) -> Result<(), Error> {
+        let delete = self.client.delete_item().table_name(&self.tables.runs).set_key(Some(registration.key(child)));
+        delete.send().await.map(|_| ()).map_err(Error::aws("dynamodb:DeleteItem"))
+    }
+}

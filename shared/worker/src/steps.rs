@@ -1,0 +1,46 @@
+//! Steps: side effects whose results are journalled at once, each in an item of its own.
+
+use oncekey_core::Error;
+use oncekey_core::payload::Payload;
+use oncekey_core::queue::message::Output;
+
+use crate::error::TaskError;
+use crate::invocation::{Invocation, lock};
+use crate::output;
+
+impl Invocation {
+    /// What the step of this name gave, if it is done.
+    pub(crate) async fn finished_step(&self, name: &str) -> Result<Option<String>, Error> {
+        if let Some(text) = lock(&self.steps).get(name) {
+            return Ok(Some(text.clone()));
+        }
+        match self.journal.step(name) {
+            None => Ok(None),
+            Some(output) => self.result_of(name, output.clone()).await.map(Some),
+        }
+    }
+
+    /// Journals what a step gave. What another invocation journalled before it, if one did.
+    pub(crate) async fn finish_step(&self, name: &str, text: String) -> Result<Option<String>, TaskError> {
+        let size = text.len();
+        if size > Payload::MAX_BYTES {
+            let most = Payload::MAX_BYTES;
+            return Err(TaskError::abort(format!(
+                "step {name:?}: its result has {size} bytes of JSON; the limit is {most} (3 MB)"
+            )));
+        }
+        let run = &self.run;
+        let result = output::keep(&self.app, &run.spec.environment, text.clone()).await?;
+        let until = self.expiring(self.app.clock.now());
+        let there = self.app.store.put_step(&run.id, name, result.clone(), until).await?;
+        let first = there == result;
+        let text = if first { text } else { self.result_of(name, there).await? };
+        lock(&self.steps).insert(name.to_owned(), text.clone());
+        Ok((!first).then_some(text))
+    }
+
+    async fn result_of(&self, name: &str, output: Output) -> Result<String, Error> {
+        let text = output::fetch(&self.app, &self.run.spec.environment, output).await?;
+        text.ok_or_else(|| Error::NotFound(format!("the result of step {name:?} is not in the store any more")))
+    }
+}
