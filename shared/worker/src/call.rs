@@ -15,6 +15,9 @@ pub(crate) struct Call {
     /// What was asked, in words that an error can show, and [short](short).
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub what: String,
+    /// How many answers the task had when it made this call.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub after: usize,
     /// What it gave, if it came to an answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub answer: Option<Result<Answer, Refusal>>,
@@ -82,11 +85,16 @@ impl Call {
     pub(crate) fn merge(&mut self, part: Self) {
         if !part.what.is_empty() {
             self.what = part.what;
+            self.after = part.after;
         }
         self.answer = part.answer.or(self.answer.take());
         self.due_at = part.due_at.or(self.due_at);
         self.ends.extend(part.ends);
     }
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// What was asked, for the journal: long words end in their hash, so that they differ if the whole does.

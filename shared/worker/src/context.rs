@@ -125,8 +125,7 @@ impl Context {
             Ok(Answer::Done)
         };
         let sent = self.inner.answer(&call, make).await;
-        drop(call);
-        self.inner.give(number).await;
+        self.inner.give(number, Some(call.pass)).await;
         sent.map(drop)
     }
 
@@ -150,8 +149,7 @@ impl Context {
         };
         // Once: whoever holds the key after a suspension shall keep it.
         let held = self.inner.answer(&call, make).await;
-        drop(call);
-        self.inner.give(number).await;
+        self.inner.give(number, Some(call.pass)).await;
         Ok(held? != Answer::Held(false))
     }
 
@@ -183,10 +181,10 @@ impl Context {
         F: Future<Output = Result<T, TaskError>>,
     {
         let _pass = self.inner.gate.pass().await;
-        self.inner.still_ours().await?;
         if let Some(earlier) = self.inner.finished_step(name).await? {
             return Ok(typed(&format!("the recorded result of step {name:?}"), &earlier)?);
         }
+        self.inner.still_ours().await?;
         let result = Invocation::within_step(effect()).await?;
         let text = serde_json::to_string(&result)?;
         match self.inner.finish_step(name, text).await? {

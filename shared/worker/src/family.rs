@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::call::{Answer, CallError, typed};
 use crate::calls::Open;
 use crate::child::Child;
+use crate::gate::Pass;
 use crate::invocation::{Begun, Invocation};
 use crate::output;
 
@@ -87,7 +88,7 @@ impl Invocation {
             Ok(Answer::Children(handles)) => Ok(Started { call, handles }),
             Ok(_) => Ok(Started { call, handles: Vec::new() }),
             Err(error) => {
-                self.give(number).await;
+                self.give(number, Some(call.pass)).await;
                 Err(error)
             }
         }
@@ -95,9 +96,7 @@ impl Invocation {
 
     /// The handles of children that are not waited for.
     pub(crate) async fn handles_of(&self, Started { call, handles }: Started<'_>) -> Vec<Handle> {
-        let number = call.number;
-        drop(call);
-        self.give(number).await;
+        self.give(call.number, Some(call.pass)).await;
         handles
     }
 
@@ -129,13 +128,13 @@ impl Invocation {
         self.told(number, given, ended).await
     }
 
-    async fn wait_for_ends(&self, started: Started<'_>) -> Result<Ended, CallError> {
-        let Started { call: Begun { number, before, pass, .. }, handles } = started;
+    async fn wait_for_ends<'a>(&'a self, started: Started<'a>) -> Result<(Ended, Pass<'a>), CallError> {
+        let Started { call: Begun { number, before, mut pass, .. }, handles } = started;
         let ids: BTreeSet<RunId> = handles.iter().map(|handle| handle.id.clone()).collect();
         let known = self.journal.waits.get(&number);
         let mut ends: HashMap<RunId, End> = self.calls().ends(number).into_iter().collect();
         ends.extend(known.map(|wait| wait.ends.clone()).unwrap_or_default());
-        let mut seen = self.wakes();
+        let seen = self.wakes();
         let new = before.answer.is_none() && handles.iter().all(|handle| !handle.is_cached);
         let registered = known.is_some_and(|wait| !wait.pending.is_empty());
         if !new && !registered {
@@ -144,23 +143,24 @@ impl Invocation {
         let left: Vec<RunId> = ids.iter().filter(|id| !ends.contains_key(*id)).cloned().collect();
         if !left.is_empty() {
             let until = self.app.clock.now().plus(KEPT_WAITING);
-            let open = self.open(number, Open { due_at: None, until, sent: true })?;
+            let open = self.open(number, Open { due_at: None, until, seen, sent: true })?;
             if !registered {
                 let expiring = self.expiring(until);
                 let registered = await_children(&self.app, &self.waiter(number), &left, expiring).await?;
                 self.note_expiry(registered.items, expiring);
                 ends.extend(registered.ends);
             }
-            drop(pass);
             while !ids.iter().all(|id| ends.contains_key(id)) {
-                self.suspend(seen).await?;
-                seen = self.wakes();
+                drop(pass);
+                pass = self.suspend(number).await?;
+                let seen = self.wakes();
                 let wait = self.app.store.wait(&self.waiter(number)).await?;
                 ends.extend(wait.ends);
                 if wait.pending.is_empty() {
                     // Taken out by an older version, which did not tell the end.
                     self.look_for(number, &ids, &mut ends).await?;
                 }
+                self.looked(number, seen);
             }
             drop(open);
         }
@@ -169,7 +169,7 @@ impl Invocation {
                 end.output = output::fetch(&self.app, &self.run.spec.environment, Output::Stored(path)).await?;
             }
         }
-        Ok(Ended { handles, ends })
+        Ok((Ended { handles, ends }, pass))
     }
 
     /// Adds the ends of those of `ids` that have ended, and notes them for the journal.

@@ -24,7 +24,7 @@ const SPARE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A wait's message is sent again with a suspension that is so near its end: clocks differ, and the message may have come.
 const NEARLY_DUE: Duration = Duration::from_secs(5 * 60);
 /// How long a call that the journal does not have waits for those that it has to be made again.
-const UNTIL_MADE_AGAIN: Duration = Duration::from_secs(5);
+const UNTIL_MADE_AGAIN: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
     static IN_STEP: ();
@@ -85,7 +85,10 @@ impl Invocation {
             return Ok(None);
         }
         let last_wait = journal.waits.iter().filter(|(_, wait)| wait.calls.is_some()).max_by_key(|(call, _)| **call);
-        let calls = Calls::of(last_wait.and_then(|(_, wait)| wait.calls.as_deref()), &journal.segments)?;
+        let old = last_wait.and_then(|(_, wait)| wait.calls.as_deref());
+        let waiting_on: Vec<u32> =
+            run.waiting_on.iter().filter_map(|wait| wait.rsplit('#').next()?.parse().ok()).collect();
+        let calls = Calls::of(old, &journal.segments, &waiting_on)?;
         Ok(Some(Self {
             app: app.clone(),
             run: run.clone(),
@@ -160,22 +163,33 @@ impl Invocation {
         let give_up = tokio::time::sleep(UNTIL_MADE_AGAIN);
         tokio::pin!(give_up);
         loop {
-            let made_again = self.made_again.notified();
-            tokio::pin!(made_again);
+            let mut made_again = std::pin::pin!(self.made_again.notified());
             made_again.as_mut().enable();
             let next = self.calls().next(&what);
-            let (number, before) = match next {
-                Ok(call) => {
-                    self.made_again.notify_waiters();
-                    return Ok(call);
-                }
-                Err(unmade) => unmade,
-            };
+            if let Some(call) = next {
+                self.made_again.notify_waiters();
+                return Ok(call);
+            }
             tokio::select! {
                 biased;
                 () = made_again => {}
-                () = &mut give_up => return Err(CallError::OtherCall { number, now: what, before }),
+                () = &mut give_up => {
+                    let last = self.calls().next_at_last(&what);
+                    self.made_again.notify_waiters();
+                    return last.map_err(|(number, before)| CallError::OtherCall { number, now: what, before });
+                }
             }
+        }
+    }
+
+    async fn all_made_again(&self) {
+        loop {
+            let mut made_again = std::pin::pin!(self.made_again.notified());
+            made_again.as_mut().enable();
+            if self.calls().all_made_again() {
+                return;
+            }
+            made_again.await;
         }
     }
 
@@ -203,32 +217,47 @@ impl Invocation {
     }
 
     /// Lets the task have the answer of a call: on a resume in the order in which it had them, so that whatever it does
-    /// with several at once comes out as before.
-    pub(crate) async fn give(&self, number: u32) {
+    /// with several at once comes out as before. Until then the run cannot be suspended: the answer would have to wait for
+    /// what the others wait for.
+    pub(crate) async fn give(&self, number: u32, _pass: Option<Pass<'_>>) {
         let place = self.calls().place(number);
         let mut given = self.given.subscribe();
         let (Ok(turn) | Err(turn)) = place;
         // The sender lives as long as this does.
         let _ = given.wait_for(|given| *given >= turn).await;
+        if place.is_err() {
+            // What stands beside this call makes its own again first: it was there before this answer.
+            let _ = tokio::time::timeout(UNTIL_MADE_AGAIN, self.all_made_again()).await;
+        }
         match place {
-            Ok(turn) => drop(self.given.send_if_modified(|given| {
-                let is_next = *given == turn;
-                *given += usize::from(is_next);
-                is_next
-            })),
+            Ok(turn) if *self.given.borrow() == turn => {
+                self.calls().give(number);
+                self.given.send_modify(|given| *given += 1);
+            }
+            Ok(_) => {}
             Err(_) => self.calls().give(number),
         }
+        self.made_again.notify_waiters();
     }
 
     /// The same for what came of a call's wait: a failure is its answer from now on.
-    pub(crate) async fn told<T>(&self, number: u32, given: bool, waited: Result<T, CallError>) -> Result<T, CallError> {
+    pub(crate) async fn told<'a, T>(
+        &'a self,
+        number: u32,
+        given: bool,
+        waited: Result<(T, Pass<'a>), CallError>,
+    ) -> Result<T, CallError> {
         if let Err(CallError::Oncekey(error)) = &waited
             && !given
         {
             self.calls().note(number, |call| call.answer = Some(Err(Refusal::of(error))));
         }
-        self.give(number).await;
-        waited
+        let (told, pass) = match waited {
+            Ok((told, pass)) => (Ok(told), Some(pass)),
+            Err(error) => (Err(error), None),
+        };
+        self.give(number, pass).await;
+        told
     }
 
     /// Runs the effect of a step: what it calls is part of it.
@@ -246,17 +275,38 @@ impl Invocation {
         Ok(Waiting(self, number))
     }
 
-    /// Wake-ups so far, to be told to [`Invocation::suspend`] by who looks for what it waits for after this.
+    /// Wake-ups so far, to be told to [`Invocation::looked`] by who looks for what it waits for after this.
     pub(crate) fn wakes(&self) -> u32 {
         self.wakes.load(Ordering::SeqCst)
     }
 
-    /// Suspends the run in all its open waits, or returns because there was a wake-up since `seen`.
-    pub(crate) async fn suspend(&self, seen: u32) -> Result<(), CallError> {
-        let _shut = self.gate.shut().await;
-        if self.wakes() != seen {
-            return Ok(());
+    /// Notes that an open wait, when there had been `seen` wake-ups, began to look whether it is over, and is not.
+    pub(crate) fn looked(&self, number: u32, seen: u32) {
+        if let Some(open) = self.calls().open.get_mut(&number) {
+            open.seen = seen;
         }
+    }
+
+    /// Suspends the run in all its open waits, or returns because there was a wake-up since this one looked. What it holds
+    /// then keeps the run from being suspended until it has looked again, and has its answer if it is over.
+    pub(crate) async fn suspend(&self, number: u32) -> Result<Pass<'_>, CallError> {
+        loop {
+            let shut = self.gate.shut().await;
+            let wakes = self.wakes();
+            let seen: Vec<u32> = self.calls().open.values().map(|open| open.seen).collect();
+            if self.calls().open.get(&number).is_none_or(|open| open.seen != wakes) {
+                break;
+            }
+            if seen.iter().all(|seen| *seen == wakes) {
+                self.suspend_now(wakes).await?;
+            }
+            // Another of the waits has not looked yet.
+            drop(shut);
+        }
+        Ok(self.gate.pass().await)
+    }
+
+    async fn suspend_now(&self, seen: u32) -> Result<(), CallError> {
         let (segments, open) = {
             let calls = self.calls();
             (calls.pack()?, calls.open.clone())

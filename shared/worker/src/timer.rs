@@ -2,16 +2,11 @@
 
 use std::time::Duration;
 
-<<<<<<< HEAD
-use oncekey_core::protocol::wait::await_time;
-use oncekey_core::queue::message::RunMessage;
-use oncekey_core::store::WaitRecord;
-=======
->>>>>>> 0a2da0c (Keep waiters, waits, calls and ends as items of their own, none of which expires before its run has ended)
 use oncekey_core::{Error, Timestamp};
 
 use crate::call::CallError;
 use crate::calls::Open;
+use crate::gate::Pass;
 use crate::invocation::{Begun, Invocation};
 
 /// A wait shorter than this is spent in place: suspending costs three writes and a new invocation.
@@ -32,13 +27,17 @@ impl Invocation {
         self.told(number, given, waited).await
     }
 
-    async fn wait(&self, call: Begun<'_>, due: impl FnOnce(Timestamp) -> Timestamp) -> Result<(), CallError> {
-        let Begun { number, before, given, pass } = call;
-        if given || matches!(before.answer, Some(Err(_))) {
-            return before
-                .answer
-                .map_or(Ok(()), |answer| answer.map(drop))
-                .map_err(|refusal| Error::from(refusal).into());
+    async fn wait<'a>(
+        &'a self,
+        call: Begun<'a>,
+        due: impl FnOnce(Timestamp) -> Timestamp,
+    ) -> Result<((), Pass<'a>), CallError> {
+        let Begun { number, before, given, mut pass } = call;
+        if let Some(Err(refusal)) = before.answer {
+            return Err(Error::from(refusal).into());
+        }
+        if given {
+            return Ok(((), pass));
         }
         let clock = &self.app.clock;
         let journalled = before.due_at.or(self.journal.waits.get(&number).and_then(|wait| wait.due_at));
@@ -48,30 +47,21 @@ impl Invocation {
         }
         if due_at.since(clock.now()) < IN_PLACE {
             clock.sleep_until(due_at).await;
-            return Ok(());
+            return Ok(((), pass));
         }
         if journalled.is_none() {
             self.calls().note(number, |call| call.due_at = Some(due_at));
         }
-<<<<<<< HEAD
-        let mut is_sent = journalled.is_none();
-        while app.clock.now() < due_at {
-            // Whoever woke the run before its time, by a clock that was ahead, was the last message of it.
-            if !std::mem::take(&mut is_sent) {
-                app.queues.send_run(&RunMessage::wake(&waiter, &self.run.spec.queue, Some(due_at))).await?;
-            }
-            self.suspend(&waiter, until).await?;
-=======
-        let open = Open { due_at: Some(due_at), until: due_at, sent: journalled.is_some() };
+        let open = Open { due_at: Some(due_at), until: due_at, seen: self.wakes(), sent: journalled.is_some() };
         let _open = self.open(number, open)?;
-        drop(pass);
         loop {
             let seen = self.wakes();
             if clock.now() >= due_at {
-                return Ok(());
+                return Ok(((), pass));
             }
-            self.suspend(seen).await?;
->>>>>>> 0a2da0c (Keep waiters, waits, calls and ends as items of their own, none of which expires before its run has ended)
+            self.looked(number, seen);
+            drop(pass);
+            pass = self.suspend(number).await?;
         }
     }
 }

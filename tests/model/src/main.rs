@@ -35,6 +35,7 @@ fn main() {
         wait::Mutant::SuspendUnconditionally,
         wait::Mutant::NoResumeTwice,
         wait::Mutant::LookBeforeRegistering,
+        wait::Mutant::ForgetBeforeWaking,
         wait::Mutant::NoCount,
         wait::Mutant::RaiseIsEnough,
     ] {

@@ -18,8 +18,10 @@ pub enum Mutant {
     SuspendUnconditionally,
     /// A redelivered wake-up that finds its move made sends nothing.
     NoResumeTwice,
-    /// The run looks at its children before it registers with them.
+    /// The run looks whether its children have ended before it registers with them.
     LookBeforeRegistering,
+    /// Who tells a waiting run of an end forgets it before it is woken.
+    ForgetBeforeWaking,
     /// The counter is not raised when the run is found awake.
     NoCount,
     /// Who found the run awake and raised the counter is content, even if the run has suspended meanwhile.
@@ -58,8 +60,10 @@ enum Status {
 enum Step {
     /// Write down what it waits for.
     Journal,
-    /// Register with these, one by one.
+    /// Register with these, one by one, whether they have ended or not.
     Register(BTreeSet<Child>),
+    /// See which of these have ended, one by one: who has is taken out of the record, and forgets the registration.
+    Check(BTreeSet<Child>),
     /// See whether any is left, by the record that it last read.
     Look,
     Suspend,
@@ -90,6 +94,8 @@ enum Waking {
     Raise(Attempt, Vec<Attempt>),
     /// The move was made: send the message of it.
     Send(u8, Attempt, Vec<Attempt>),
+    /// It knows: forget its registration, then tell the others.
+    Forget(Attempt, Vec<Attempt>),
     /// All were told: acknowledge the event.
     Acknowledge,
 }
@@ -198,19 +204,28 @@ impl Wait {
             Step::Journal => {
                 let record = state.pending[now.attempt].get_or_insert_with(|| (0..CHILDREN).collect());
                 now.left.clone_from(record);
-                now.step = if early { Step::Look } else { Step::Register(record.clone()) };
+                now.step = if early { Step::Check(record.clone()) } else { Step::Register(record.clone()) };
             }
-            Step::Register(mut children) => match children.pop_first() {
-                None => now.step = if early { Step::Suspend } else { Step::Look },
+            Step::Register(mut children) => {
+                match children.pop_first() {
+                    None => now.step = if early { Step::Look } else { Step::Check(now.left.clone()) },
+                    Some(child) => {
+                        state.children[child].waiters.insert(now.attempt);
+                        now.step = Step::Register(children);
+                    }
+                };
+            }
+            Step::Check(mut children) => match children.pop_first() {
+                None => now.step = if early { Step::Register(now.left.clone()) } else { Step::Look },
                 Some(child) => {
-                    let offspring = &mut state.children[child];
-                    if !offspring.is_final {
-                        offspring.waiters.insert(now.attempt);
-                    } else if let Some(record) = &mut state.pending[now.attempt] {
+                    if state.children[child].is_final
+                        && let Some(record) = &mut state.pending[now.attempt]
+                    {
                         record.remove(&child);
                         now.left.clone_from(record);
+                        state.children[child].waiters.remove(&now.attempt);
                     }
-                    now.step = Step::Register(children);
+                    now.step = Step::Check(children);
                 }
             },
             Step::Look if now.left.is_empty() => {
@@ -219,7 +234,7 @@ impl Wait {
                 }
                 now.step = Step::Acknowledge;
             }
-            Step::Look => now.step = if early { Step::Register(now.left.clone()) } else { Step::Suspend },
+            Step::Look => now.step = Step::Suspend,
             // Cancelled, or not its run any more: it is given up.
             Step::Suspend if !ours => now.step = Step::Acknowledge,
             Step::Suspend if state.wakes == now.seen || self.mutant == Some(Mutant::SuspendUnconditionally) => {
@@ -247,7 +262,11 @@ impl Wait {
                 let attempt = others.remove(0);
                 let record = state.pending[attempt].get_or_insert_default();
                 record.remove(&child);
-                if record.is_empty() { Waking::Wake(attempt, others) } else { Waking::tell(others) }
+                let over = record.is_empty();
+                if self.mutant == Some(Mutant::ForgetBeforeWaking) {
+                    state.children[child].waiters.remove(&attempt);
+                }
+                if over { Waking::Wake(attempt, others) } else { Waking::Forget(attempt, others) }
             }
             Waking::Wake(attempt, others) => {
                 let waits_for_this = state.waiting_on == Some(attempt);
@@ -257,12 +276,12 @@ impl Wait {
                         state.resume += 1;
                         Waking::Send(state.resume, attempt, others)
                     }
-                    _ if state.attempt != attempt => Waking::tell(others),
+                    _ if state.attempt != attempt => Waking::Forget(attempt, others),
                     Status::Queued if waits_for_this && self.mutant != Some(Mutant::NoResumeTwice) => {
                         Waking::Send(state.resume, attempt, others)
                     }
                     Status::Executing | Status::Abandoned => Waking::Raise(attempt, others),
-                    _ => Waking::tell(others),
+                    _ => Waking::Forget(attempt, others),
                 }
             }
             // One write, whatever the status is by now; its answer tells whether the run has suspended meanwhile.
@@ -272,12 +291,16 @@ impl Wait {
                 }
                 let awake = matches!(state.status, Status::Executing | Status::Abandoned);
                 match awake || self.mutant == Some(Mutant::RaiseIsEnough) {
-                    true => Waking::tell(others),
+                    true => Waking::Forget(attempt, others),
                     false => Waking::Wake(attempt, others),
                 }
             }
             Waking::Send(resume, attempt, others) => {
                 state.messages.insert((attempt, resume));
+                Waking::Forget(attempt, others)
+            }
+            Waking::Forget(attempt, others) => {
+                state.children[child].waiters.remove(&attempt);
                 Waking::tell(others)
             }
             Waking::Acknowledge => {

@@ -13,6 +13,7 @@ mod faults;
 mod functions;
 mod hops;
 mod ingest;
+mod journal;
 mod keys;
 mod large;
 mod leases;

@@ -108,7 +108,7 @@ async fn i8_a_reschedule_that_died_before_sending_its_message_loses_nothing() {
     let stored = oncekey.app().store.run(&run_id(&run.id)).await.unwrap().unwrap();
     let now = oncekey.clock.now();
     let due_at = now.plus(Duration::from_secs(30 * 60));
-    let moved = Move::Reschedule { turn: stored.turn, due_at, kept_until: stored.spec.kept_until_if_due(due_at) };
+    let moved = Move::Reschedule { turn: stored.turn, due_at, kept_until: stored.kept_until() };
     // What a process that died after this move and before sending leaves behind: the trigger's own message.
     assert!(matches!(oncekey.app().store.move_run(&stored.id, moved, now).await.unwrap(), Moved::To(_)));
     oncekey.clock.advance(Duration::from_secs(660));

@@ -161,7 +161,7 @@ async fn r62_a_wait_past_the_window_triggers_a_new_child() {
     assert_eq!(ended["attemptCount"], 1);
 }
 
-trait DrainedButDelayed {
+pub(super) trait DrainedButDelayed {
     async fn drained_but_delayed(&self);
 }
 

@@ -1,0 +1,361 @@
+//! I2, I8, I9: what a run has journalled outlives whatever it waits for, is written once, and answers a resume as it
+//! answered before.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use oncekey::Options;
+use oncekey_core::RunStatus;
+use oncekey_core::protocol::cancel::cancel;
+use oncekey_core::queue::message::Output;
+use oncekey_core::run::waiter::Waiter;
+use oncekey_tests_api::{Oncekey, Place, dev, run_id};
+use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
+use serde_json::{Value, json};
+
+use super::waits::{DrainedButDelayed, children, quick, with};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often something happened.
+type Count = Arc<AtomicU32>;
+
+fn count(count: &Count) -> u32 {
+    count.fetch_add(1, Ordering::SeqCst) + 1
+}
+
+async fn runs_items(oncekey: &Oncekey) -> Vec<HashMap<String, AttributeValue>> {
+    let (_, dynamodb) = oncekey.stack().dynamodb();
+    let pages = dynamodb.scan().table_name(oncekey.table("oncekey-runs")).into_paginator().items().send();
+    pages.collect::<Result<Vec<_>, _>>().await.unwrap()
+}
+
+/// Deletes what has expired, as DynamoDB may at any moment from then on.
+async fn sweep(oncekey: &Oncekey) {
+    let (_, dynamodb) = oncekey.stack().dynamodb();
+    let now = oncekey.clock.now().millis() / 1000;
+    for item in runs_items(oncekey).await {
+        let expires_at = item.get("expires_at").and_then(|at| at.as_n().ok()?.parse::<i64>().ok());
+        if expires_at.is_some_and(|at| at <= now) {
+            let delete = dynamodb.delete_item().table_name(oncekey.table("oncekey-runs"));
+            let delete = delete.key("run_id", item["run_id"].clone()).key("item", item["item"].clone());
+            delete.send().await.unwrap();
+        }
+    }
+}
+
+/// Lets days pass, and sweeps whenever it can.
+async fn days_pass(oncekey: &Oncekey, mut days: u32) {
+    while days > 0 {
+        // No message stays in a queue longer than fourteen days.
+        let some = days.min(10);
+        oncekey.drained_but_delayed().await;
+        sweep(oncekey).await;
+        oncekey.clock.advance(DAY * some);
+        sweep(oncekey).await;
+        days -= some;
+    }
+}
+
+async fn ended(oncekey: &Oncekey, run: &str, status: &str) -> Value {
+    let ended = oncekey.finished(run).await;
+    assert_eq!(ended["status"], status, "{ended:#}");
+    ended
+}
+
+/// Waits until a run is suspended in these calls.
+async fn suspended(oncekey: &Oncekey, run: &str, calls: &[u32]) {
+    let wanted: BTreeSet<String> = calls.iter().map(|call| format!("1#{call}")).collect();
+    loop {
+        let stored = oncekey.app().store.run(&run_id(run)).await.unwrap().expect("a run that has not ended is there");
+        if stored.status == RunStatus::Waiting && stored.waiting_on.iter().cloned().collect::<BTreeSet<_>>() == wanted {
+            return;
+        }
+        assert!(!stored.status.is_final(), "{stored:?}");
+        eprintln!(
+            "DEBUG {:?} {:?} {:?}",
+            stored.status,
+            stored.waiting_on,
+            oncekey.app().store.journal(&stored.id, 1).await.unwrap().segments
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_a_step_is_not_done_again_after_waits_of_sixty_days() {
+    let Some(place) = Place::own_stack() else { return };
+    let charged = Count::default();
+    let seen = Arc::clone(&charged);
+    let parent = Task::new("parent", move |ctx: Context, _: Value| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let charge: u32 = ctx.step("charge", || async { Ok(count(&seen)) }).await?;
+            ctx.wait_for(DAY * 60).await?;
+            ctx.wait_for(DAY * 60).await?;
+            Ok(charge)
+        }
+    });
+    let oncekey = with(place, parent).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    suspended(&oncekey, &run.id, &[1]).await;
+    days_pass(&oncekey, 60).await;
+    suspended(&oncekey, &run.id, &[2]).await;
+    days_pass(&oncekey, 60).await;
+    assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], 1);
+    assert_eq!(charged.load(Ordering::SeqCst), 1);
+    oncekey.clock.advance(DAY * 200);
+    sweep(&oncekey).await;
+    assert_eq!(runs_items(&oncekey).await.len(), 0, "what has ended does not stay for ever");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_the_end_of_a_child_outlives_the_child() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let children = (0..30u64).map(|n| Child::new("child", n)).collect();
+        let batch = ctx.batch_trigger_and_wait::<u64>(children).await?;
+        let one: u64 = ctx.trigger_and_wait(Child::new("child", 30)).await?;
+        let failed = ctx.trigger_and_wait::<u64>(Child::new("fail", 0)).await.unwrap_err().to_string();
+        ctx.wait_for(DAY * 60).await?;
+        let sum = batch.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().sum::<u64>();
+        Ok(json!([sum + one, ctx.attempt(), failed.split_once("ended ").map(|(_, why)| why)]))
+    });
+    let oncekey = with(place, parent).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    suspended(&oncekey, &run.id, &[4]).await;
+    days_pass(&oncekey, 60).await;
+    let output = ended(&oncekey, &run.id, "COMPLETED").await["output"].clone();
+    assert_eq!(output, json!([465, 1, "FAILED: it broke"]));
+    let runs = runs_items(&oncekey).await.into_iter().filter(|item| item["item"] == AttributeValue::S("run".into()));
+    assert_eq!(runs.count(), 1, "the children are gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_a_run_and_its_steps_outlive_a_pause_of_forty_days_before_the_next_attempt() {
+    let Some(place) = Place::own_stack() else { return };
+    let charged = Count::default();
+    let seen = Arc::clone(&charged);
+    let parent = Task::new("parent", move |ctx: Context, _: Value| {
+        let seen = Arc::clone(&seen);
+        async move {
+            ctx.step("charge", || async { Ok(count(&seen)) }).await?;
+            if ctx.attempt() < 3 { Err(TaskError::new("not yet")) } else { Ok(ctx.attempt()) }
+        }
+    });
+    let policy = RetryPolicy { first_pause: DAY * 40, longest_pause: DAY * 40, ..RetryPolicy::default() };
+    let oncekey = with(place, parent.retry(policy)).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    for attempt in 2..=3 {
+        oncekey.run_until(&run.id, |run| run["attemptCount"] == attempt && run["status"] == "QUEUED").await;
+        days_pass(&oncekey, 41).await;
+    }
+    assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], 3);
+    assert_eq!(charged.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_may_have_a_long_name_and_a_large_result_and_is_done_once() {
+    let Some(place) = Place::own_stack() else { return };
+    let done = Count::default();
+    let seen = Arc::clone(&done);
+    let parent = Task::new("parent", move |ctx: Context, _: Value| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let name = "n".repeat(3_000);
+            let result: String = ctx
+                .step(&name, || async {
+                    count(&seen);
+                    Ok("x".repeat(400_000))
+                })
+                .await?;
+            if ctx.attempt() == 1 { Err(TaskError::new("once more")) } else { Ok(result.len()) }
+        }
+    });
+    let oncekey = with(place, parent.retry(quick())).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], 400_000);
+    assert_eq!(done.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_ran_a_step_at_once_both_get_the_first_ones_result() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let (store, run) = (&oncekey.app().store, run_id(&format!("run_{}", "a".repeat(32))));
+    let until = oncekey.clock.now().plus(DAY);
+    let (one, other) = (Output::Inline("1".to_owned()), Output::Inline("2".to_owned()));
+    assert_eq!(store.put_step(&run, "charge", one.clone(), until).await.unwrap(), one);
+    assert_eq!(store.put_step(&run, "charge", other, until).await.unwrap(), one);
+    assert_eq!(store.journal(&run, 1).await.unwrap().step("charge"), Some(&one));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_of_a_child_and_a_time_whichever_comes_first_resumes_the_run() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, delay: String| async move {
+        let first = tokio::select! {
+            output = ctx.trigger_and_wait::<u64>(Child::new("child", 1).delay(&delay)) => format!("child {}", output?),
+            time = ctx.wait_for(MINUTE) => { time?; "time".to_owned() }
+        };
+        // Resumed again, it comes to the same, though by then both have come.
+        ctx.wait_for(MINUTE * 5).await?;
+        Ok(json!([first, ctx.attempt()]))
+    });
+    let oncekey = with(place, parent.retry(quick())).await;
+    let quick = oncekey.trigger("parent", json!({ "payload": "1s" })).await;
+    let slow = oncekey.trigger("parent", json!({ "payload": "1h" })).await;
+    suspended(&oncekey, &quick.id, &[1, 2]).await;
+    suspended(&oncekey, &slow.id, &[1, 2]).await;
+    oncekey.drained_but_delayed().await;
+    oncekey.clock.advance(Duration::from_secs(2));
+    suspended(&oncekey, &quick.id, &[3]).await;
+    oncekey.drained_but_delayed().await;
+    oncekey.clock.advance(MINUTE);
+    suspended(&oncekey, &slow.id, &[3]).await;
+    oncekey.drained_but_delayed().await;
+    oncekey.clock.advance(MINUTE * 5);
+    assert_eq!(ended(&oncekey, &quick.id, "COMPLETED").await["output"], json!(["child 1", 1]));
+    assert_eq!(ended(&oncekey, &slow.id, "COMPLETED").await["output"], json!(["time", 1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_several_waits_at_once_come_out_in_the_same_order_on_every_resume() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let order = std::sync::Mutex::new(Vec::new());
+        let branch = async |name: &'static str, ms: u64, pause: Duration| {
+            ctx.trigger_and_wait::<u64>(Child::new("child", ms)).await?;
+            order.lock().unwrap().push(name);
+            // Its number depends on which branch was first to get here.
+            let number = ctx.step(name, || async { Ok(order.lock().unwrap().len()) }).await?;
+            ctx.wait_for(pause).await?;
+            Ok::<_, TaskError>(number)
+        };
+        let (a, b) = tokio::join!(branch("a", 400, MINUTE), branch("b", 1, MINUTE * 2));
+        let (a, b) = (a?, b?);
+        let order = order.into_inner().unwrap();
+        Ok(json!([a, b, order, ctx.attempt()]))
+    });
+    let oncekey = with(place, parent.max_attempts(1)).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    suspended(&oncekey, &run.id, &[3, 4]).await;
+    oncekey.drained_but_delayed().await;
+    oncekey.clock.advance(MINUTE);
+    suspended(&oncekey, &run.id, &[3]).await;
+    oncekey.drained_but_delayed().await;
+    oncekey.clock.advance(MINUTE);
+    let output = ended(&oncekey, &run.id, "COMPLETED").await["output"].clone();
+    assert_eq!(output, json!([2, 1, ["b", "a"], 1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_refused_is_refused_again_on_a_resume() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let refused = ctx.trigger(Child::new("child", 1).delay("soon")).await.unwrap_err().to_string();
+        let freed = ctx.reset("child", "nobody holds this").await?;
+        ctx.wait_for(MINUTE).await?;
+        Ok(json!([refused, freed]))
+    });
+    let oncekey = with(place, parent.max_attempts(1)).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    suspended(&oncekey, &run.id, &[3]).await;
+    oncekey.drained_but_delayed().await;
+    oncekey.clock.advance(MINUTE);
+    let output = ended(&oncekey, &run.id, "COMPLETED").await["output"].clone();
+    assert!(output[0].as_str().unwrap().starts_with("options.delay: "), "{output}");
+    assert_eq!(output[1], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_cannot_wait_and_says_so() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let inner = ctx.clone();
+        ctx.step("wait", || async move { Ok(inner.wait_for(MINUTE).await?) }).await
+    });
+    let oncekey = with(place, parent.max_attempts(1)).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    let message = ended(&oncekey, &run.id, "FAILED").await["error"]["message"].clone();
+    assert!(message.as_str().unwrap().contains("a step cannot wait"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_run_that_thousands_wait_for_ends_and_each_of_them_learns_of_it() {
+    let Some(place) = Place::own_stack() else { return };
+    const WAITERS: usize = 4_000;
+    let oncekey = Oncekey::start(place).await;
+    let app = oncekey.app();
+    let child = run_id(&oncekey.trigger("echo", json!({ "options": { "delay": "1h" } })).await.id);
+    let until = oncekey.clock.now().plus(DAY);
+    let waiters: Vec<Waiter> =
+        (0..WAITERS).map(|n| Waiter { run: run_id(&format!("run_{:a>32}", base32(n))), attempt: 1, call: 1 }).collect();
+    let only = std::slice::from_ref(&child);
+    for some in waiters.chunks(100) {
+        futures_util::future::join_all(some.iter().map(async |waiter| {
+            app.store.put_wait(waiter, only, until).await.unwrap();
+            app.store.register(waiter, only).await.unwrap();
+        }))
+        .await;
+    }
+    cancel(app, &dev(), &child).await.unwrap();
+    while !app.store.registrations(&child, 1).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    oncekey.drained("oncekey-completions").await;
+    for waiter in waiters.iter().step_by(97) {
+        let wait = app.store.wait(waiter).await.unwrap();
+        assert_eq!((wait.pending.len(), wait.ends[&child].status), (0, RunStatus::Canceled));
+    }
+}
+
+fn base32(mut n: usize) -> String {
+    let mut digits = String::new();
+    while n > 0 {
+        digits.insert(0, char::from(b"abcdefghijklmnopqrstuvwxyz234567"[n % 32]));
+        n /= 32;
+    }
+    digits
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_children_with_long_keys_fit_a_wait() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let child = |n: u64| Child::new("child", n % 2).idempotency_key(format!("{n:0>400}").as_str());
+        let ends = ctx.batch_trigger_and_wait::<u64>((0..1_000).map(child).collect()).await?;
+        Ok(ends.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().sum::<u64>())
+    });
+    let worker: Worker = children().task(parent.max_attempts(1));
+    let oncekey = Oncekey::running(place, worker, |options| Options { worker_concurrency: 16, ..options }).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    while oncekey.run(&run.id).await["isCompleted"] == false {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_waits_a_thousand_times() {
+    let Some(place) = Place::own_stack() else { return };
+    const WAITS: u32 = 1_000;
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        for _ in 0..WAITS {
+            ctx.wait_for(MINUTE).await?;
+        }
+        Ok(ctx.attempt())
+    });
+    let oncekey = with(place, parent.max_attempts(1)).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    for wait in 1..=WAITS {
+        suspended(&oncekey, &run.id, &[wait]).await;
+        oncekey.drained_but_delayed().await;
+        oncekey.clock.advance(MINUTE);
+    }
+    assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], 1);
+}
