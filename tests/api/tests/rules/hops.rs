@@ -58,11 +58,11 @@ async fn i9_a_wake_that_is_dead_lettered_before_its_time_goes_on_to_it() {
 async fn i9_a_run_that_is_woken_before_its_time_by_a_clock_that_is_ahead_is_woken_again() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = with_a_sleeper(place).await;
-    let (run, message) = asleep(&oncekey, 10).await;
+    let (run, message) = asleep(&oncekey, 4).await;
     wake(oncekey.app(), &message.waiter().unwrap()).await.unwrap();
     one_is_delayed(&oncekey).await;
     oncekey.in_status(&run, "WAITING").await;
-    oncekey.clock.advance(MINUTE * 10);
+    oncekey.clock.advance(MINUTE * 4);
     assert_eq!(oncekey.finished(&run).await["output"], "rested");
 }
 
