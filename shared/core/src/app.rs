@@ -1,5 +1,10 @@
 //! What every function holds: its tables, its queues, the time.
 
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader};
+
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::environment::Environments;
@@ -7,6 +12,21 @@ use crate::error::Error;
 use crate::queue::{QueueUrls, Queues};
 use crate::settings::Settings;
 use crate::store::{Store, TableNames};
+
+/// How long connecting to AWS may take.
+const TO_CONNECT: Duration = Duration::from_millis(1_500);
+/// How long an answer may be waited for.
+const TO_READ: Duration = Duration::from_secs(3);
+/// How long one attempt of a call may take: three, and the pauses between them, fit the fifteen seconds of an HTTP function.
+const TO_ATTEMPT: Duration = Duration::from_millis(3_500);
+
+/// AWS's settings as the SDK finds them, and how long a call may take: a connection may have died while its process was
+/// frozen, and then nobody answers.
+pub fn aws_settings() -> ConfigLoader {
+    let timeouts = TimeoutConfig::builder().connect_timeout(TO_CONNECT).read_timeout(TO_READ);
+    let timeouts = timeouts.operation_attempt_timeout(TO_ATTEMPT).build();
+    aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts)
+}
 
 /// The clients and settings of one process. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -49,7 +69,7 @@ impl App {
     /// [`Error::Configuration`] naming the variable that is missing or malformed.
     pub async fn from_env() -> Result<Self, Error> {
         let Settings { tables, queues, bucket } = Settings::from_env()?;
-        let sdk = aws_config::load_from_env().await;
+        let sdk = aws_settings().load().await;
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk));
         // As the SDK's own clients find their endpoints.
         let endpoint = std::env::var("AWS_ENDPOINT_URL_S3").ok().or_else(|| sdk.endpoint_url().map(str::to_owned));

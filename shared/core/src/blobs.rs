@@ -15,9 +15,9 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4::SigningParams;
 use http::header::CONTENT_TYPE;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -33,8 +33,14 @@ use crate::payload::{Payload, PayloadType};
 
 /// How long a signed URL works.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
-/// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long connecting may take.
+const TO_CONNECT: Duration = Duration::from_millis(1_500);
+/// How long one attempt of a request may take, with all of its answer.
+const TO_ATTEMPT: Duration = Duration::from_secs(4);
+/// Attempts of a request.
+const ATTEMPTS: u32 = 3;
+/// The pause after the first; each next is four times as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Signs S3 requests into URLs.
 #[derive(Clone, Debug)]
@@ -81,6 +87,21 @@ type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 #[derive(Debug, thiserror::Error)]
 #[error("S3 answered {0}")]
 struct Unexpected(StatusCode);
+
+/// What S3 answered.
+struct Answer {
+    status: StatusCode,
+    kind: PayloadType,
+    /// None, if it is longer than a payload may be.
+    body: Option<Bytes>,
+}
+
+impl Answer {
+    /// Whether the next attempt may be answered better.
+    fn may_pass(&self) -> bool {
+        self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+}
 
 /// A bucket.
 #[derive(Clone, Debug)]
@@ -182,10 +203,10 @@ impl Blobs {
     ) -> Result<(), Error> {
         let url = self.put_url(environment, path).await?;
         let answer = self.send("s3:PutObject", &Method::PUT, &url, kind, text).await?;
-        if answer.status().is_success() {
+        if answer.status.is_success() {
             return Ok(());
         }
-        Err(Error::aws("s3:PutObject")(Unexpected(answer.status())))
+        Err(Error::aws("s3:PutObject")(Unexpected(answer.status)))
     }
 
     /// An object as a payload.
@@ -196,30 +217,24 @@ impl Blobs {
         let call = "s3:GetObject";
         let url = self.get_url(environment, path).await?;
         let answer = self.send(call, &Method::GET, &url, PayloadType::Json, String::new()).await?;
-        match answer.status() {
+        match answer.status {
             StatusCode::OK => {}
-            // Without the permission to list, S3 says 403 of an object that is not there.
-            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => return Ok(None),
+            // Who may list the bucket is told so of what is not there.
+            StatusCode::NOT_FOUND => return Ok(None),
             status => return Err(Error::aws(call)(Unexpected(status))),
         }
-        let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let kind = PayloadType::of_content_type(kind);
-        let body = Limited::new(answer.into_body(), Payload::MAX_BYTES).collect();
-        let bytes = match timeout(TIMEOUT, body).await.map_err(Error::aws(call))? {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                let limit = Payload::MAX_BYTES;
-                return Err(Error::TooLarge(format!(
-                    "{}: more than {limit} bytes (3 MB), which is the limit",
-                    path.as_str()
-                )));
-            }
-            Err(error) => return Err(Error::aws(call)(std::io::Error::other(error))),
+        let Some(body) = answer.body else {
+            let limit = Payload::MAX_BYTES;
+            return Err(Error::TooLarge(format!(
+                "{}: more than {limit} bytes (3 MB), which is the limit",
+                path.as_str()
+            )));
         };
-        let text = String::from_utf8(bytes.into()).map_err(|_| Error::invalid(path.as_str(), "it is not UTF-8"))?;
-        Ok(Some(Payload { text: Some(text), kind }))
+        let text = String::from_utf8(body.into()).map_err(|_| Error::invalid(path.as_str(), "it is not UTF-8"))?;
+        Ok(Some(Payload { text: Some(text), kind: answer.kind }))
     }
 
+    /// Sends a request, and sends it again when what became of it may be another time: puts write what is there already.
     async fn send(
         &self,
         call: &'static str,
@@ -227,11 +242,45 @@ impl Blobs {
         url: &Url,
         kind: PayloadType,
         text: String,
-    ) -> Result<Response<Incoming>, Error> {
+    ) -> Result<Answer, Error> {
+        let body = Bytes::from(text);
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..ATTEMPTS {
+            match self.attempt(call, method, url, kind, body.clone()).await {
+                Ok(answer) if !answer.may_pass() => return Ok(answer),
+                Ok(answer) => tracing::debug!(call, status = %answer.status, "S3 is asked again"),
+                Err(error) => tracing::debug!(call, %error, "S3 is asked again"),
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+            pause *= 4;
+        }
+        self.attempt(call, method, url, kind, body).await
+    }
+
+    async fn attempt(
+        &self,
+        call: &'static str,
+        method: &Method,
+        url: &Url,
+        kind: PayloadType,
+        body: Bytes,
+    ) -> Result<Answer, Error> {
         let request = Request::builder().method(method).uri(url.as_str()).header(CONTENT_TYPE, kind.as_str());
-        let request = request.body(Full::from(text)).map_err(Error::aws(call))?;
-        let sent = timeout(TIMEOUT, self.http()?.request(request)).await.map_err(Error::aws(call))?;
-        sent.map_err(Error::aws(call))
+        let request = request.body(Full::from(body)).map_err(Error::aws(call))?;
+        let http = self.http()?;
+        let answered = async {
+            let answer = http.request(request).await.map_err(Error::aws(call))?;
+            let status = answer.status();
+            let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            let kind = PayloadType::of_content_type(kind);
+            let body = match Limited::new(answer.into_body(), Payload::MAX_BYTES).collect().await {
+                Ok(body) => Some(body.to_bytes()),
+                Err(error) if error.is::<LengthLimitError>() => None,
+                Err(error) => return Err(Error::aws(call)(std::io::Error::other(error))),
+            };
+            Ok(Answer { status, kind, body })
+        };
+        timeout(TO_ATTEMPT, answered).await.map_err(Error::aws(call))?
     }
 
     /// Made when it is needed: the trusted roots take a while to read, and most runs store nothing.
@@ -241,7 +290,10 @@ impl Blobs {
         }
         let connector = HttpsConnectorBuilder::new().with_native_roots();
         let connector = connector.map_err(|error| Error::Configuration(error.to_string()))?;
-        let connector = connector.https_or_http().enable_http1().build();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(TO_CONNECT));
+        let connector = connector.https_or_http().enable_http1().wrap_connector(tcp);
         Ok(self.http.get_or_init(|| Client::builder(TokioExecutor::new()).build(connector)))
     }
 }

@@ -25,7 +25,7 @@ pub mod span;
 pub mod store;
 pub mod telemetry;
 
-pub use app::App;
+pub use app::{App, aws_settings};
 pub use clock::{Clock, Timestamp};
 pub use error::Error;
 pub use key::window::Window;

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use oncekey_core::environment::{ApiKey, create, revoke, rotate};
 use oncekey_core::settings::ENVIRONMENTS_TABLE;
 use oncekey_core::store::{ApiKeyRecord, Store, TableNames};
-use oncekey_core::{Clock, EnvironmentId, span};
+use oncekey_core::{Clock, EnvironmentId, aws_settings, span};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
@@ -100,7 +100,7 @@ pub(crate) async fn env(command: EnvCommand) -> Result<(), Failure> {
 impl Tables {
     async fn store(&self) -> Result<Store, Failure> {
         if let Ok(environments) = std::env::var(ENVIRONMENTS_TABLE) {
-            let client = aws_sdk_dynamodb::Client::new(&aws_config::load_from_env().await);
+            let client = aws_sdk_dynamodb::Client::new(&aws_settings().load().await);
             return Ok(Store::new(client, TableNames { environments, ..tables::names("oncekey") }));
         }
         let Some(endpoints) = Endpoints::read(&self.data) else {

@@ -82,3 +82,12 @@ fn every_source_queue_allows_twenty_receives_and_its_function_may_say_when_the_n
         }
     }
 }
+
+#[test]
+fn whoever_may_read_objects_may_list_them_and_so_is_told_what_is_not_there() {
+    for template in [TEMPLATE, MY_WORKER] {
+        let (readers, listers) = (template.matches("s3:GetObject").count(), template.matches("s3:ListBucket").count());
+        assert!(readers > 0);
+        assert_eq!(readers, listers);
+    }
+}
