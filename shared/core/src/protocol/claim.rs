@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
+use crate::protocol::overdue::end_if_overdue;
 use crate::request::TriggerRequest;
 use crate::request::options::OnPayloadMismatch;
 use crate::run::Run;
@@ -115,6 +116,7 @@ async fn holder_state(app: &App, holder: &KeyRecord) -> Result<Holder, Error> {
             tokio::time::sleep(pause).await;
         }
         if let Some(run) = app.store.run(&holder.run_id).await? {
+            let run = end_if_overdue(app, run).await?;
             let dead = run.status.frees_key() || !holder.made(&run);
             return Ok(if dead { Holder::Dead } else { Holder::Alive(Box::new(run)) });
         }

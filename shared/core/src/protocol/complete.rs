@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::app::App;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::protocol::wait::{Told, wake_waiters};
 use crate::queue::batch::Disposition;
@@ -23,10 +24,7 @@ const KEPT_UNLESS_TOLD: Duration = Duration::from_secs(396 * 24 * 60 * 60);
 /// [`Error::Aws`], [`Error::Unreadable`]; the event is to be delivered again.
 pub async fn complete(app: &App, event: &CompletionEvent) -> Result<Disposition, Error> {
     let now = app.clock.now();
-    let kept_until = event.kept_until.unwrap_or_else(|| now.plus(KEPT_UNLESS_TOLD));
-    let unless_leased = event.unless_leased;
-    let end = Move::End { turn: event.turn, outcome: &event.outcome, kept_until, unless_leased };
-    match app.store.move_run(&event.run_id, end, now).await? {
+    match app.store.move_run(&event.run_id, move_of(event, now), now).await? {
         Moved::To(run) => {
             tracing::info!(run_id = %run.id, task = %run.spec.task, environment = %run.spec.environment,
                 attempt = event.turn.attempt, status = %run.status, "attempt ended");
@@ -47,6 +45,12 @@ pub async fn complete(app: &App, event: &CompletionEvent) -> Result<Disposition,
         }
     }
     Ok(Disposition::Done)
+}
+
+/// The move that `event` asks for at `now`.
+pub(super) fn move_of(event: &CompletionEvent, now: Timestamp) -> Move<'_> {
+    let kept_until = event.kept_until.unwrap_or_else(|| now.plus(KEPT_UNLESS_TOLD));
+    Move::End { turn: event.turn, outcome: &event.outcome, kept_until, unless_leased: event.unless_leased }
 }
 
 /// Whether the run stands where `event` leads, because it was delivered before.

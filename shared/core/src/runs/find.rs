@@ -4,15 +4,16 @@ use oncekey_wire::{EnvironmentId, RunId};
 
 use crate::app::App;
 use crate::error::Error;
+use crate::protocol::overdue::end_if_overdue;
 use crate::run::Run;
 
-/// The run with this id, if it is of this environment.
+/// The run with this id, if it is of this environment; ended, if it was overdue.
 ///
 /// # Errors
 /// [`Error::NotFound`] otherwise (I6), [`Error::Aws`].
 pub async fn find(app: &App, environment: &EnvironmentId, id: &RunId) -> Result<Run, Error> {
     let run = app.store.run(id).await?.filter(|run| run.spec.environment == *environment);
-    run.ok_or_else(|| missing(environment, id))
+    end_if_overdue(app, run.ok_or_else(|| missing(environment, id))?).await
 }
 
 /// This environment has no such run.

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::error::Error;
+use crate::protocol::overdue::end_if_overdue;
 use crate::store::{KeyAddress, KeyRecord};
 
 /// Who holds a key, and until when.
@@ -12,7 +13,11 @@ use crate::store::{KeyAddress, KeyRecord};
 pub async fn look_up(app: &App, address: KeyAddress<'_>) -> Result<KeyRecord, Error> {
     let record = app.store.key(address).await?.filter(|record| record.window_ends_at > app.clock.now());
     let record = record.ok_or_else(|| free(address))?;
-    match app.store.run(&record.run_id).await? {
+    let run = match app.store.run(&record.run_id).await? {
+        Some(run) => Some(end_if_overdue(app, run).await?),
+        None => None,
+    };
+    match run {
         Some(run) if run.status.frees_key() || !record.made(&run) => Err(free(address)),
         // Without a run, its claimer is a moment behind, or died: either way the key names a run to come.
         _ => Ok(record),

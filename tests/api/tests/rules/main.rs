@@ -18,6 +18,7 @@ mod journal;
 mod keys;
 mod large;
 mod leases;
+mod overdue;
 mod places;
 mod protocol;
 mod reading;

@@ -91,3 +91,16 @@ fn whoever_may_read_objects_may_list_them_and_so_is_told_what_is_not_there() {
         assert_eq!(readers, listers);
     }
 }
+
+#[test]
+fn dead_letters_are_kept_four_days_longer_than_what_they_were() {
+    const DAY: u64 = 86_400;
+    for template in [TEMPLATE, MY_WORKER] {
+        for queue in template.split("Type: AWS::SQS::Queue\n").skip(1) {
+            let queue = queue.split("Type: ").next().unwrap();
+            let days = values(queue, "MessageRetentionPeriod")[0].parse::<u64>().unwrap() / DAY;
+            let is_source = queue.contains("RedrivePolicy");
+            assert_eq!(days, if is_source { 10 } else { 14 }, "{queue}");
+        }
+    }
+}
