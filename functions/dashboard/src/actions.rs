@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use oncekey_core::protocol::cancel::cancel;
-use oncekey_core::protocol::reset::reset;
+use oncekey_core::protocol::reset::reset_claim;
 use oncekey_core::runs::find::find;
 use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::store::KeyAddress;
@@ -57,11 +57,8 @@ pub(crate) async fn reset_key_of_run(
     let freed = async {
         let run = find(&app, &visitor.environment, &named(&id)?).await?;
         let address = KeyAddress::of_run(&run).ok_or_else(|| Error::NotFound(format!("run {} has no key", run.id)))?;
-        // Somebody else's by now: the page that asked was an old one, and meant this run's.
-        let holder = app.store.key(address).await?;
-        if holder.is_some_and(|holder| holder.made(&run)) {
-            reset(&app, address).await?;
-        }
+        // Not if somebody else holds it by now: the page that asked was an old one, and meant this run's.
+        reset_claim(&app, address, &run.id, run.spec.created_at).await?;
         Ok(to_run(&run.id, "reset"))
     };
     freed.await.map_err(|error| Failure::of(&visitor, error))

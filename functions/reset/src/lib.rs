@@ -1,13 +1,14 @@
 //! Resets an idempotency key: `POST /api/v1/idempotencyKeys/{key}/reset`.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::{Json, Router};
 use oncekey_core::key::{KeyGroup, KeyPlace};
-use oncekey_core::protocol::reset::reset;
+use oncekey_core::protocol::reset::{reset, reset_once};
 use oncekey_core::request::parse_json;
 use oncekey_core::store::KeyAddress;
-use oncekey_core::{App, KeyHash, TaskId};
-use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, routes};
+use oncekey_core::{App, KeyHash, RequestId, TaskId};
+use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, header_text, routes};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
@@ -46,7 +47,10 @@ struct ResetAnswer {
     post,
     path = routes::RESET_KEY.path,
     tag = "keys",
-    params(("key" = String, Path, description = "The key's hash or text")),
+    params(
+        ("key" = String, Path, description = "The key's hash or text"),
+        ("x-trigger-request-idempotency-key" = Option<String>, Header, description = "The same on every try of one request"),
+    ),
     request_body = ResetBody,
     responses((status = 200, description = "It is free", body = ResetAnswer), Refusal),
     security(("api_key" = []))
@@ -55,11 +59,16 @@ async fn reset_key(
     State(app): State<App>,
     Caller(environment): Caller,
     Segment(key): Segment,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Json<ResetAnswer>, ApiError> {
     let body: ResetBody = parse_json(&body)?;
     let place = KeyPlace::of(body.task_identifier.as_ref(), body.idempotency_key_group.as_ref())?;
     let hash = KeyHash::from_wire("idempotency key", &key)?;
-    reset(&app, KeyAddress { environment: &environment, place, hash: &hash }).await?;
+    let address = KeyAddress { environment: &environment, place, hash: &hash };
+    match header_text(&headers, "x-trigger-request-idempotency-key")? {
+        Some(id) => reset_once(&app, address, &RequestId::from_caller(id)?).await?,
+        None => reset(&app, address).await?,
+    }
     Ok(Json(ResetAnswer { id: key }))
 }

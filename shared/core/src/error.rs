@@ -30,6 +30,9 @@ pub enum Error {
     /// A key or batch changed again and again while we tried to change it. Retrying helps.
     #[error("{0} is being changed by many callers at once: try again")]
     Contended(String),
+    /// A key was claimed a moment ago for another payload, and its run is not there yet. Retrying helps.
+    #[error("the run of {0} is being made with another payload: try again in a minute")]
+    BeingMade(String),
     /// A run was asked to make a move that its status does not allow.
     #[error(transparent)]
     IllegalMove(#[from] IllegalMove),
@@ -70,7 +73,7 @@ impl Error {
     /// A process that is not set up right counts, since the next one may be.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Aws { .. } | Self::Contended(_) | Self::Configuration(_) => true,
+            Self::Aws { .. } | Self::Contended(_) | Self::BeingMade(_) | Self::Configuration(_) => true,
             Self::Invalid { .. }
             | Self::Unauthorized(_)
             | Self::NotFound(_)

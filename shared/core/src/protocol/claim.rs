@@ -10,8 +10,8 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::protocol::overdue::end_if_overdue;
-use crate::request::TriggerRequest;
 use crate::request::options::OnPayloadMismatch;
+use crate::request::{Parentage, TriggerRequest};
 use crate::run::Run;
 use crate::store::{Claimed, KeyAddress, KeyRecord};
 
@@ -25,6 +25,13 @@ const LOOKS: [Duration; 6] = [
     Duration::from_millis(140),
     Duration::from_millis(220),
 ];
+
+/// The longest that a function lives which takes triggers in: those of HTTP have 15 seconds, ingest has 30.
+const FUNCTION_LIVES: Duration = Duration::from_secs(30);
+/// The longest that a worker lives: Lambda's own limit.
+const WORKER_LIVES: Duration = Duration::from_secs(15 * 60);
+/// How far the clocks of two functions are apart, at most.
+const CLOCKS_APART: Duration = Duration::from_secs(10);
 
 /// How often a claim is tried while others take and free the key.
 const ROUNDS: u32 = 20;
@@ -43,7 +50,8 @@ pub enum Claim {
 /// Claims `key` for the run `own` that `request` would make at `now`.
 ///
 /// # Errors
-/// [`Error::Contended`] when the key changed hands twenty times meanwhile, [`Error::Aws`].
+/// [`Error::Contended`] when the key changed hands twenty times meanwhile, [`Error::BeingMade`] when its claimer may still
+/// be at work on another payload, [`Error::Unprocessable`] for a request id that was used otherwise, [`Error::Aws`].
 pub async fn claim(
     app: &App,
     request: &TriggerRequest,
@@ -52,7 +60,9 @@ pub async fn claim(
     now: Timestamp,
 ) -> Result<Claim, Error> {
     let fingerprint = Some(request.payload.fingerprint());
-    let record = KeyRecord { fingerprint, ..KeyRecord::new(own.clone(), Some(key), now, request.window.end(now)) };
+    let helped_from = Some(now.plus(claimer_lives(request)).plus(CLOCKS_APART));
+    let record =
+        KeyRecord { fingerprint, helped_from, ..KeyRecord::new(own.clone(), Some(key), now, request.window.end(now)) };
     let address = KeyAddress { environment: &request.environment, place: key.place(&request.task), hash: &key.hash };
     let mut dead = None;
     for _ in 0..ROUNDS {
@@ -63,6 +73,10 @@ pub async fn claim(
             }
             Claimed::Over(_) => return Ok(Claim::Ours(record, KeyStatus::ReplacedFailed)),
             Claimed::HeldBy(holder) if holder.run_id == *own => {
+                let same = holder.fingerprint.is_none() || holder.fingerprint == record.fingerprint;
+                if !same && !matches!(request.parentage, Parentage::Known(_)) {
+                    return Err(other_request());
+                }
                 return Ok(Claim::Ours(holder, KeyStatus::Created));
             }
             Claimed::HeldBy(holder) => match holder_state(app, &holder).await? {
@@ -72,6 +86,11 @@ pub async fn claim(
                 }
                 Holder::NeverSent => {
                     guard_payload(request, key, &record, &holder)?;
+                    // A claimer that is merely slow may have told somebody that its own payload runs.
+                    let same = holder.fingerprint == record.fingerprint;
+                    if !same && holder.helped_from.is_some_and(|from| app.clock.now() < from) {
+                        return Err(Error::BeingMade(key.shown().to_owned()));
+                    }
                     return Ok(Claim::Help(holder));
                 }
                 Holder::Dead => dead = Some(holder),
@@ -80,6 +99,22 @@ pub async fn claim(
         }
     }
     Err(Error::Contended(key.shown().to_owned()))
+}
+
+/// A request id that comes again with something else.
+pub(super) fn other_request() -> Error {
+    Error::Unprocessable(
+        "this request id was used for a trigger with another key or payload: give each request an id of its own"
+            .to_owned(),
+    )
+}
+
+/// How long whoever claims for this request lives, at most.
+fn claimer_lives(request: &TriggerRequest) -> Duration {
+    match request.parentage {
+        Parentage::Known(_) => WORKER_LIVES,
+        Parentage::None | Parentage::Named(_) => FUNCTION_LIVES,
+    }
 }
 
 /// Refuses a duplicate with another payload, if its trigger asked for that.

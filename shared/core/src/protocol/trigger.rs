@@ -5,15 +5,17 @@
 
 use std::collections::HashSet;
 
+use data_encoding::BASE64URL_NOPAD;
 use futures_util::{StreamExt, stream};
 use oncekey_wire::{RunId, TaskId};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
-use crate::protocol::claim::{Claim, KeyStatus, claim};
+use crate::protocol::claim::{Claim, KeyStatus, claim, other_request};
 use crate::queue::message::RunMessage;
 use crate::queue::name::QueueName;
 use crate::request::{Parentage, TriggerRequest};
@@ -100,18 +102,37 @@ async fn claim_and_send(app: &App, request: TriggerRequest) -> Result<Triggered,
     };
 
     let key = KeyOutcome::new(request.key.clone(), &record, status);
+    let asked = asked(&request, &record);
     let payload = app.blobs.offload(&request.environment, request.payload).await?;
     let request = TriggerRequest { payload, ..request };
-    let run = new_run(app, request, record, queue).await?;
+    let from_outside = !matches!(request.parentage, Parentage::Known(_));
+    let run = new_run(app, request, record, queue, asked).await?;
     app.queues.send_run(&RunMessage::first(&run)).await?;
-    let created = app.store.create_run(&run).await?;
+    let there = app.store.create_run(&run).await?;
+    // A task that calls again after a wait may call with another moment in its payload: its calls are told apart by number.
+    if from_outside && there.as_ref().is_some_and(|there| asked_otherwise(there, &run)) {
+        // A key that was claimed for it names that run with another moment, so the next trigger takes it for free.
+        return Err(other_request());
+    }
     let Run { id, spec: RunSpec { task, environment, .. }, .. } = run;
     tracing::info!(run_id = %id, %task, %environment, "triggered");
     // In a group, whoever was first under this name may have made it a run of another task.
-    let in_group = key.as_ref().is_some_and(|outcome| outcome.key.group.is_some());
-    let first = if in_group && !created { app.store.run(&id).await? } else { None };
-    let task = first.map_or(task, |first| first.spec.task);
+    let task = there.map_or(task, |first| first.spec.task);
     Ok(Triggered { handle: Handle { id, is_cached: status == KeyStatus::Cached }, task, key })
+}
+
+/// A fingerprint of the key and the payload that a claim was made for. A helper's run has the claimer's.
+fn asked(request: &TriggerRequest, claim: &KeyRecord) -> String {
+    let place = request.key.as_ref().map(|key| format!("{}#{}", key.place(&request.task), key.hash));
+    let payload = claim.fingerprint.clone().unwrap_or_else(|| request.payload.fingerprint());
+    let whole = Sha256::digest(format!("{}\n{payload}", place.unwrap_or_default()));
+    // 96 bits: it guards against mistakes, and every byte of a run is written again with each of its moves.
+    BASE64URL_NOPAD.encode(whole.get(..12).unwrap_or_default())
+}
+
+/// Whether the run that is there was asked for with another key or payload than `run`.
+fn asked_otherwise(there: &Run, run: &Run) -> bool {
+    there.spec.asked.is_some() && there.spec.asked != run.spec.asked
 }
 
 /// Triggers several at once; their answers or errors, in their order. Of those that share a key, the first makes the run:
@@ -133,7 +154,13 @@ pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result
 }
 
 /// The run that a claim makes: the claim's name and moment, the request's everything else.
-async fn new_run(app: &App, request: TriggerRequest, claim: KeyRecord, queue: QueueName) -> Result<Run, Error> {
+async fn new_run(
+    app: &App,
+    request: TriggerRequest,
+    claim: KeyRecord,
+    queue: QueueName,
+    asked: String,
+) -> Result<Run, Error> {
     let TriggerRequest { environment, task, key, payload, options, parentage, function, batch, .. } = request;
     let lineage = match parentage {
         Parentage::None => None,
@@ -151,6 +178,7 @@ async fn new_run(app: &App, request: TriggerRequest, claim: KeyRecord, queue: Qu
         lineage,
         function,
         batch,
+        asked: Some(asked),
         ..RunSpec::new(environment, task, claim.created_at)
     };
     Ok(Run::new(claim.run_id, spec, payload.text))

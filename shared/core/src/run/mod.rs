@@ -58,6 +58,9 @@ pub struct RunSpec {
     /// The batch it is an item of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch: Option<BatchId>,
+    /// A fingerprint of the key and the payload that it was asked for with: the same request asks for the same again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked: Option<String>,
 }
 
 /// Where a run stands in its family.
@@ -139,6 +142,7 @@ impl RunSpec {
             lineage: None,
             function: TriggerFunction::default(),
             batch: None,
+            asked: None,
         }
     }
 

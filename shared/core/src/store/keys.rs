@@ -29,6 +29,9 @@ pub struct KeyRecord {
     /// [`Payload::fingerprint`](crate::payload::Payload::fingerprint) of what it was claimed with.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fingerprint: Option<String>,
+    /// From this moment on its claimer is dead for certain, so that others may make its run with another payload.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub helped_from: Option<Timestamp>,
     /// The caller's own text of the key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<String>,
@@ -45,6 +48,7 @@ impl KeyRecord {
             created_at: now,
             window_ends_at,
             fingerprint: None,
+            helped_from: None,
             key: key.and_then(|key| key.text.clone()),
             scope: key.and_then(|key| key.scope),
         }
@@ -151,6 +155,24 @@ impl Store {
             .send()
             .await;
         Ok(written("dynamodb:DeleteItem", cleared)?.is_done())
+    }
+
+    /// Deletes a key on condition that the claim of this run and moment holds it. Whether it did.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn free_key(&self, address: KeyAddress<'_>, run: &RunId, claimed_at: Timestamp) -> Result<bool, Error> {
+        let deleted = self
+            .client
+            .delete_item()
+            .table_name(&self.tables.keys)
+            .key("pk", address.partition_key())
+            .condition_expression("run_id = :run AND created_at = :claimed_at")
+            .expression_attribute_values(":run", text(run.as_str()))
+            .expression_attribute_values(":claimed_at", moment(claimed_at))
+            .send()
+            .await;
+        Ok(written("dynamodb:DeleteItem", deleted)?.is_done())
     }
 
     /// Deletes a key, whoever holds it, on condition that its window is not over at `now`. Whether there was one.

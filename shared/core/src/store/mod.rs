@@ -10,6 +10,7 @@ mod journal;
 mod keys;
 mod list;
 mod moves;
+mod resets;
 mod runs;
 pub mod schema;
 mod waiters;
@@ -21,6 +22,7 @@ pub use journal::{Journal, Settled, Wait};
 pub use keys::{Claimed, KeyAddress, KeyRecord};
 pub(crate) use list::Position;
 pub use moves::{Move, Moved};
+pub use resets::ResetRecord;
 pub use schema::RUNS_INDEX;
 pub use waiters::Registration;
 

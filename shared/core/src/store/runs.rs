@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use oncekey_wire::RunId;
 
-use super::conditional::written;
+use super::conditional::{Written, written};
 use super::expression::{moment, number, text};
 use super::list::{Position, list_pk};
 use super::{SHARDS, Store, compressed};
@@ -39,21 +39,26 @@ pub(super) fn run_key(id: &RunId) -> HashMap<String, AttributeValue> {
 }
 
 impl Store {
-    /// Puts a run on condition that it is absent. Whether it was; it may be there already, made by a worker that was
+    /// Puts a run on condition that it is absent. `None` if it was, else the one that is there: made by a worker that was
     /// ahead of us or by an earlier try of the same request.
     ///
     /// # Errors
-    /// [`Error::Aws`].
-    pub async fn create_run(&self, run: &Run) -> Result<bool, Error> {
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn create_run(&self, run: &Run) -> Result<Option<Run>, Error> {
         let put = self
             .client
             .put_item()
             .table_name(&self.tables.runs)
             .set_item(Some(item(run)?))
             .condition_expression("attribute_not_exists(run_id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        Ok(written("dynamodb:PutItem", put)?.is_done())
+        match written("dynamodb:PutItem", put)? {
+            Written::Done(_) => Ok(None),
+            Written::Refused(Some(there)) => read(there).map(Some),
+            Written::Refused(None) => self.run(&run.id).await,
+        }
     }
 
     /// Reads a run, strongly consistent.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use oncekey_core::key::IdempotencyKey;
+use oncekey_core::payload::{Payload, PayloadType};
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
@@ -55,6 +56,32 @@ async fn a_trigger_that_died_after_its_claim_is_helped_under_its_own_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claimer_that_may_be_slow_is_helped_with_its_own_payload_alone() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let (run, key) = (run_to_be(&oncekey), key("k"));
+    let (now, environment, task) = (oncekey.clock.now(), dev(), run.spec.task.clone());
+    let raw = serde_json::value::to_raw_value(&1).unwrap();
+    let record = KeyRecord {
+        fingerprint: Some(Payload::from_wire(Some(&raw), PayloadType::Json).unwrap().fingerprint()),
+        helped_from: Some(now.plus(Duration::from_secs(40))),
+        ..KeyRecord::new(run.id.clone(), Some(&key), now, now.plus(HOUR))
+    };
+    let address = KeyAddress { environment: &environment, place: key.place(&task), hash: &key.hash };
+    oncekey.app().store.claim_key(address, &record, None).await.unwrap();
+
+    let other = || oncekey.try_trigger("echo", json!({ "payload": 2, "options": { "idempotencyKey": "k" } }));
+    let (status, refused) = other().await;
+    assert_eq!(status, 503, "{refused}");
+    oncekey.clock.advance(Duration::from_secs(40));
+    let (status, helped) = other().await;
+    assert_eq!((status.as_u16(), &helped["id"], &helped["isCached"]), (200, &json!(run.id), &json!(true)));
+    assert_eq!(oncekey.finished(run.id.as_str()).await["output"], 2);
+    // The claimer's own message comes again: what it asked for is what the key was claimed for.
+    assert!(oncekey.trigger("echo", json!({ "payload": 1, "options": { "idempotencyKey": "k" } })).await.is_cached);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_that_died_after_sending_has_its_run_made_by_the_worker() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = Oncekey::start(place).await;
@@ -77,7 +104,7 @@ async fn a_slow_trigger_and_its_helper_agree_on_what_runs() {
     oncekey.finished(&helper.id).await;
     // The claimer was not dead after all.
     oncekey.app().queues.send_run(&RunMessage::first(&run)).await.unwrap();
-    assert!(!oncekey.app().store.create_run(&run).await.unwrap());
+    assert!(oncekey.app().store.create_run(&run).await.unwrap().is_some());
     oncekey.drained("oncekey-runs").await;
     let ended = oncekey.run(&helper.id).await;
     assert_eq!((&ended["output"], &ended["payload"], &ended["attemptCount"]), (&json!(2), &json!(2), &json!(1)));

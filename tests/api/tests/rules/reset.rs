@@ -1,7 +1,9 @@
 //! R40–R42: freeing a key.
 
 use oncekey_core::key::{KeyHash, Parent, Scope};
-use oncekey_tests_api::{Oncekey, PROD, answer, run_id};
+use oncekey_core::protocol::reset::reset_claim;
+use oncekey_core::store::KeyAddress;
+use oncekey_tests_api::{Oncekey, PROD, Place, answer, run_id};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,4 +78,38 @@ async fn a_key_is_one_percent_decoded_segment_of_the_path() {
     let path = "/api/v1/idempotencyKeys/a%2Fb%20%25%3F%23%C3%BC/reset";
     let (status, reset) = answer(oncekey.post(path, r#"{"taskIdentifier":"emails/send"}"#)).await;
     assert_eq!((status.as_u16(), reset), (200, json!({ "id": "a/b %?#ü" })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r42_a_reset_that_is_sent_again_answers_the_same_and_frees_nothing_more() {
+    let oncekey = Oncekey::anywhere().await;
+    let reset = async |id: &str, key: &str| {
+        let path = format!("/api/v1/idempotencyKeys/{key}/reset");
+        let post = oncekey.post(&path, json!({ "taskIdentifier": "echo" }).to_string());
+        answer(post.header("x-trigger-request-idempotency-key", id)).await.0.as_u16()
+    };
+    assert_eq!(reset("too-early", "k").await, 404);
+    let first = oncekey.keyed("echo", "k").await;
+    assert_eq!(reset("too-early", "k").await, 404);
+    assert_eq!(reset("once", "k").await, 200);
+    let second = oncekey.keyed("echo", "k").await;
+    assert_ne!(second.id, first.id);
+    assert_eq!(reset("once", "k").await, 200);
+    assert_eq!(oncekey.keyed("echo", "k").await.id, second.id);
+    assert_eq!(reset("once", "other").await, 422);
+    assert_eq!(reset("again", "k").await, 200);
+    assert_ne!(oncekey.keyed("echo", "k").await.id, second.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r42_a_reset_of_one_claim_leaves_the_key_to_the_next() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let first = oncekey.keyed("echo", "k").await;
+    let first = oncekey.app().store.run(&run_id(&first.id)).await.unwrap().unwrap();
+    oncekey.reset("echo", "k").await;
+    let second = oncekey.keyed("echo", "k").await;
+    let address = KeyAddress::of_run(&first).unwrap();
+    reset_claim(oncekey.app(), address, &first.id, first.spec.created_at).await.unwrap();
+    assert_eq!(oncekey.keyed("echo", "k").await.id, second.id);
 }

@@ -82,6 +82,30 @@ async fn r04_a_keyed_request_that_is_sent_again_gets_the_answer_it_got() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r04_a_request_id_that_comes_again_with_another_key_or_payload_is_refused() {
+    let oncekey = Oncekey::anywhere().await;
+    let trigger = async |id: &str, payload: u32, key: Option<&str>| {
+        let body = json!({ "payload": payload, "options": { "idempotencyKey": key } }).to_string();
+        let post = oncekey.post("/api/v1/tasks/echo/trigger", body);
+        let (status, answer) = answer(post.header("x-trigger-request-idempotency-key", id)).await;
+        (status.as_u16(), answer)
+    };
+    for (id, first) in [("plain", None), ("keyed", Some("first"))] {
+        let (status, made) = trigger(id, 1, first).await;
+        assert_eq!(status, 200);
+        for (payload, key) in [(2, first), (1, Some("second"))] {
+            let (status, refused) = trigger(id, payload, key).await;
+            assert_eq!(status, 422, "{refused}");
+            assert!(refused["error"].as_str().unwrap().starts_with("this request id was used"), "{refused}");
+        }
+        // Neither the run nor the key that was refused is harmed.
+        assert_eq!(trigger(id, 1, first).await, (200, made.clone()));
+        assert_eq!(oncekey.finished(made["id"].as_str().unwrap()).await["output"], 1);
+    }
+    assert!(!oncekey.keyed("echo", "second").await.is_cached);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r05_a_keys_text_and_the_official_clients_hash_of_it_are_one_key() {
     let oncekey = Oncekey::anywhere().await;
     let golden: Value = serde_json::from_str(include_str!("../../../golden/idempotency-keys.json")).unwrap();

@@ -73,7 +73,9 @@ impl World<'_> {
                 history.answers.push(Answer { asked, first_asked, answered, key, request, run, cached });
             }
             Err(error @ Error::Aws { .. }) => history.note(|| format!("{} fails: {error:.60}", caller.request)),
-            Err(Error::Contended(_)) => history.note(|| format!("{} is contended", caller.request)),
+            Err(Error::Contended(_) | Error::BeingMade(_)) => {
+                history.note(|| format!("{} is contended", caller.request))
+            }
             Err(error) => history.broken.push(format!("{} is refused: {error}", caller.request)),
         }
     }
