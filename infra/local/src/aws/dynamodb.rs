@@ -4,7 +4,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -21,7 +21,8 @@ const TARGETS: [&str; 2] = ["DynamoDB_20120810.", "DynamoDBStreams_20120810."];
 
 /// The endpoint's routes.
 pub(crate) fn router(database: Database) -> Router {
-    Router::new().route("/", any(act)).fallback(|| async { nothing_there() }).with_state(database)
+    let limit = DefaultBodyLimit::max(MAX_REQUEST_BYTES);
+    Router::new().route("/", any(act)).fallback(|| async { nothing_there() }).layer(limit).with_state(database)
 }
 
 fn nothing_there() -> Response {

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::aws::dynamodb;
 use crate::aws::event_source::{Function, Mapping};
+use crate::aws::gateway;
 use crate::aws::in_process::Direct;
 use crate::aws::lambda_api::{Functions, Surroundings};
 use crate::aws::s3::{self, Objects};
@@ -40,8 +41,6 @@ pub const ENVIRONMENTS: [(&str, &str); 2] = [("local/dev", "tr_dev_local"), ("lo
 
 /// The bucket's name, for what it is worth.
 const BUCKET: &str = "oncekey";
-/// The largest request that API Gateway takes: 10 MB.
-const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
 /// How the SDK calls requests that are not signed.
 const NO_AUTH: AuthSchemeId = AuthSchemeId::new("noAuth");
 /// How often expired items and messages are deleted. DynamoDB's own TTL lags too; nothing depends on it.
@@ -151,7 +150,11 @@ impl Stack {
         for mapping in mappings(&app, &sqs, &options, worker) {
             parts.spawn(mapping.run(stop.subscribe()));
         }
-        let api = Endpoint::new(oncekey_http::finish(routes(&app)), MAX_REQUEST_BYTES, &connections);
+        let api = Endpoint::new(
+            gateway::before(oncekey_http::finish(routes(&app))),
+            gateway::MAX_REQUEST_BYTES,
+            &connections,
+        );
         parts.spawn(api.serve(http, stop.subscribe()));
         parts.spawn(keep_house(database, queues, stop.subscribe()));
         Ok(Self {
