@@ -9,7 +9,8 @@ use oncekey_core::request::parse_json;
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, KeyHash, RequestId, TaskId};
 use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, header_text, routes};
-use serde::{Deserialize, Serialize};
+use oncekey_wire::ResetAnswer;
+use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
 /// The routes of this function.
@@ -32,12 +33,6 @@ struct ResetBody {
     task_identifier: Option<TaskId>,
     /// The group of tasks in which it holds.
     idempotency_key_group: Option<KeyGroup>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct ResetAnswer {
-    /// The key as it was given: the client knows it by that.
-    id: String,
 }
 
 /// Frees an idempotency key

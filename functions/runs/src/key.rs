@@ -2,30 +2,14 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use oncekey_core::key::{KeyGroup, KeyPlace, Scope};
+use oncekey_core::key::{KeyGroup, KeyPlace};
 use oncekey_core::runs::holder::look_up;
 use oncekey_core::store::KeyAddress;
-use oncekey_core::{App, Error, KeyHash, RunId, TaskId};
+use oncekey_core::{App, Error, KeyHash, TaskId};
 use oncekey_http::{ApiError, Caller, Refusal, Segment, routes};
-use serde::Serialize;
-use utoipa::ToSchema;
+use oncekey_wire::HeldKey;
 
 use crate::query::form_pairs;
-
-/// Who holds a key.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct KeyAnswer {
-    /// The key's text, or its hash if no text is known.
-    key: String,
-    hash: KeyHash,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<Scope>,
-    run_id: RunId,
-    first_triggered_at: String,
-    /// From this moment on the key is free.
-    window_ends_at: String,
-}
 
 /// Shows which run holds an idempotency key
 ///
@@ -39,7 +23,7 @@ pub(crate) struct KeyAnswer {
         ("taskIdentifier" = Option<TaskId>, Query, description = "The task in which it holds: this or the next"),
         ("idempotencyKeyGroup" = Option<KeyGroup>, Query, description = "The group of tasks in which it holds"),
     ),
-    responses((status = 200, description = "Who holds it", body = KeyAnswer), Refusal),
+    responses((status = 200, description = "Who holds it", body = HeldKey), Refusal),
     security(("api_key" = []))
 )]
 pub(crate) async fn look_up_key(
@@ -47,19 +31,15 @@ pub(crate) async fn look_up_key(
     Caller(environment): Caller,
     Segment(key): Segment,
     RawQuery(query): RawQuery,
-) -> Result<Json<KeyAnswer>, ApiError> {
+) -> Result<Json<HeldKey>, ApiError> {
     let (task, group) = place(query.as_deref().unwrap_or_default())?;
     let place = KeyPlace::of(task.as_ref(), group.as_ref())?;
     let hash = KeyHash::from_wire("idempotency key", &key)?;
     let record = look_up(&app, KeyAddress { environment: &environment, place, hash: &hash }).await?;
-    Ok(Json(KeyAnswer {
-        key: record.key.unwrap_or_else(|| hash.to_string()),
-        hash,
-        scope: record.scope,
-        run_id: record.run_id,
-        first_triggered_at: record.created_at.to_string(),
-        window_ends_at: record.window_ends_at.to_string(),
-    }))
+    let shown = record.key.unwrap_or_else(|| hash.to_string());
+    let mut held = HeldKey::new(shown, hash, record.run_id, record.created_at, record.window_ends_at);
+    held.scope = record.scope.map(Into::into);
+    Ok(Json(held))
 }
 
 fn place(query: &str) -> Result<(Option<TaskId>, Option<KeyGroup>), Error> {

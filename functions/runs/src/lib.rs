@@ -19,11 +19,10 @@ use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::runs::reschedule::reschedule;
 use oncekey_core::{App, Error, Run, RunId};
 use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, Segment, header_text, request_id, routes};
-use serde::{Deserialize, Serialize};
+use oncekey_wire::{Pagination, RetrievedRun, RunName, RunsPage};
+use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
-
-use crate::view::{RetrievedRun, RunItem};
 
 /// The routes of this function.
 pub fn router(app: App) -> Router {
@@ -83,7 +82,7 @@ async fn retrieved(app: &App, run: &Run) -> Result<RetrievedRun, Error> {
     let relatives = if relatives.is_empty() { Vec::new() } else { app.store.runs(&unique(relatives)).await? };
     let now = app.clock.now();
     let holds = app.store.holds_key(std::slice::from_ref(run), now).await?;
-    let mut shown = RetrievedRun::new(run, holds == [true], &relatives, now);
+    let mut shown = view::retrieved(run, holds == [true], &relatives, now);
     let environment = &run.spec.environment;
     if let Some(path) = run.stored_payload() {
         shown.payload_presigned_url = Some(app.blobs.get_url(environment, &path).await?.to_string());
@@ -98,22 +97,6 @@ fn unique(mut ids: Vec<&RunId>) -> Vec<&RunId> {
     ids.sort();
     ids.dedup();
     ids
-}
-
-/// A page of runs, newest first.
-#[derive(Serialize, ToSchema)]
-struct RunsPage {
-    data: Vec<RunItem>,
-    pagination: Pagination,
-}
-
-/// Cursors of the neighbouring pages, where there are any.
-#[derive(Serialize, ToSchema)]
-struct Pagination {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous: Option<String>,
 }
 
 /// Lists runs, newest first
@@ -147,15 +130,9 @@ async fn list_runs(
     let asked = query::ListQuery::parse(query.as_deref().unwrap_or_default(), now)?;
     let page = list(&app, &environment, &asked.filter, &asked.from, asked.size).await?;
     let holds = app.store.holds_key(&page.runs, now).await?;
-    let data = page.runs.iter().zip(holds).map(|(run, holds)| RunItem::new(run, holds, now)).collect();
+    let data = page.runs.iter().zip(holds).map(|(run, holds)| view::item(run, holds, now)).collect();
     let shown = |cursor: Option<Cursor>| cursor.map(|cursor| cursor.to_string());
     Ok(Json(RunsPage { data, pagination: Pagination { next: shown(page.next), previous: shown(page.previous) } }))
-}
-
-/// The run that it is about.
-#[derive(Serialize, ToSchema)]
-struct RunName {
-    id: RunId,
 }
 
 /// Cancels a run

@@ -9,9 +9,10 @@ use oncekey_core::request::object::Object;
 use oncekey_core::request::options::Options;
 use oncekey_core::request::{BatchLine, parse_json};
 use oncekey_core::runs::batch::{Batch, BatchItem, BatchKey, NewBatch, NewItem, add_items, create, find};
-use oncekey_core::{App, BatchId, Error, IdempotencyKey, RunId, TaskId};
+use oncekey_core::{App, BatchId, Error, IdempotencyKey, TaskId};
 use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, request_id, routes};
-use serde::{Deserialize, Serialize};
+use oncekey_wire::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 #[derive(Deserialize, ToSchema)]
@@ -49,20 +50,6 @@ impl CreateBody {
     }
 }
 
-/// A batch that was created.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct BatchHandle {
-    id: BatchId,
-    /// How many items it has, once all have come.
-    run_count: u32,
-    /// Always false: a batch is new, unless this very request is sent again.
-    is_cached: bool,
-    /// What to show of its key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: Option<String>,
-}
-
 /// Creates a batch
 ///
 /// Its items are sent in a second call. An idempotency key stands for those of its items: one without a key of
@@ -92,27 +79,9 @@ pub(crate) async fn create_batch(
     }
     let new = NewBatch { environment, request_id: request_id(&headers)?, run_count: body.run_count, key: body.key()? };
     let batch = create(&app, new).await?;
-    let idempotency_key = batch.key.map(|key| key.shown);
-    let handle = BatchHandle { id: batch.id, run_count: batch.run_count, is_cached: false, idempotency_key };
+    let mut handle = BatchHandle::new(batch.id, batch.run_count as usize);
+    handle.idempotency_key = batch.key.map(|key| key.shown);
     Ok((StatusCode::ACCEPTED, Json(handle)))
-}
-
-/// What became of a call's items.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ItemsAnswer {
-    id: BatchId,
-    items_accepted: usize,
-    /// Items whose index the batch had already.
-    items_deduplicated: usize,
-    /// Whether all items have come.
-    sealed: bool,
-    /// How many have come, unless all have.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enqueued_count: Option<usize>,
-    /// How many there are to be, unless all have come.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expected_count: Option<u32>,
 }
 
 /// An item of a batch: a line of JSON.
@@ -154,7 +123,7 @@ pub(crate) async fn add_batch_items(
         items_deduplicated: accepted.deduplicated,
         sealed,
         enqueued_count: (!sealed).then_some(batch.items.len()),
-        expected_count: (!sealed).then_some(batch.run_count),
+        expected_count: (!sealed).then_some(batch.run_count as usize),
         id: batch.id,
     }))
 }
@@ -178,75 +147,24 @@ fn items(body: &[u8]) -> Result<Vec<NewItem<'_>>, Error> {
     Ok(items)
 }
 
-/// How far a batch is.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum BatchStatus {
-    /// No item has come.
-    Pending,
-    /// Some have.
-    Processing,
-    /// All have, and are triggered.
-    Completed,
-    /// All have, and some could not be triggered.
-    PartialFailed,
-}
-
-/// A batch and what became of its items.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct BatchAnswer {
-    id: BatchId,
-    status: BatchStatus,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: Option<String>,
-    created_at: String,
-    updated_at: String,
-    run_count: u32,
-    /// The items' runs, in their order; one that several share is there for each of them.
-    runs: Vec<RunId>,
-    processing: Processing,
-    /// Indexes that have not come, unless all have.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    missing_indexes: Option<Vec<u32>>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Processing {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    completed_at: Option<String>,
-    errors: Vec<ItemError>,
-}
-
-/// Why an item could not be triggered.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct ItemError {
-    index: u32,
-    task_identifier: String,
-    error: String,
-    error_code: &'static str,
-}
-
 /// Shows a batch
 #[utoipa::path(
     get,
     path = routes::RETRIEVE_BATCH.path,
     tag = "batches",
     params(("id" = BatchId, Path, description = "The batch's id")),
-    responses((status = 200, description = "The batch", body = BatchAnswer), Refusal),
+    responses((status = 200, description = "The batch", body = BatchReport), Refusal),
     security(("api_key" = []))
 )]
 pub(crate) async fn retrieve_batch(
     State(app): State<App>,
     Caller(environment): Caller,
     Segment(id): Segment,
-) -> Result<Json<BatchAnswer>, ApiError> {
+) -> Result<Json<BatchReport>, ApiError> {
     Ok(Json(shown(find(&app, &environment, &batch_id(&id)?).await?)))
 }
 
-fn shown(batch: Batch) -> BatchAnswer {
+fn shown(batch: Batch) -> BatchReport {
     let sealed = batch.is_sealed();
     let status = match (sealed, batch.has_errors()) {
         (false, _) if batch.items.is_empty() => BatchStatus::Pending,
@@ -254,30 +172,19 @@ fn shown(batch: Batch) -> BatchAnswer {
         (true, false) => BatchStatus::Completed,
         (true, true) => BatchStatus::PartialFailed,
     };
-    let missing = (0..batch.run_count).filter(|index| !batch.items.contains_key(index)).collect();
-    let (mut runs, mut errors) = (Vec::new(), Vec::new());
+    let mut report = BatchReport::new(batch.id, batch.run_count as usize, batch.created_at, batch.updated_at);
+    report.status = status.into();
+    report.idempotency_key = batch.key.map(|key| key.shown);
+    report.processing.completed_at = sealed.then_some(batch.updated_at);
     for (index, item) in batch.items {
+        let index = index as usize;
+        report.missing_indexes.remove(&index);
         match item {
-            BatchItem::Run { id } => runs.push(id),
-            BatchItem::Error { task, error } => errors.push(ItemError {
-                index,
-                task_identifier: task,
-                error,
-                error_code: "BATCH_ITEM_COULD_NOT_TRIGGER",
-            }),
+            BatchItem::Run { id } => report.runs.push(id),
+            BatchItem::Error { task, error } => report.processing.errors.push(BatchItemError::new(index, task, error)),
         }
     }
-    BatchAnswer {
-        id: batch.id,
-        status,
-        idempotency_key: batch.key.map(|key| key.shown),
-        created_at: batch.created_at.to_string(),
-        updated_at: batch.updated_at.to_string(),
-        run_count: batch.run_count,
-        runs,
-        processing: Processing { completed_at: sealed.then(|| batch.updated_at.to_string()), errors },
-        missing_indexes: (!sealed).then_some(missing),
-    }
+    report
 }
 
 /// What cannot be a batch's id names no batch.

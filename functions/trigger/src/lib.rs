@@ -13,9 +13,10 @@ use oncekey_core::request::options::Options;
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
 use oncekey_core::{App, TaskId};
 use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, header_text, quoted_or_bare, request_id, routes};
+use oncekey_wire::Handle;
 use utoipa::{OpenApi, ToSchema};
 
-use crate::answer::TriggerAnswer;
+use crate::answer::answer;
 
 /// The routes of this function.
 pub fn router(app: App) -> Router {
@@ -65,7 +66,7 @@ struct TriggerRequestBody {
         ("x-trigger-request-idempotency-key" = Option<String>, Header, description = "The same on every try of one request"),
     ),
     request_body = TriggerRequestBody,
-    responses((status = 200, description = "The run's handle", body = TriggerAnswer), Refusal),
+    responses((status = 200, description = "The run's handle", body = Handle), Refusal),
     security(("api_key" = []))
 )]
 async fn trigger_task(
@@ -74,7 +75,7 @@ async fn trigger_task(
     Segment(task): Segment,
     headers: HeaderMap,
     Body(body): Body,
-) -> Result<Json<TriggerAnswer>, ApiError> {
+) -> Result<Json<Handle>, ApiError> {
     let header = |name| header_text(&headers, name);
     let envelope = Envelope {
         key: header("idempotency-key")?.map(quoted_or_bare),
@@ -83,5 +84,5 @@ async fn trigger_task(
         ..Envelope::new(environment, TaskId::parse(&task)?, request_id(&headers)?, app.clock.now())
     };
     let request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
-    Ok(Json(trigger(&app, request).await?.into()))
+    Ok(Json(answer(trigger(&app, request).await?)))
 }

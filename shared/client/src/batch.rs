@@ -1,9 +1,8 @@
 //! Batches: up to a thousand triggers under one id, sent in pieces, each of which may be sent again.
 
-use std::collections::BTreeSet;
-
+use oncekey_wire::{BatchHandle, BatchReport};
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::client::{Client, Content};
@@ -77,66 +76,18 @@ impl BatchItem {
     }
 }
 
-/// A batch that was created.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Batch {
-    /// Its id.
-    pub id: String,
-    /// How many items it has, once all have come.
-    pub run_count: usize,
-}
-
-/// What became of a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BatchReport {
-    /// Its id.
-    pub id: String,
-    /// `PENDING`, `PROCESSING`, `COMPLETED` or `PARTIAL_FAILED`.
-    pub status: String,
-    /// How many items it has, once all have come.
-    pub run_count: usize,
-    /// The items' runs; one that several share is there for each of them.
-    pub runs: Vec<String>,
-    /// Items that could not be triggered.
-    pub processing: Processing,
-    /// Indexes that have not come yet.
-    #[serde(default)]
-    pub missing_indexes: BTreeSet<usize>,
-}
-
-/// How far a batch is.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Processing {
-    /// Items that could not be triggered.
-    pub errors: Vec<BatchItemError>,
-}
-
-/// Why an item could not be triggered.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BatchItemError {
-    /// The item's place.
-    pub index: usize,
-    /// Its task.
-    pub task_identifier: String,
-    /// What is wrong.
-    pub error: String,
-}
-
 impl Client {
     /// Triggers up to a thousand items as one batch and tells what became of each.
     ///
     /// ```
-    /// # use oncekey_client::{BatchItem, Client};
+    /// # use oncekey_client::{BatchItem, BatchStatus, Client};
     /// # #[tokio::main]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let stack = oncekey::Stack::start(oncekey::Options::in_memory()).await?;
     /// # let client = Client::new(&stack.url(), "tr_dev_local")?;
     /// let orders = ["a", "b", "a"].map(|order| BatchItem::new("echo", &order).idempotency_key(order));
     /// let report = client.batch(orders).await?;
-    /// assert_eq!(report.status, "COMPLETED");
+    /// assert_eq!(report.status, BatchStatus::Completed);
     /// assert_eq!(report.runs[0], report.runs[2]);
     /// # Ok(())
     /// # }
@@ -159,7 +110,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn create_batch(&self, count: usize, key: Option<&Key>) -> Result<Batch, Error> {
+    pub async fn create_batch(&self, count: usize, key: Option<&Key>) -> Result<BatchHandle, Error> {
         let mut body = json!({ "runCount": count });
         if let Some(key) = key.filter(|key| !key.is_empty()) {
             body["idempotencyKey"] = json!(key.hash());
@@ -177,7 +128,7 @@ impl Client {
     /// [`Error`]; then some may have been sent, and all can be sent again.
     pub async fn send_items(
         &self,
-        batch: &str,
+        batch: impl AsRef<str>,
         items: impl IntoIterator<Item = (usize, BatchItem)>,
         mut sent: impl FnMut(usize),
     ) -> Result<(), Error> {
@@ -188,7 +139,7 @@ impl Client {
             line["task"] = json!(task);
             let line = line.to_string();
             if count == MAX_ITEMS || (count > 0 && lines.len() + line.len() > MAX_BYTES) {
-                self.send_lines(batch, std::mem::take(&mut lines)).await?;
+                self.send_lines(batch.as_ref(), std::mem::take(&mut lines)).await?;
                 sent(std::mem::take(&mut count));
             }
             lines.push_str(&line);
@@ -196,7 +147,7 @@ impl Client {
             count += 1;
         }
         if count > 0 {
-            self.send_lines(batch, lines).await?;
+            self.send_lines(batch.as_ref(), lines).await?;
             sent(count);
         }
         Ok(())
@@ -212,7 +163,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn batch_report(&self, batch: &str) -> Result<BatchReport, Error> {
-        self.call(Method::GET, &["api", "v2", "batches", batch], &[], Content::None).await
+    pub async fn batch_report(&self, batch: impl AsRef<str>) -> Result<BatchReport, Error> {
+        self.call(Method::GET, &["api", "v2", "batches", batch.as_ref()], &[], Content::None).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use oncekey_wire::ErrorAnswer;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -175,7 +176,6 @@ fn asked_pause(answer: &Response) -> Option<Duration> {
 async fn refusal(answer: Response) -> Error {
     let status = answer.status().as_u16();
     let text = answer.text().await.unwrap_or_default();
-    let told = serde_json::from_str::<Value>(&text).ok();
-    let message = told.and_then(|told| told["error"].as_str().map(str::to_owned)).unwrap_or(text);
+    let message = serde_json::from_str::<ErrorAnswer>(&text).map_or(text, |answer| answer.error);
     Error::Refused { status, message }
 }

@@ -1,7 +1,10 @@
 //! What can go wrong.
 
+use oncekey_wire::Scope;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Oncekey refused, in its own words.
     #[error("{message} (HTTP {status})")]
@@ -26,7 +29,7 @@ pub enum Error {
     #[error("a key of scope {scope} was hashed with the run it was triggered from: give {missing}")]
     KeyNeeds {
         /// The key's scope.
-        scope: &'static str,
+        scope: Scope,
         /// What is missing.
         missing: &'static str,
     },

@@ -81,7 +81,7 @@ impl Key {
 
     /// The hash of a key that was triggered with somewhere, to reset it or look it up (R41).
     pub(crate) fn hash_elsewhere(&self) -> Result<KeyHash, Error> {
-        let needs = |missing| Err(Error::KeyNeeds { scope: self.scope.as_str(), missing });
+        let needs = |missing| Err(Error::KeyNeeds { scope: self.scope, missing });
         match (self.scope, &self.parent, self.attempt) {
             _ if self.given_hash().is_some() => Ok(self.hash()),
             (Scope::Global, _, _) | (Scope::Run, Some(_), _) | (Scope::Attempt, Some(_), Some(_)) => Ok(self.hash()),

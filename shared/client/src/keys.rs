@@ -1,12 +1,12 @@
 //! Keys that were triggered with: who holds one, and freeing it.
 
+use oncekey_wire::{HeldKey, ResetAnswer};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::client::{Client, Content};
 use crate::error::Error;
 use crate::key::Key;
-use crate::model::HeldKey;
 
 impl Client {
     /// Frees a key of a task; the run that held it goes on. A key that was triggered with outside a task is named with
@@ -17,7 +17,7 @@ impl Client {
     pub async fn reset(&self, task: &str, key: impl Into<Key>) -> Result<(), Error> {
         let hash = key.into().hash_elsewhere()?;
         let body = Content::Json(json!({ "taskIdentifier": task }));
-        let _: Value =
+        let _: ResetAnswer =
             self.call(Method::POST, &["api", "v1", "idempotencyKeys", hash.as_str(), "reset"], &[], body).await?;
         Ok(())
     }

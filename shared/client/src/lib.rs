@@ -32,15 +32,17 @@ mod client;
 mod error;
 mod key;
 mod keys;
-mod model;
 mod runs;
 mod trigger;
 
-pub use batch::{Batch, BatchItem, BatchItemError, BatchReport};
+pub use batch::BatchItem;
 pub use client::Client;
 pub use error::Error;
 pub use key::Key;
-pub use model::{Handle, HeldKey, Idempotency, Page, Run, RunError, RunStatus};
-pub use oncekey_wire::{KeyHash, Scope};
-pub use runs::{ListRuns, Runs};
+pub use oncekey_wire::{
+    BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus, Env, EnvironmentId, Family, Handle, HeldKey,
+    Idempotency, KeyGroup, KeyHash, KeyStatus, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields,
+    RunId, RunStatus, Scope, TaskId, Timestamp, TriggerFunction,
+};
+pub use runs::{ListRuns, Page, Runs};
 pub use trigger::Trigger;

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::stream::{Stream, try_unfold};
+use oncekey_wire::{Pagination, Run, RunId, RunName};
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Content};
 use crate::error::Error;
-use crate::model::{Page, Run};
 
 /// How long [`Runs::poll`] pauses at first, and at most.
 const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -32,8 +33,8 @@ impl Runs<'_> {
     ///
     /// # Errors
     /// [`Error::Refused`] with 404 when this environment has no such run, and others.
-    pub async fn retrieve(&self, id: &str) -> Result<Run, Error> {
-        self.with_stored(self.glance(id).await?).await
+    pub async fn retrieve(&self, id: impl AsRef<str>) -> Result<Run, Error> {
+        self.with_stored(self.glance(id.as_ref()).await?).await
     }
 
     /// A run with all that is kept in it.
@@ -56,10 +57,10 @@ impl Runs<'_> {
     ///
     /// # Errors
     /// As [`Runs::retrieve`].
-    pub async fn poll(&self, id: &str) -> Result<Run, Error> {
+    pub async fn poll(&self, id: impl AsRef<str>) -> Result<Run, Error> {
         let (mut pause, longest) = POLL;
         loop {
-            let run = self.glance(id).await?;
+            let run = self.glance(id.as_ref()).await?;
             if run.is_completed {
                 return self.with_stored(run).await;
             }
@@ -72,8 +73,9 @@ impl Runs<'_> {
     ///
     /// # Errors
     /// As [`Runs::retrieve`].
-    pub async fn cancel(&self, id: &str) -> Result<(), Error> {
-        let _: Value = self.client.call(Method::POST, &["api", "v2", "runs", id, "cancel"], &[], Content::None).await?;
+    pub async fn cancel(&self, id: impl AsRef<str>) -> Result<(), Error> {
+        let path = ["api", "v2", "runs", id.as_ref(), "cancel"];
+        let _: Value = self.client.call(Method::POST, &path, &[], Content::None).await?;
         Ok(())
     }
 
@@ -81,13 +83,9 @@ impl Runs<'_> {
     ///
     /// # Errors
     /// As [`Runs::retrieve`].
-    pub async fn replay(&self, id: &str) -> Result<String, Error> {
-        #[derive(serde::Deserialize)]
-        struct Replayed {
-            id: String,
-        }
-        let path = ["api", "v1", "runs", id, "replay"];
-        let replayed: Replayed = self.client.call(Method::POST, &path, &[], Content::None).await?;
+    pub async fn replay(&self, id: impl AsRef<str>) -> Result<RunId, Error> {
+        let path = ["api", "v1", "runs", id.as_ref(), "replay"];
+        let replayed: RunName = self.client.call(Method::POST, &path, &[], Content::None).await?;
         Ok(replayed.id)
     }
 
@@ -95,9 +93,9 @@ impl Runs<'_> {
     ///
     /// # Errors
     /// [`Error::Refused`] with 422 when it is not delayed any more, and as [`Runs::retrieve`].
-    pub async fn reschedule(&self, id: &str, delay: &str) -> Result<Run, Error> {
+    pub async fn reschedule(&self, id: impl AsRef<str>, delay: &str) -> Result<Run, Error> {
         let body = Content::Json(json!({ "delay": delay }));
-        self.client.call(Method::POST, &["api", "v1", "runs", id, "reschedule"], &[], body).await
+        self.client.call(Method::POST, &["api", "v1", "runs", id.as_ref(), "reschedule"], &[], body).await
     }
 
     /// Lists runs, newest first.
@@ -115,7 +113,7 @@ impl Runs<'_> {
     /// let mut mine = std::pin::pin!(client.runs().list().tag("mine").page_size(2).stream());
     /// let mut count = 0;
     /// while let Some(run) = mine.try_next().await? {
-    ///     assert_eq!(run.task_identifier, "echo");
+    ///     assert_eq!(run.task_identifier.as_str(), "echo");
     ///     count += 1;
     /// }
     /// assert_eq!(count, 5);
@@ -124,6 +122,26 @@ impl Runs<'_> {
     /// ```
     pub fn list(&self) -> ListRuns {
         ListRuns { client: self.client.clone(), query: Vec::new() }
+    }
+}
+
+/// A page of runs, newest first.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Page {
+    /// The runs.
+    pub data: Vec<Run>,
+    pub(crate) pagination: Pagination,
+}
+
+impl Page {
+    /// Where older runs go on.
+    pub fn next(&self) -> Option<&str> {
+        self.pagination.next.as_deref()
+    }
+
+    /// Where newer runs go on.
+    pub fn previous(&self) -> Option<&str> {
+        self.pagination.previous.as_deref()
     }
 }
 
@@ -157,8 +175,8 @@ impl ListRuns {
     }
 
     /// New runs of this batch.
-    pub fn batch(self, batch: &str) -> Self {
-        self.with("filter[batch]", batch)
+    pub fn batch(self, batch: impl AsRef<str>) -> Self {
+        self.with("filter[batch]", batch.as_ref())
     }
 
     /// Created within this span, like `7d`.

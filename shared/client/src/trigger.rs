@@ -3,6 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
+use oncekey_wire::Handle;
 use reqwest::Method;
 use serde::Serialize;
 
@@ -10,7 +11,6 @@ use crate::batch::BatchItem;
 use crate::client::{Client, Content};
 use crate::error::Error;
 use crate::key::Key;
-use crate::model::Handle;
 
 impl Client {
     /// Triggers a task with a payload, which is written as JSON. Nothing happens until it is awaited.

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use axum::{Json, Router};
 use futures_util::TryStreamExt;
 use oncekey::{Options, Stack};
-use oncekey_client::{BatchItem, Client, Error, Key, RunStatus, Scope};
+use oncekey_client::{BatchItem, BatchStatus, Client, Error, Key, KeyStatus, RunStatus, Scope};
 use serde_json::{Value, json};
 
 async fn start() -> (Stack, Client) {
@@ -28,7 +28,7 @@ async fn r01_a_key_gives_the_first_triggers_run_until_it_is_reset() {
     let again = trigger().await.unwrap();
     assert_eq!((first.is_cached, again.is_cached, &again.id), (false, true, &first.id));
     let told = first.idempotency.unwrap();
-    assert_eq!((told.key.as_str(), told.status.as_str()), ("order-42", "created"));
+    assert_eq!((told.key.as_str(), told.status.known()), ("order-42", Some(KeyStatus::Created)));
 
     let key = || Key::from(["order", "42"]).global();
     assert_eq!(client.key("echo", key()).await.unwrap().unwrap().run_id, first.id);
@@ -47,11 +47,11 @@ async fn r41_a_key_from_inside_a_task_is_reset_with_its_run() {
     let child = client.runs().poll(&parent.id).await.unwrap().output.unwrap()["child"].clone();
     let key = Key::from("confirm-order-7");
     let error = client.reset("send-email", key.clone()).await.unwrap_err();
-    assert!(matches!(error, Error::KeyNeeds { scope: "run", .. }), "{error}");
+    assert!(matches!(error, Error::KeyNeeds { scope: Scope::Run, .. }), "{error}");
     let error = client.reset("send-email", key.clone().scope(Scope::Attempt).in_run(&parent.id)).await.unwrap_err();
-    assert!(matches!(error, Error::KeyNeeds { scope: "attempt", .. }), "{error}");
+    assert!(matches!(error, Error::KeyNeeds { scope: Scope::Attempt, .. }), "{error}");
     let held = client.key("send-email", key.clone().in_run(&parent.id)).await.unwrap().unwrap();
-    assert_eq!(child, held.run_id);
+    assert_eq!(child, held.run_id.as_str());
     client.reset("send-email", key.in_run(&parent.id)).await.unwrap();
 }
 
@@ -70,7 +70,8 @@ async fn runs_are_retrieved_cancelled_replayed_and_rescheduled() {
     let runs = client.runs();
     let delayed = client.trigger("echo", &1).delay("1h").tags(["a"]).metadata(json!({ "m": 1 })).await.unwrap();
     let run = runs.retrieve(&delayed.id).await.unwrap();
-    assert_eq!((run.status, run.payload, run.tags), (RunStatus::Delayed, Some(json!(1)), vec!["a".to_owned()]));
+    assert_eq!(run.status, RunStatus::Delayed);
+    assert_eq!((run.payload, run.tags), (Some(json!(1)), vec!["a".to_owned()]));
     let moved = runs.reschedule(&delayed.id, "2h").await.unwrap();
     assert!(moved.delayed_until > run.delayed_until);
     runs.cancel(&delayed.id).await.unwrap();
@@ -79,7 +80,7 @@ async fn runs_are_retrieved_cancelled_replayed_and_rescheduled() {
     assert_eq!(runs.reschedule(&delayed.id, "2h").await.unwrap_err().status(), Some(422));
 
     let again = runs.poll(&runs.replay(&delayed.id).await.unwrap()).await.unwrap();
-    assert_eq!((again.status, again.output), (RunStatus::Completed, Some(json!(1))));
+    assert_eq!((again.status.known(), again.output), (Some(RunStatus::Completed), Some(json!(1))));
     let unknown = runs.retrieve("run_nothing").await.unwrap_err();
     assert!(
         matches!(&unknown, Error::Refused { status: 404, message } if message.contains("run_nothing")),
@@ -110,7 +111,8 @@ async fn r50_r51_a_batch_goes_in_pieces_and_tells_what_became_of_each_item() {
         (0..500).map(|n| BatchItem::new("echo", &n).idempotency_key(format!("{}", n % 250))).collect();
     items[3] = BatchItem::new("no such task!", &3);
     let report = client.batch(items).await.unwrap();
-    assert_eq!((report.status.as_str(), report.run_count, report.runs.len()), ("PARTIAL_FAILED", 500, 499));
+    assert_eq!(report.status, BatchStatus::PartialFailed);
+    assert_eq!((report.run_count, report.runs.len()), (500, 499));
     assert_eq!(BTreeSet::from_iter(&report.runs).len(), 250);
     let [error] = report.processing.errors.as_slice() else { panic!("{report:?}") };
     assert_eq!((error.index, error.task_identifier.as_str()), (3, "no such task!"));
@@ -130,8 +132,56 @@ async fn r53_a_batch_with_a_key_finds_the_runs_of_another_that_was_cut_off() {
     assert_ne!(again.id, batch.id);
     client.send_items(&again.id, items(), |_| ()).await.unwrap();
     let report = client.batch_report(&again.id).await.unwrap();
-    assert_eq!((report.status.as_str(), report.missing_indexes.len()), ("COMPLETED", 0));
+    assert_eq!((report.status.known(), report.missing_indexes.len()), (Some(BatchStatus::Completed), 0));
     assert_eq!((&report.runs[..4], report.runs.len()), (&begun.runs[..], 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r06_a_key_of_any_length_holds_alone_in_a_batch_and_of_a_batch() {
+    let (_stack, client) = start().await;
+    let long = "é".repeat(5_000);
+    let first = client.trigger("echo", &1).idempotency_key(long.as_str()).await.unwrap();
+    let told = first.idempotency.unwrap();
+    assert!(told.key.chars().count() < 5_000 && long.starts_with(told.key.trim_end_matches('…')), "{}", told.key);
+    let other = format!("{long}!");
+    let keys = [long.as_str(), other.as_str(), other.as_str()];
+    let report = client.batch(keys.map(|key| BatchItem::new("echo", &1).idempotency_key(key))).await.unwrap();
+    assert_eq!((&report.runs[0], &report.runs[1]), (&first.id, &report.runs[2]));
+    assert_ne!(report.runs[0], report.runs[1]);
+
+    let key = Key::from(long.as_str()).global();
+    assert_eq!(client.key("echo", key.clone()).await.unwrap().unwrap().run_id, first.id);
+    client.reset("echo", key.clone()).await.unwrap();
+    assert_eq!(client.key("echo", key.clone()).await.unwrap(), None);
+
+    let mut runs = Vec::new();
+    for key in [key, Key::from(long.as_str()).global(), Key::from(other.as_str()).global()] {
+        let batch = client.create_batch(1, Some(&key)).await.unwrap();
+        client.send_items(&batch.id, [(0, BatchItem::new("echo", &1))], |_| ()).await.unwrap();
+        runs.extend(client.batch_report(&batch.id).await.unwrap().runs);
+    }
+    assert_eq!((runs.len(), &runs[0]), (3, &runs[1]));
+    assert_ne!(runs[0], runs[2]);
+}
+
+/// An id that a run may have.
+const A_RUN: &str = "run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_of_a_newer_server_is_read_and_waited_through() {
+    let run = |status, is_completed| {
+        let flags = ["isQueued", "isExecuting", "isWaiting", "isSuccess", "isFailed", "isCancelled", "isTest"];
+        let mut run = json!({
+            "id": A_RUN, "status": status, "taskIdentifier": "t", "isCompleted": is_completed, "durationMs": 0,
+            "createdAt": "2026-01-31T09:30:00.000Z", "updatedAt": "2026-01-31T09:30:00.000Z", "tags": [],
+        });
+        flags.iter().for_each(|flag| run[*flag] = json!(false));
+        (StatusCode::OK, None, run)
+    };
+    let (client, seen) = answering(vec![run("HIBERNATING", false), run("EVAPORATED", true)]).await;
+    let end = client.runs().poll(A_RUN).await.unwrap();
+    assert_eq!((end.status.known(), end.status.to_string().as_str()), (None, "EVAPORATED"));
+    assert_eq!((end.created_at.to_string().as_str(), seen.lock().unwrap().len()), ("2026-01-31T09:30:00.000Z", 2));
 }
 
 /// What a server saw of each request: its id.
@@ -164,9 +214,9 @@ async fn answering(answers: Vec<(StatusCode, Option<&'static str>, Value)>) -> (
 async fn i3_a_call_that_fails_on_the_way_is_sent_again_as_the_same_request() {
     let broken = (StatusCode::BAD_GATEWAY, None, json!({ "message": "gateway" }));
     let busy = (StatusCode::TOO_MANY_REQUESTS, None, json!({ "error": "slow down" }));
-    let good = (StatusCode::OK, None, json!({ "id": "run_1", "isCached": false }));
+    let good = (StatusCode::OK, None, json!({ "id": A_RUN, "isCached": false }));
     let (client, seen) = answering(vec![broken, busy, good]).await;
-    assert_eq!(client.trigger("echo", &1).await.unwrap().id, "run_1");
+    assert_eq!(client.trigger("echo", &1).await.unwrap().id.as_str(), A_RUN);
     let ids = seen.lock().unwrap().clone();
     assert_eq!((ids.len(), BTreeSet::from_iter(&ids).len()), (3, 1));
     client.trigger("echo", &1).await.unwrap();

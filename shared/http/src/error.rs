@@ -5,7 +5,7 @@ use axum::http::{HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use oncekey_core::{Error, Invalid};
 
-use crate::openapi::ErrorAnswer;
+use oncekey_wire::ErrorAnswer;
 
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 

@@ -1,6 +1,6 @@
 //! The description of the API: what every operation shares. Each function describes its own.
 
-use serde::Serialize;
+use oncekey_wire::ErrorAnswer;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
@@ -8,13 +8,6 @@ use utoipa::{IntoResponses, PartialSchema, ToSchema};
 /// The description as it is served at `/openapi.json`: generated from the code by `oncekey openapi`, and kept in a file so
 /// that any function can serve it. A test compares the two.
 pub const OPENAPI: &str = include_str!("../openapi.json");
-
-/// What is wrong, and what to do.
-#[derive(Serialize, ToSchema)]
-pub struct ErrorAnswer {
-    /// In words.
-    pub error: String,
-}
 
 /// Answers that any operation may give. `x-should-retry: false` says that sending it again cannot help.
 #[derive(IntoResponses)]

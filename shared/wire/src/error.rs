@@ -1,4 +1,6 @@
-//! The one error of this crate.
+//! Errors: the one of this crate, and what the API answers instead of what was asked for.
+
+use serde::{Deserialize, Serialize};
 
 /// A text that is not what its place asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,4 +16,12 @@ impl Invalid {
     pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
+}
+
+/// What is wrong, and what to do.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// In words.
+    pub error: String,
 }

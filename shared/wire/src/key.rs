@@ -35,6 +35,13 @@ impl Scope {
     }
 }
 
+/// The name on the wire.
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The run and attempt inside which a key is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Parent<'a> {

@@ -1,20 +1,30 @@
-//! What goes over Oncekey's HTTP API, once for those who write it and those who read it: names, and the hash of a key.
+//! What goes over Oncekey's HTTP API, once for those who write it and those who read it: names, the hash of a key, moments,
+//! statuses, and the answers.
 //!
 //! This crate has no I/O and few dependencies, so that a client stays light. What a server does with these values is in
 //! `oncekey-core`.
 
+mod batch;
 mod error;
 mod ids;
 mod key;
+mod read;
+mod reported;
 mod run;
 mod status;
 mod time;
 mod trigger;
 
-pub use error::Invalid;
+pub use batch::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer, Processing};
+pub use error::{ErrorAnswer, Invalid};
 pub use ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
-pub use run::{RunError, TriggerFunction};
+pub use read::Run;
+pub use reported::Reported;
+pub use run::{
+    Env, Family, Pagination, RelatedRun, RelatedRuns, RetrievedRun, RunError, RunFields, RunItem, RunName, RunsPage,
+    TriggerFunction,
+};
 pub use status::RunStatus;
 pub use time::Timestamp;
-pub use trigger::KeyStatus;
+pub use trigger::{Handle, HeldKey, Idempotency, KeyStatus, ResetAnswer};

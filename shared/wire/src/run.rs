@@ -1,6 +1,12 @@
-//! Runs as the API shows them.
+//! Runs as the API writes them. How a client reads them is in `read.rs`.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
+use crate::reported::Reported;
+use crate::status::RunStatus;
+use crate::time::{Timestamp, iso};
 
 /// The call that triggered a run. The names are the wire's.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -30,6 +36,7 @@ impl TriggerFunction {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RunError {
     /// What went wrong.
     pub message: String,
@@ -50,4 +57,211 @@ impl RunError {
         let message = message.chars().take(Self::MAX_MESSAGE).collect();
         Self { message, name: Some(name.to_owned()), stack_trace: None }
     }
+}
+
+/// What every view of a run has.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunFields {
+    /// The run.
+    pub id: RunId,
+    /// Where it stands.
+    #[cfg_attr(feature = "openapi", schema(value_type = RunStatus))]
+    pub status: Reported<RunStatus>,
+    /// Its task.
+    pub task_identifier: TaskId,
+    /// Whether it waits for a worker, or for its time.
+    pub is_queued: bool,
+    /// Whether a worker runs it.
+    pub is_executing: bool,
+    /// Whether it is suspended until something has come.
+    pub is_waiting: bool,
+    /// Whether the status is final, whichever it is: the client's `runs.poll` waits for this.
+    pub is_completed: bool,
+    /// Whether it returned.
+    pub is_success: bool,
+    /// Whether it ended in any other way, but by being cancelled.
+    pub is_failed: bool,
+    /// Whether it was cancelled.
+    pub is_cancelled: bool,
+    /// Whether its trigger marked it as a test.
+    pub is_test: bool,
+    /// When it was triggered.
+    #[serde(with = "iso")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub created_at: Timestamp,
+    /// When it changed last.
+    #[serde(with = "iso")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub updated_at: Timestamp,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Always 0.
+    pub cost_in_cents: u32,
+    /// Always 0.
+    pub base_cost_in_cents: u32,
+    /// From the first start to the end, or to now, in milliseconds; 0 before the start.
+    pub duration_ms: u64,
+    /// The key that it holds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub idempotency_key: Option<String>,
+    /// The batch that it is an item of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch_id: Option<BatchId>,
+    /// When it was first started.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub finished_at: Option<Timestamp>,
+    /// When it may start.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub delayed_until: Option<Timestamp>,
+    /// How long after it was due it may still start, in seconds, like `600s`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ttl: Option<String>,
+    /// When it expired.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub expired_at: Option<Timestamp>,
+    /// The caller's own data about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub metadata: Option<Value>,
+    /// The region that its trigger asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub region: Option<String>,
+}
+
+/// A run's environment.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Env {
+    /// Project and name, like `acme/prod`.
+    pub id: EnvironmentId,
+    /// The name alone.
+    pub name: String,
+}
+
+/// Where a run stands in its family.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Family {
+    /// Generations between it and its root.
+    pub depth: u32,
+    /// The call that triggered it.
+    #[cfg_attr(feature = "openapi", schema(value_type = TriggerFunction))]
+    pub trigger_function: Reported<TriggerFunction>,
+}
+
+/// A run in a list.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunItem {
+    /// What every view has.
+    #[serde(flatten)]
+    pub run: RunFields,
+    /// Its environment.
+    pub env: Env,
+}
+
+/// A run's parent or root.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelatedRun {
+    /// What every view has.
+    #[serde(flatten)]
+    pub run: RunFields,
+    /// Where it stands in the family.
+    #[serde(flatten)]
+    pub family: Family,
+}
+
+/// Relatives of a run, as far as they are still there.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelatedRuns {
+    /// The first of the family.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub root: Option<RelatedRun>,
+    /// The run that triggered it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent: Option<RelatedRun>,
+}
+
+/// A run with all that is known of it.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetrievedRun {
+    /// What every view has.
+    #[serde(flatten)]
+    pub run: RunFields,
+    /// Its environment.
+    pub env: Env,
+    /// Where it stands in its family.
+    #[serde(flatten)]
+    pub family: Family,
+    /// Always empty: of an attempt that is over, nothing but its error is kept.
+    pub attempts: Vec<Value>,
+    /// Attempts that have started.
+    pub attempt_count: u32,
+    /// Its parent and root.
+    pub related_runs: RelatedRuns,
+    /// What the task is given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload: Option<Value>,
+    /// Where that can be got for fifteen minutes, if it is large.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload_presigned_url: Option<String>,
+    /// What the task returned.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output: Option<Value>,
+    /// Where that can be got for fifteen minutes, if it is large.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output_presigned_url: Option<String>,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<RunError>,
+}
+
+/// A page of runs, newest first.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunsPage {
+    /// The runs.
+    pub data: Vec<RunItem>,
+    /// Where it goes on.
+    pub pagination: Pagination,
+}
+
+/// Cursors of the neighbouring pages, where there are any.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pagination {
+    /// Of the page of older runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
+    /// Of the page of newer runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub previous: Option<String>,
+}
+
+/// The run that an answer is about.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunName {
+    /// Its id.
+    pub id: RunId,
 }

@@ -67,6 +67,40 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
+/// A moment as the API writes it: an ISO 8601 date.
+pub(crate) mod iso {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Timestamp;
+
+    pub(crate) fn serialize<S: Serializer>(moment: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(moment)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        Timestamp::parse(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+
+    /// One that may be left out.
+    pub(crate) mod option {
+        use super::{Deserialize, Deserializer, Serializer, Timestamp};
+
+        pub(crate) fn serialize<S: Serializer>(moment: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+            match moment {
+                Some(moment) => super::serialize(moment, to),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+            #[derive(Deserialize)]
+            struct Date(#[serde(with = "super")] Timestamp);
+            Ok(Option::<Date>::deserialize(from)?.map(|Date(moment)| moment))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

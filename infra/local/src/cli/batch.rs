@@ -7,7 +7,7 @@ use std::io::Read;
 use clap::Args;
 use data_encoding::HEXLOWER;
 use indicatif::{ProgressBar, ProgressStyle};
-use oncekey_client::{BatchItem, BatchReport, Client, Key};
+use oncekey_client::{BatchId, BatchItem, BatchReport, Client, Key};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -47,7 +47,7 @@ struct Line {
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary {
-    batches: Vec<String>,
+    batches: Vec<BatchId>,
     lines: usize,
     /// Lines that have a run, made now or before.
     triggered: usize,
@@ -113,7 +113,7 @@ fn print(summary: &Summary) {
     output::print(format_args!(
         "{lines} lines: {triggered} have their run, {} refused; {}",
         errors.len(),
-        batches.join(", ")
+        batches.iter().map(BatchId::as_str).collect::<Vec<_>>().join(", ")
     ));
 }
 

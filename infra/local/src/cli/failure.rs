@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use oncekey_client::RunStatus;
+use oncekey_client::{Reported, Run, RunId, RunStatus};
 
 use crate::error::StackError;
 
@@ -21,9 +21,17 @@ pub(crate) enum Failure {
     #[error("{0}")]
     NotDone(String),
     #[error("{id} ended {status}")]
-    RunFailed { id: String, status: RunStatus },
+    RunFailed { id: RunId, status: Reported<RunStatus> },
     #[error("nobody holds {key:?} in {task}")]
     KeyIsFree { key: String, task: String },
+}
+
+/// How a command that waited for a run ends: as the run did.
+pub(crate) fn end_of(run: Run) -> Result<(), Failure> {
+    if run.status == RunStatus::Completed {
+        return Ok(());
+    }
+    Err(Failure::RunFailed { id: run.id, status: run.status })
 }
 
 impl Failure {

@@ -73,11 +73,11 @@ pub(crate) async fn keys(command: KeysCommand) -> Result<(), Failure> {
                 return Ok(());
             }
             let lines = [
-                ("key", &held.key),
-                ("hash", &held.hash),
-                ("run", &held.run_id),
-                ("since", &held.first_triggered_at),
-                ("until", &held.window_ends_at),
+                ("key", held.key),
+                ("hash", held.hash.to_string()),
+                ("run", held.run_id.to_string()),
+                ("since", held.first_triggered_at.to_string()),
+                ("until", held.window_ends_at.to_string()),
             ];
             for (name, value) in lines {
                 output::print(format_args!("{name:<6} {value}"));

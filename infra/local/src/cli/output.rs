@@ -5,7 +5,7 @@ use std::io::Write;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use oncekey_client::Run;
+use oncekey_client::{Run, Timestamp};
 use serde::Serialize;
 
 /// Prints a line; a reader that has gone away is no reason to complain.
@@ -32,8 +32,9 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
 pub(crate) fn print_runs(runs: &[Run]) {
     let row = |run: &Run| {
         let key = run.idempotency_key.clone().unwrap_or_default();
-        let took = run.started_at.as_ref().map(|_| milliseconds(run.duration_ms)).unwrap_or_default();
-        [run.id.clone(), run.status.to_string(), run.task_identifier.clone(), key, run.created_at.clone(), took]
+        let took = run.started_at.map(|_| milliseconds(run.duration_ms)).unwrap_or_default();
+        let [id, task] = [run.id.to_string(), run.task_identifier.to_string()];
+        [id, run.status.to_string(), task, key, run.created_at.to_string(), took]
     };
     print(table(["RUN", "STATUS", "TASK", "KEY", "CREATED", "TOOK"], runs.iter().map(row)));
 }
@@ -41,18 +42,19 @@ pub(crate) fn print_runs(runs: &[Run]) {
 /// Prints all that is known of a run.
 pub(crate) fn print_run(run: &Run) {
     let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).unwrap_or_default();
+    let shown = |moment: Option<Timestamp>| moment.map(|moment| moment.to_string());
     let tags = Some(run.tags.join(", ")).filter(|tags| !tags.is_empty());
     let lines = [
-        ("run", Some(run.id.clone())),
+        ("run", Some(run.id.to_string())),
         ("status", Some(run.status.to_string())),
-        ("task", Some(run.task_identifier.clone())),
+        ("task", Some(run.task_identifier.to_string())),
         ("key", run.idempotency_key.clone()),
         ("tags", tags),
-        ("created", Some(run.created_at.clone())),
-        ("delayed until", run.delayed_until.clone()),
-        ("started", run.started_at.clone()),
-        ("finished", run.finished_at.clone()),
-        ("took", run.started_at.as_ref().map(|_| milliseconds(run.duration_ms))),
+        ("created", Some(run.created_at.to_string())),
+        ("delayed until", shown(run.delayed_until)),
+        ("started", shown(run.started_at)),
+        ("finished", shown(run.finished_at)),
+        ("took", run.started_at.map(|_| milliseconds(run.duration_ms))),
         ("attempts", run.attempt_count.map(|count| count.to_string())),
         ("error", run.error.as_ref().map(|error| error.message.clone())),
         ("payload", run.payload.as_ref().map(pretty)),

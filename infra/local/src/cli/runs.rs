@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt;
-use oncekey_client::{Client, Run, RunStatus};
+use oncekey_client::{Client, Run};
 use serde_json::json;
 
-use super::failure::Failure;
+use super::failure::{Failure, end_of};
 use super::output;
 use super::remote::Remote;
 
@@ -135,13 +135,10 @@ async fn watch(client: &Client, id: &str, json: bool) -> Result<(), Failure> {
     let mut before = None;
     loop {
         let run = client.runs().retrieve(id).await?;
-        let stands = Some((run.status, run.attempt_count));
+        let stands = Some((run.status.clone(), run.attempt_count));
         if run.is_completed {
             show(&run, json);
-            return match run.status {
-                RunStatus::Completed => Ok(()),
-                status => Err(Failure::RunFailed { id: run.id, status }),
-            };
+            return end_of(run);
         }
         if stands != before {
             match json {

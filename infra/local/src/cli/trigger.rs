@@ -3,10 +3,10 @@
 use std::io::Read;
 
 use clap::Args;
-use oncekey_client::{Handle, Key, RunStatus};
+use oncekey_client::{Handle, Key};
 use serde_json::Value;
 
-use super::failure::Failure;
+use super::failure::{Failure, end_of};
 use super::output;
 use super::remote::Remote;
 
@@ -81,10 +81,7 @@ pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
         true => output::print_json(&run),
         false => output::print_run(&run),
     }
-    match run.status {
-        RunStatus::Completed => Ok(()),
-        status => Err(Failure::RunFailed { id: run.id, status }),
-    }
+    end_of(run)
 }
 
 /// The handle, and why it is this one.

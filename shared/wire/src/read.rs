@@ -1,0 +1,193 @@
+//! A run as a client reads it: one type for every view.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::{BatchId, RunId, TaskId};
+use crate::reported::Reported;
+use crate::run::{Env, RelatedRuns, RunError, TriggerFunction};
+use crate::status::RunStatus;
+use crate::time::{Timestamp, iso};
+
+/// A run. What only a retrieved run has, from `depth` on, a list leaves out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Run {
+    /// The run.
+    pub id: RunId,
+    /// Where it stands.
+    pub status: Reported<RunStatus>,
+    /// Its task.
+    pub task_identifier: TaskId,
+    /// Whether it waits for a worker, or for its time.
+    pub is_queued: bool,
+    /// Whether a worker runs it.
+    pub is_executing: bool,
+    /// Whether it is suspended until something has come.
+    pub is_waiting: bool,
+    /// Whether the status is final, whichever it is: the client's `runs.poll` waits for this.
+    pub is_completed: bool,
+    /// Whether it returned.
+    pub is_success: bool,
+    /// Whether it ended in any other way, but by being cancelled.
+    pub is_failed: bool,
+    /// Whether it was cancelled.
+    pub is_cancelled: bool,
+    /// Whether its trigger marked it as a test.
+    pub is_test: bool,
+    /// When it was triggered.
+    #[serde(with = "iso")]
+    pub created_at: Timestamp,
+    /// When it changed last.
+    #[serde(with = "iso")]
+    pub updated_at: Timestamp,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// From the first start to the end, or to now, in milliseconds; 0 before the start.
+    pub duration_ms: u64,
+    /// The key that it holds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub idempotency_key: Option<String>,
+    /// The batch that it is an item of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch_id: Option<BatchId>,
+    /// When it was first started.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    pub finished_at: Option<Timestamp>,
+    /// When it may start.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    pub delayed_until: Option<Timestamp>,
+    /// How long after it was due it may still start, in seconds, like `600s`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ttl: Option<String>,
+    /// When it expired.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    pub expired_at: Option<Timestamp>,
+    /// The caller's own data about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub metadata: Option<Value>,
+    /// The region that its trigger asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub region: Option<String>,
+    /// Its environment.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub env: Option<Env>,
+    /// Generations between it and its root.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub depth: Option<u32>,
+    /// The call that triggered it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trigger_function: Option<Reported<TriggerFunction>>,
+    /// Attempts that have started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attempt_count: Option<u32>,
+    /// Where its family stands.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub related_runs: Option<RelatedRuns>,
+    /// What the task is given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload: Option<Value>,
+    /// Where that can be got for fifteen minutes, if it is large.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload_presigned_url: Option<String>,
+    /// What the task returned.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output: Option<Value>,
+    /// Where that can be got for fifteen minutes, if it is large.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output_presigned_url: Option<String>,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<RunError>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::run::{Family, RelatedRun, RetrievedRun, RunFields, RunItem};
+
+    /// A run of which everything is said.
+    fn full() -> RetrievedRun {
+        let id = RunId::parse("run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").expect("id");
+        let moment = Timestamp::from_millis(1_790_000_000_120);
+        let fields = RunFields {
+            id,
+            status: RunStatus::Expired.into(),
+            task_identifier: TaskId::parse("t").expect("task"),
+            is_queued: true,
+            is_executing: true,
+            is_waiting: true,
+            is_completed: true,
+            is_success: true,
+            is_failed: true,
+            is_cancelled: true,
+            is_test: true,
+            created_at: moment,
+            updated_at: moment,
+            tags: vec!["a".to_owned()],
+            cost_in_cents: 0,
+            base_cost_in_cents: 0,
+            duration_ms: 7,
+            idempotency_key: Some("k".to_owned()),
+            batch_id: BatchId::parse("batch_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").ok(),
+            started_at: Some(moment),
+            finished_at: Some(moment),
+            delayed_until: Some(moment),
+            ttl: Some("60s".to_owned()),
+            expired_at: Some(moment),
+            metadata: Some(json!({ "m": 1 })),
+            region: Some("r".to_owned()),
+        };
+        let family = Family { depth: 2, trigger_function: TriggerFunction::TriggerAndWait.into() };
+        let related = RelatedRun { run: fields.clone(), family: family.clone() };
+        RetrievedRun {
+            run: fields,
+            env: Env { id: crate::EnvironmentId::parse("a/b").expect("environment"), name: "b".to_owned() },
+            family,
+            attempts: Vec::new(),
+            attempt_count: 3,
+            related_runs: RelatedRuns { root: Some(related.clone()), parent: Some(related) },
+            payload: Some(json!([1])),
+            payload_presigned_url: Some("https://a".to_owned()),
+            output: Some(json!([2])),
+            output_presigned_url: Some("https://b".to_owned()),
+            error: Some(RunError::new("Error", "wrong")),
+        }
+    }
+
+    /// What is written, without what is always the same.
+    fn written(run: &impl Serialize) -> Value {
+        let mut json = serde_json::to_value(run).expect("json");
+        for constant in ["attempts", "costInCents", "baseCostInCents"] {
+            json.as_object_mut().expect("an object").remove(constant);
+        }
+        json
+    }
+
+    #[test]
+    fn everything_that_is_written_of_a_run_is_read() {
+        let full = full();
+        let json = written(&full);
+        let read: Run = serde_json::from_value(json.clone()).expect("a run");
+        assert_eq!(serde_json::to_value(&read).expect("json"), json);
+        let json = written(&RunItem { run: full.run, env: full.env });
+        let read: Run = serde_json::from_value(json.clone()).expect("a run of a list");
+        assert_eq!(serde_json::to_value(&read).expect("json"), json);
+    }
+
+    #[test]
+    fn a_run_of_a_newer_server_is_read() {
+        let mut json = written(&full());
+        json["status"] = json!("HIBERNATING");
+        json["triggerFunction"] = json!("schedule");
+        json["isHibernating"] = json!(true);
+        let read: Run = serde_json::from_value(json).expect("a run");
+        assert_eq!((read.status.known(), read.status.to_string().as_str()), (None, "HIBERNATING"));
+    }
+}
