@@ -34,6 +34,10 @@ pub(crate) struct CreateBody {
     #[schema(value_type = Option<KeyOptions>)]
     #[serde(default)]
     idempotency_key_options: Option<Object<KeyOptions>>,
+    /// The run that triggers the items which name none. One of another service is recorded, and not acted on.
+    #[schema(max_length = 128)]
+    #[serde(default)]
+    parent_run_id: Option<String>,
     /// Not supported: leave it out, or false.
     #[serde(default)]
     resume_parent_on_completion: Option<bool>,
@@ -77,7 +81,13 @@ pub(crate) async fn create_batch(
         let text = "resumeParentOnCompletion is not supported: leave it out".to_owned();
         return Err(Error::Unprocessable(text).into());
     }
-    let new = NewBatch { environment, request_id: request_id(&headers)?, run_count: body.run_count, key: body.key()? };
+    let new = NewBatch {
+        environment,
+        request_id: request_id(&headers)?,
+        run_count: body.run_count,
+        key: body.key()?,
+        parent: body.parent_run_id,
+    };
     let batch = create(&app, new).await?;
     let mut handle = BatchHandle::new(batch.id, batch.run_count as usize);
     handle.idempotency_key = batch.key.map(|key| key.shown);

@@ -108,6 +108,7 @@ fn exit_codes_are_those_of_the_help() {
     assert_eq!(stack.run(&["runs", "get", "run_nothing"]).code, 1);
     assert_eq!(stack.run(&["trigger", "echo", "no json"]).code, 2);
     assert_eq!(stack.run(&["nonsense"]).code, 2);
+    assert_eq!(stack.run(&["trigger", "echo", "1", "--key", ""]).code, 2);
     let refused = stack.with_key("tr_wrong", &["runs", "list"]);
     assert_eq!((refused.code, refused.err.lines().count()), (1, 1), "{}", refused.err);
     let no_key = done(oncekey().args(["runs", "list", "--url", "https://oncekey.example.com"]));

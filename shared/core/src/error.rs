@@ -33,6 +33,9 @@ pub enum Error {
     /// A key was claimed a moment ago for another payload, and its run is not there yet. Retrying helps.
     #[error("the run of {0} is being made with another payload: try again in a minute")]
     BeingMade(String),
+    /// DynamoDB went on leaving out what it was asked for. Retrying helps.
+    #[error("{0} is throttled: try again")]
+    Throttled(&'static str),
     /// A run was asked to make a move that its status does not allow.
     #[error(transparent)]
     IllegalMove(#[from] IllegalMove),
@@ -73,7 +76,11 @@ impl Error {
     /// A process that is not set up right counts, since the next one may be.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Aws { .. } | Self::Contended(_) | Self::BeingMade(_) | Self::Configuration(_) => true,
+            Self::Aws { .. }
+            | Self::Contended(_)
+            | Self::BeingMade(_)
+            | Self::Throttled(_)
+            | Self::Configuration(_) => true,
             Self::Invalid { .. }
             | Self::Unauthorized(_)
             | Self::NotFound(_)

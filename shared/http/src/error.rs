@@ -51,7 +51,7 @@ impl ErrorView {
             Error::NotFound(_) => (StatusCode::NOT_FOUND, false),
             Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, false),
             Error::Unprocessable(_) | Error::IllegalMove(_) => (StatusCode::UNPROCESSABLE_ENTITY, false),
-            Error::Contended(_) | Error::BeingMade(_) => (StatusCode::SERVICE_UNAVAILABLE, true),
+            Error::Contended(_) | Error::BeingMade(_) | Error::Throttled(_) => (StatusCode::SERVICE_UNAVAILABLE, true),
             Error::Aws { .. } => (StatusCode::INTERNAL_SERVER_ERROR, true),
             Error::Unreadable { .. } | Error::Configuration(_) => (StatusCode::INTERNAL_SERVER_ERROR, false),
         };

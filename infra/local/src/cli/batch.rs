@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use data_encoding::HEXLOWER;
 use indicatif::{ProgressBar, ProgressStyle};
 use oncekey_client::{BatchId, BatchItem, BatchReport, Client, Key};
@@ -27,7 +28,7 @@ pub(crate) struct BatchArgs {
     #[arg(long)]
     task: Option<String>,
     /// What the keys of lines begin with that have none of their own: with another one, all lines run again
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
     #[command(flatten)]
     remote: Remote,

@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use oncekey_client::{Handle, Key};
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ pub(crate) struct TriggerArgs {
     /// Its payload: JSON, @FILE to read it from a file, or - for standard input
     payload: Option<String>,
     /// The idempotency key; given several times, its parts
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = NonEmptyStringValueParser::new())]
     key: Vec<String>,
     /// How long the key holds, like 60s, 5m, 2h or 3d [default: 30 days]
     #[arg(long)]

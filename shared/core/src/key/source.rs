@@ -44,7 +44,7 @@ impl KeySource {
     /// neither the order of fields nor the spelling of numbers makes a difference.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no payload, a pointer names nothing in it, or a whole number is too large for
+    /// [`Error::Invalid`] when there is no payload, a pointer names nothing or null in it, or a whole number is too large for
     /// canonical JSON, in which it would be taken for its neighbour.
     pub fn key_of(&self, payload: &Payload) -> Result<IdempotencyKey, Error> {
         let refuse = |why: String| Error::invalid("options.idempotencyKeyFrom", why);
@@ -53,6 +53,9 @@ impl KeySource {
         }
         let value =
             payload.value().ok().flatten().ok_or_else(|| refuse("there is no payload to make a key of".into()))?;
+        if value.is_null() {
+            return Err(refuse("the payload is null, which would be one key for all".into()));
+        }
         let (picked, text) = match self {
             Self::Payload => (value, None),
             Self::Pointers(pointers) => {
@@ -60,6 +63,11 @@ impl KeySource {
                 for pointer in pointers {
                     let found = value.pointer(pointer);
                     let found = found.ok_or_else(|| refuse(format!("the payload has nothing at {pointer:?}")))?;
+                    if found.is_null() {
+                        return Err(refuse(format!(
+                            "the payload has null at {pointer:?}, which would be one key for all"
+                        )));
+                    }
                     picked.insert(pointer.clone(), found.clone());
                 }
                 let text = Value::Object(picked.clone()).to_string();
@@ -110,16 +118,24 @@ mod tests {
     #[test]
     fn pointers_pick_what_counts() {
         let of = |payload| key(json!(["/order/id", "/a~1b"]), payload);
-        let one = of(r#"{"order": {"id": 7, "at": 1}, "a/b": null}"#).expect("a key");
+        let one = of(r#"{"order": {"id": 7, "at": 1}, "a/b": "c"}"#).expect("a key");
         assert_eq!(
             one,
-            of(r#"{"a/b": null, "order": {"at": 2, "id": 7.0}}"#)
+            of(r#"{"a/b": "c", "order": {"at": 2, "id": 7.0}}"#)
                 .map(|key| IdempotencyKey { text: one.text.clone(), ..key })
                 .expect("a key")
         );
-        assert_eq!(one.shown(), r#"{"/order/id":7,"/a~1b":null}"#);
+        assert_eq!(one.shown(), r#"{"/order/id":7,"/a~1b":"c"}"#);
         let error = of(r#"{"order": {}}"#).expect_err("nothing there");
         assert_eq!(error, "options.idempotencyKeyFrom: the payload has nothing at \"/order/id\"");
+    }
+
+    #[test]
+    fn null_is_no_key() {
+        let error = key(json!(["/id"]), r#"{"id": null}"#).expect_err("null");
+        assert!(error.ends_with("the payload has null at \"/id\", which would be one key for all"), "{error}");
+        assert!(key(json!("payload"), "null").is_err());
+        assert!(key(json!("payload"), r#"{"id": null}"#).is_ok());
     }
 
     #[test]

@@ -58,6 +58,13 @@ pub enum Parentage {
     Known(Lineage),
 }
 
+impl Parentage {
+    /// That of a run's id as it came, which may be of another service: nobody's, then.
+    pub(crate) fn of_text(id: &str) -> Self {
+        RunId::parse(id).map_or(Self::None, Self::Named)
+    }
+}
+
 /// The body of a trigger over HTTP, and the greater part of a message on the `triggers` queue.
 #[derive(Debug, Default, Deserialize)]
 pub struct TriggerBody<'a> {

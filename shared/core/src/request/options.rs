@@ -27,6 +27,8 @@ const MAX_TAG: usize = 128;
 const MAX_METADATA_BYTES: usize = 32 * 1024;
 /// The longest delay or ttl.
 const MAX_SPAN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The longest id of a parent, in characters.
+const MAX_PARENT: usize = 128;
 /// Most attempts a trigger may ask for.
 const MAX_ATTEMPTS: u32 = 100;
 /// The longest `maxDuration`: a day, in seconds.
@@ -78,8 +80,9 @@ pub struct Options {
     queue: Option<QueueOption>,
     /// Marks the run as a test.
     test: Option<bool>,
-    /// The run that triggers.
-    parent_run_id: Option<RunId>,
+    /// The run that triggers. One of another service is recorded, and not acted on.
+    #[cfg_attr(feature = "openapi", schema(max_length = 128))]
+    parent_run_id: Option<String>,
     /// Not supported: leave it out, or false.
     resume_parent_on_completion: Option<bool>,
     /// Not supported: leave it out.
@@ -204,7 +207,7 @@ impl Options {
             on_payload_mismatch,
             payload,
             queue: self.queue.as_ref().map(QueueOption::name).transpose()?,
-            parentage: self.parent_run_id.clone().map_or(Parentage::None, Parentage::Named),
+            parentage: self.parent_run_id.as_deref().map_or(Parentage::None, Parentage::of_text),
             function: TriggerFunction::Trigger,
             batch: None,
             options: self.checked(traceparent, now)?,
@@ -226,11 +229,14 @@ impl Options {
     /// The key, which the header says, or the body, or the payload itself.
     fn key(&self, header: Option<String>, payload: &Payload) -> Result<Option<IdempotencyKey>, Error> {
         let from = self.idempotency_key_from.as_ref();
+        // R06: in a body an empty key is as no key, since the client sends it so; a header that names none is a mistake.
+        if header.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::invalid("header idempotency-key", "is empty: give a key, or leave it out"));
+        }
         let options = self.idempotency_key_options.as_ref().map(|Object(options)| options);
         let told = header
             .map(|text| ("header idempotency-key", text))
             .or_else(|| self.idempotency_key.clone().map(|text| ("options.idempotencyKey", text)))
-            // R06: an empty key is as no key.
             .filter(|(_, text)| !text.is_empty());
         let mut key = match (told, from) {
             (Some((field, _)), Some(_)) => {
@@ -257,6 +263,10 @@ impl Options {
             ("region", self.region),
             ("lockToVersion", self.lock_to_version),
             ("externalDeploymentId", self.external_deployment_id),
+            (
+                "parentRunId",
+                self.parent_run_id.map(|id| parent_text("options.parentRunId", &id)).transpose()?.flatten(),
+            ),
         ]
         .into();
         let placement = placement.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
@@ -310,7 +320,21 @@ fn tags(value: Value) -> Result<Vec<String>, Error> {
     list.into_iter().map(tag).collect()
 }
 
+/// What to record of a parent: nothing of one of ours, which stands in the run's family.
+///
+/// # Errors
+/// [`Error::Invalid`] naming `field` when it is longer than [`MAX_PARENT`].
+pub(crate) fn parent_text(field: &str, id: &str) -> Result<Option<Value>, Error> {
+    if id.chars().count() > MAX_PARENT {
+        return Err(Error::invalid(field, format!("a run's id has at most {MAX_PARENT} characters")));
+    }
+    Ok(RunId::parse(id).is_err().then(|| Value::from(id)))
+}
+
 fn metadata(value: Option<Value>) -> Result<Option<Value>, Error> {
+    if value.as_ref().is_some_and(|value| !value.is_object()) {
+        return Err(Error::invalid("options.metadata", "give an object, like {\"customer\": 7}"));
+    }
     let size = value.as_ref().map_or(0, |value| value.to_string().len());
     if size > MAX_METADATA_BYTES {
         return Err(Error::TooLarge(format!(

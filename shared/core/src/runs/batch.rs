@@ -13,7 +13,8 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyHash};
 use crate::protocol::trigger::{Triggered, trigger_all};
-use crate::request::{Envelope, TriggerBody, TriggerRequest};
+use crate::request::options::parent_text;
+use crate::request::{Envelope, Parentage, TriggerBody, TriggerRequest};
 use crate::run::TriggerFunction;
 
 /// Most items a batch has.
@@ -32,6 +33,8 @@ pub struct NewBatch {
     pub run_count: u32,
     /// What the keys of its items are made of (R53).
     pub key: Option<BatchKey>,
+    /// The run that triggers its items, as it was named: it may be of another service.
+    pub parent: Option<String>,
 }
 
 /// A batch's key. It is no key of its own: it stands for those of the items that have none, and is claimed by nobody (R53).
@@ -65,6 +68,8 @@ pub struct Batch {
     pub run_count: u32,
     /// What the keys of its items are made of.
     pub key: Option<BatchKey>,
+    /// The run that triggers its items, as it was named.
+    pub parent: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When items came last.
@@ -136,12 +141,14 @@ pub async fn create(app: &App, new: NewBatch) -> Result<Batch, Error> {
         let message = format!("a batch has 1 to {MAX_ITEMS} items");
         return Err(Error::invalid("runCount", message));
     }
+    new.parent.as_ref().map(|id| parent_text("parentRunId", id)).transpose()?;
     let now = app.clock.now();
     let batch = Batch {
         id: BatchId::named(&new.environment, &new.request_id),
         environment: new.environment,
         run_count: new.run_count,
         key: new.key,
+        parent: new.parent,
         created_at: now,
         updated_at: now,
         version: 0,
@@ -241,6 +248,11 @@ fn request_of(app: &App, batch: &Batch, item: NewItem<'_>) -> Result<TriggerRequ
     };
     let mut request = body.check(envelope)?;
     request.key = request.key.or_else(|| key.map(|key| key.of_item(item.index)));
+    if let (Some(id), Parentage::None) = (&batch.parent, &request.parentage) {
+        request.parentage = Parentage::of_text(id);
+        let text = parent_text("parentRunId", id)?.map(|text| ("parentRunId".to_owned(), text));
+        request.options.placement.extend(text);
+    }
     request.function = TriggerFunction::BatchTrigger;
     request.batch = Some(batch.id.clone());
     Ok(request)

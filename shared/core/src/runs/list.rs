@@ -16,6 +16,10 @@ use crate::store::{Position, SHARDS};
 
 /// Most runs a page has.
 pub const MAX_PAGE: usize = 100;
+/// What a page's runs come to in JSON, at most: Lambda answers with up to 6 MB.
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// What a run in a list has beside its options and its error, at most: ids, moments, its key of up to 2,048 characters.
+const BYTES_BESIDE: usize = 10 * 1024;
 /// How many runs a page looks at before it answers with what it has found, and a cursor to go on from.
 const MAX_EXAMINED: usize = 1_000;
 
@@ -114,7 +118,7 @@ pub struct Page {
     pub previous: Option<Cursor>,
 }
 
-/// Lists up to `size` (1 to [`MAX_PAGE`]) runs. A page of a filter that matches rarely may be short, even empty, and
+/// Lists up to `size` (1 to [`MAX_PAGE`]) runs, fewer if they are large: a page ends at some 4 MB. A page of a filter that matches rarely may be short, even empty, and
 /// still have a cursor: it has looked at a thousand runs.
 ///
 /// # Errors
@@ -138,8 +142,9 @@ pub async fn list(
         let runs = runs_in_order(app, &places).await?;
         found.extend(runs.into_iter().filter(|run| filter.matches(run)));
         examined += places.len();
-        if found.len() > size {
-            found.truncate(size);
+        let fits = fitting(&found, size);
+        if found.len() > fits {
+            found.truncate(fits);
             more = found.last().map(|last| Cursor(Position::of(last)));
             break;
         }
@@ -163,6 +168,18 @@ pub async fn list(
             Page { runs: found, next, previous: more }
         }
     })
+}
+
+/// How many of these make a page: up to `size`, and as many as its bytes allow, but one at least.
+fn fitting(runs: &[Run], size: usize) -> usize {
+    let bytes = runs.iter().scan(0, |sum, run| {
+        // What is bounded in size and shown in a list is left out, but for what it may come to.
+        let options = serde_json::to_vec(&run.spec.options).map_or(0, |json| json.len());
+        let error = run.error.as_ref().and_then(|error| serde_json::to_vec(error).ok()).map_or(0, |json| json.len());
+        *sum += BYTES_BESIDE + options + error;
+        Some(*sum)
+    });
+    bytes.take_while(|sum| *sum <= MAX_PAGE_BYTES).count().clamp(1, size)
 }
 
 /// Where to begin (exclusive) and where to end (inclusive) in the order of the walk.

@@ -23,6 +23,8 @@ struct Spec {
     run_count: u32,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     key: Option<KeySpec>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    parent: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,6 +56,7 @@ fn read(id: &BatchId, item: &HashMap<String, AttributeValue>) -> Result<Batch, E
         environment: spec.environment,
         run_count: spec.run_count,
         key: spec.key.map(|KeySpec { sent, shown, ttl }| BatchKey { sent, shown, ttl }),
+        parent: spec.parent,
         created_at: Timestamp::from_millis(number("created_at")?),
         updated_at: Timestamp::from_millis(number("updated_at")?),
         version: u64::try_from(number("version")?).unwrap_or_default(),
@@ -72,6 +75,7 @@ impl Store {
             environment: batch.environment.clone(),
             run_count: batch.run_count,
             key: batch.key.clone().map(|BatchKey { sent, shown, ttl }| KeySpec { sent, shown, ttl }),
+            parent: batch.parent.clone(),
         };
         let spec = serde_json::to_string(&spec).map_err(|error| Error::unreadable("a batch", error))?;
         let put = self

@@ -17,6 +17,7 @@ async fn a_bad_trigger_is_400_naming_the_field_and_nothing_is_written() {
     let oncekey = Oncekey::start(place).await;
     let path = "/api/v1/tasks/echo/trigger";
     let long_tag = json!({ "options": { "tags": ["t".repeat(129)] } }).to_string();
+    let long_parent = json!({ "options": { "parentRunId": "r".repeat(129) } }).to_string();
     for (body, expected) in [
         ("", "body: "),
         ("{", "body: "),
@@ -47,7 +48,15 @@ async fn a_bad_trigger_is_400_naming_the_field_and_nothing_is_written() {
             r#"{"options": {"queue": {"name": "nowhere"}}}"#,
             "options.queue.name: there is no queue \"nowhere\"; there are: default",
         ),
-        (r#"{"options": {"parentRunId": "run_1"}}"#, "options.parentRunId: "),
+        (long_parent.as_str(), "options.parentRunId: "),
+        (r#"{"options": {"metadata": []}}"#, "options.metadata: "),
+        (r#"{"options": {"metadata": ["a"]}}"#, "options.metadata: "),
+        (r#"{"options": {"metadata": "text"}}"#, "options.metadata: "),
+        (r#"{"options": {"metadata": 5}}"#, "options.metadata: "),
+        (
+            r#"{"payload": {"orderId": null}, "options": {"idempotencyKeyFrom": ["/orderId"]}}"#,
+            "options.idempotencyKeyFrom: ",
+        ),
         (r#"{"payload": "no json", "options": {"payloadType": "application/super+json"}}"#, "payload: "),
     ] {
         let (status, error) = refused(&oncekey, path, body.to_owned()).await;

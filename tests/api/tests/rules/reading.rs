@@ -143,3 +143,44 @@ async fn the_api_is_described_as_it_is() {
     let wanted = oncekey::openapi();
     assert!(served.trim() == wanted.trim(), "write it anew: cargo run -- openapi > shared/http/openapi.json");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_of_another_service_is_no_hindrance_and_a_batchs_items_have_the_parent_of_its_call() {
+    let oncekey = Oncekey::anywhere().await;
+    let foreign = json!({ "options": { "parentRunId": "run_cm4k2x9tq0001abcd1234efgh" } });
+    let run = oncekey.trigger("echo", foreign).await;
+    assert_eq!(oncekey.run(&run.id).await["relatedRuns"]["parent"], json!(null));
+
+    for (parent, shown) in [(run.id.as_str(), json!(run.id)), ("run_cm4k2x9tq0001abcd1234efgh", json!(null))] {
+        let create = json!({ "runCount": 1, "parentRunId": parent }).to_string();
+        let (status, batch) = answer(oncekey.post("/api/v3/batches", create)).await;
+        assert_eq!(status, 202, "{batch}");
+        let path = format!("/api/v3/batches/{}/items", batch["id"].as_str().unwrap());
+        let item = json!({ "index": 0, "task": "echo" }).to_string();
+        assert_eq!(answer(oncekey.post(&path, item)).await.0, 200);
+        let path = format!("/api/v2/batches/{}", batch["id"].as_str().unwrap());
+        let (_, batch) = answer(oncekey.get(&path)).await;
+        let item = oncekey.run(batch["runs"][0].as_str().unwrap()).await;
+        assert_eq!(item["relatedRuns"]["parent"]["id"], shown, "{item}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_runs_ends_before_lambdas_limit_and_the_next_goes_on() {
+    let oncekey = Oncekey::anywhere().await;
+    let metadata = json!({ "text": "x".repeat(32_000) });
+    for _ in 0..110 {
+        oncekey.trigger("echo", json!({ "options": { "metadata": metadata, "delay": "1h" } })).await;
+    }
+    let first = oncekey.list("page[size]=100").await;
+    assert!(first.to_string().len() < 5 * 1024 * 1024);
+    let mut shown = first["data"].as_array().unwrap().len();
+    assert!(shown < 100);
+    let mut next = first["pagination"]["next"].clone();
+    while let Some(cursor) = next.as_str() {
+        let page = oncekey.list(&format!("page[size]=100&page[after]={cursor}")).await;
+        shown += page["data"].as_array().unwrap().len();
+        next = page["pagination"]["next"].clone();
+    }
+    assert_eq!(shown, 110);
+}

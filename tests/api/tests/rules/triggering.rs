@@ -159,6 +159,19 @@ async fn r06_the_idempotency_key_header_may_be_bare_or_quoted_and_wins_over_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r06_an_empty_header_is_a_mistake_and_not_a_trigger_without_a_key() {
+    let oncekey = Oncekey::anywhere().await;
+    for value in ["", "\"\"", " "] {
+        let body = json!({ "options": { "idempotencyKey": "from-body" } }).to_string();
+        let (status, error) =
+            answer(oncekey.post("/api/v1/tasks/echo/trigger", body).header("idempotency-key", value)).await;
+        assert_eq!(status, 400);
+        assert_eq!(error["error"], "header idempotency-key: is empty: give a key, or leave it out");
+    }
+    assert!(oncekey.all_runs().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r10_outside_a_task_all_scopes_are_one() {
     let oncekey = Oncekey::anywhere().await;
     let scoped = |scope: &str| {
