@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use oncekey_core::key::Parent;
+use oncekey_core::protocol::keep::SPARE;
 use oncekey_core::protocol::wait::{Suspension, suspend};
 use oncekey_core::queue::message::RunMessage;
 use oncekey_core::run::turn::Turn;
@@ -19,8 +20,6 @@ use crate::call::{Answer, Call, CallError, Refusal, short};
 use crate::calls::{Calls, Open};
 use crate::gate::{Gate, Pass};
 
-/// What a run may still read is kept this much longer than it is known to need it.
-const SPARE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A wait's message is sent again with a suspension that is so near its end: clocks differ, and the message may have come.
 const NEARLY_DUE: Duration = Duration::from_secs(5 * 60);
 /// How long a call that the journal does not have waits for those that it has to be made again.
@@ -89,7 +88,7 @@ impl Invocation {
         let waiting_on: Vec<u32> =
             run.waiting_on.iter().filter_map(|wait| wait.rsplit('#').next()?.parse().ok()).collect();
         let calls = Calls::of(old, &journal.segments, &waiting_on)?;
-        Ok(Some(Self {
+        let invocation = Self {
             app: app.clone(),
             run: run.clone(),
             gate: Gate::default(),
@@ -102,7 +101,10 @@ impl Invocation {
             wakes: AtomicU32::new(run.wakes),
             halt,
             started: Instant::now(),
-        }))
+        };
+        // Messages may have been under way for weeks, and may be again.
+        invocation.keep_journal(app.clock.now()).await?;
+        Ok(Some(invocation))
     }
 
     pub(crate) fn parent(&self) -> Parent<'_> {
@@ -350,15 +352,6 @@ impl Invocation {
         self.note_expiry(items, renewed);
         Ok(())
     }
-}
-
-/// Sees that the steps of a run which is tried again after a long pause are still there then.
-pub(crate) async fn keep_steps(app: &App, run: &Run, pause: Duration) -> Result<(), Error> {
-    if pause < SPARE / 2 {
-        return Ok(());
-    }
-    let journal = app.store.journal(&run.id, run.turn.attempt).await?;
-    app.store.renew(&run.id, &journal.step_items(), app.clock.now().plus(pause).plus(SPARE * 2)).await
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
+use oncekey_core::protocol::keep::keep_steps;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
@@ -16,7 +17,6 @@ use oncekey_core::telemetry::metrics::record_queue_latency;
 use oncekey_core::{App, Error, Run, TaskId, Timestamp};
 
 use crate::execute::{crashed, execute};
-use crate::invocation::keep_steps;
 use crate::task::Task;
 
 /// Kept back of an invocation's time to report an attempt that would outlast it.

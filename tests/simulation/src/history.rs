@@ -55,6 +55,8 @@ pub struct History {
     pub separators: Vec<(Position, String)>,
     /// Where each run stands.
     pub statuses: BTreeMap<String, RunStatus>,
+    /// What the step of each run gave.
+    pub rolled: BTreeMap<String, u32>,
     /// What was broken as it happened.
     pub broken: Vec<String>,
     /// One line a step, if they are wanted.
@@ -158,6 +160,16 @@ impl Recorder {
     /// The moment at which somebody begins something.
     pub fn begin(&self) -> Position {
         self.lock().tick()
+    }
+
+    /// A task got what its only step gave.
+    pub fn rolled(&self, ctx: &Context, value: u32) {
+        let mut history = self.lock();
+        let run = ctx.run_id().to_string();
+        let first = *history.rolled.entry(run.clone()).or_insert(value);
+        if first != value {
+            history.broken.push(format!("{run}: its step gave {first}, and later {value}"));
+        }
     }
 
     /// A task triggered its child. A pass after a wait finds the child of the first, so only a first pass is noted.

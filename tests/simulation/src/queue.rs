@@ -105,6 +105,11 @@ impl Queues {
         self.messages.remove(&receipt(handle).0);
     }
 
+    /// Whether a message names a run.
+    pub fn name(&self, run: &str) -> bool {
+        self.messages.values().any(|message| message.body.contains(run))
+    }
+
     /// How many messages there are.
     pub fn len(&self) -> usize {
         self.messages.len()

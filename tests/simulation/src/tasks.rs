@@ -27,6 +27,18 @@ pub fn worker(recorder: &Recorder) -> Worker {
             Ok(ctx.trigger_and_wait::<Value>(child).await?)
         }
     };
+    let seen = recorder.clone();
+    let timer = move |ctx: Context, _: Value| {
+        let seen = seen.clone();
+        async move {
+            for _ in 0..2 {
+                let rolled: u32 = ctx.step("roll", || async { Ok(fastrand::u32(..)) }).await?;
+                seen.rolled(&ctx, rolled);
+                ctx.wait_for(Duration::from_secs(20)).await?;
+            }
+            Ok(json!("rang"))
+        }
+    };
     Worker::new()
         .task(Task::new("ok", |_: Context, payload: Value| async move { Ok(payload) }).retry(retry))
         .task(
@@ -43,9 +55,4 @@ async fn flaky(ctx: Context, _: Value) -> Result<Value, TaskError> {
         return Err(TaskError::new("once"));
     }
     Ok(json!(ctx.attempt()))
-}
-
-async fn timer(ctx: Context, _: Value) -> Result<Value, TaskError> {
-    ctx.wait_for(Duration::from_secs(20)).await?;
-    Ok(json!("rang"))
 }

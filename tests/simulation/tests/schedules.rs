@@ -30,6 +30,8 @@ fn every_planted_fault_is_found_by_the_invariant_it_breaks() {
         (Mutant::Start, 200, "was COMPLETED and became EXECUTING"),
         (Mutant::Suspend, 2_000, "I8 or I9"),
         (Mutant::Lease, 500, "took an attempt up"),
+        (Mutant::Expire, 500, "I2"),
+        (Mutant::ExpireSteps, 1_000, "its step gave"),
     ] {
         let report = run(0..schedules, false, Some(mutant));
         let found = report.violations.iter().any(|(_, violation)| violation.contains(invariant));

@@ -9,6 +9,7 @@ pub mod cancel;
 pub mod claim;
 pub mod complete;
 mod hop;
+pub mod keep;
 pub mod overdue;
 pub mod reset;
 pub mod start;

@@ -4,6 +4,7 @@ mod bench;
 mod delivery;
 mod people;
 mod rest;
+mod sweep;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +54,10 @@ pub enum Mutant {
     Start,
     /// Who is refused by its own lease, because its call was sent again, is not told that it is its own.
     Lease,
+    /// A run expires though it has not ended.
+    Expire,
+    /// What a step gave expires though its run has not ended.
+    ExpireSteps,
 }
 
 /// What a process was for.
@@ -106,6 +111,8 @@ pub struct World<'a> {
     failed: BTreeSet<Process>,
     resets: u32,
     cancels: u32,
+    /// How often nobody is at work for days.
+    absences: u32,
     faults: bool,
     mutant: Option<Mutant>,
 }
@@ -169,6 +176,7 @@ impl<'a> World<'a> {
             failed: BTreeSet::new(),
             resets: random.u32(0..=3),
             cancels: random.u32(0..=2),
+            absences: if random.bool() { 0 } else { 5 },
             faults: true,
             mutant,
             recorder,
@@ -240,6 +248,10 @@ impl<'a> World<'a> {
             }
             0..72 => self.call_in(),
             72..88 => self.deliver(),
+            88 if self.absences > 0 => {
+                self.absences -= 1;
+                self.days_pass();
+            }
             88..92 => self.pass(Duration::from_millis(60)).await,
             92..97 => {
                 let spans = [50, 900, 2_500, 6_000, 31_000, 61_000, 181_000];

@@ -56,6 +56,11 @@ impl World<'_> {
         });
     }
 
+    /// Whoever has asked asks no more.
+    pub(super) fn give_up(&mut self) {
+        self.callers.iter_mut().filter(|caller| caller.first_asked.is_some()).for_each(|caller| caller.tries = 0);
+    }
+
     pub(super) fn answered(&mut self, caller: usize, asked: Position, result: Result<Triggered, Error>) {
         let caller = &mut self.callers[caller];
         caller.at_work = false;
