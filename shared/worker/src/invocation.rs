@@ -124,11 +124,12 @@ impl Invocation {
         lock(&self.calls)
     }
 
-    /// When an item that is needed until `until` shall expire; noted with the items of these names.
+    /// When an item that is needed until `until` shall expire.
     pub(crate) fn expiring(&self, until: Timestamp) -> Timestamp {
         until.plus(SPARE * 2)
     }
 
+    /// Notes when the journal's new items expire, so that a later wait can renew them.
     pub(crate) fn note_expiry(&self, items: impl IntoIterator<Item = String>, at: Timestamp) {
         lock(&self.expiries).extend(items.into_iter().map(|item| (item, at)));
     }

@@ -3,6 +3,7 @@
 use oncekey_core::Error;
 use oncekey_core::payload::Payload;
 use oncekey_core::queue::message::Output;
+use oncekey_core::store::step_item;
 
 use crate::error::TaskError;
 use crate::invocation::{Invocation, lock};
@@ -33,6 +34,7 @@ impl Invocation {
         let result = output::keep(&self.app, &run.spec.environment, text.clone()).await?;
         let until = self.expiring(self.app.clock.now());
         let there = self.app.store.put_step(&run.id, name, result.clone(), until).await?;
+        self.note_expiry([step_item(name)], until);
         let first = there == result;
         let text = if first { text } else { self.result_of(name, there).await? };
         lock(&self.steps).insert(name.to_owned(), text.clone());

@@ -18,7 +18,7 @@ mod waiters;
 use aws_sdk_dynamodb::Client;
 
 pub use environments::ApiKeyRecord;
-pub use journal::{Journal, Settled, Wait};
+pub use journal::{Journal, Settled, Wait, step_item};
 pub use keys::{Claimed, KeyAddress, KeyRecord};
 pub(crate) use list::Position;
 pub use moves::{Move, Moved};

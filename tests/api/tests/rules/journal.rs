@@ -76,18 +76,12 @@ async fn suspended(oncekey: &Oncekey, run: &str, calls: &[u32]) {
             return;
         }
         assert!(!stored.status.is_final(), "{stored:?}");
-        eprintln!(
-            "DEBUG {:?} {:?} {:?}",
-            stored.status,
-            stored.waiting_on,
-            oncekey.app().store.journal(&stored.id, 1).await.unwrap().segments
-        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn i2_a_step_is_not_done_again_after_waits_of_sixty_days() {
+async fn i2_a_step_is_not_done_again_after_waits_of_a_hundred_days() {
     let Some(place) = Place::own_stack() else { return };
     let charged = Count::default();
     let seen = Arc::clone(&charged);
@@ -95,17 +89,17 @@ async fn i2_a_step_is_not_done_again_after_waits_of_sixty_days() {
         let seen = Arc::clone(&seen);
         async move {
             let charge: u32 = ctx.step("charge", || async { Ok(count(&seen)) }).await?;
-            ctx.wait_for(DAY * 60).await?;
-            ctx.wait_for(DAY * 60).await?;
+            ctx.wait_for(DAY * 100).await?;
+            ctx.wait_for(DAY * 100).await?;
             Ok(charge)
         }
     });
     let oncekey = with(place, parent).await;
     let run = oncekey.trigger("parent", json!({})).await;
     suspended(&oncekey, &run.id, &[1]).await;
-    days_pass(&oncekey, 60).await;
+    days_pass(&oncekey, 100).await;
     suspended(&oncekey, &run.id, &[2]).await;
-    days_pass(&oncekey, 60).await;
+    days_pass(&oncekey, 100).await;
     assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], 1);
     assert_eq!(charged.load(Ordering::SeqCst), 1);
     oncekey.clock.advance(DAY * 200);
@@ -121,14 +115,14 @@ async fn i8_the_end_of_a_child_outlives_the_child() {
         let batch = ctx.batch_trigger_and_wait::<u64>(children).await?;
         let one: u64 = ctx.trigger_and_wait(Child::new("child", 30)).await?;
         let failed = ctx.trigger_and_wait::<u64>(Child::new("fail", 0)).await.unwrap_err().to_string();
-        ctx.wait_for(DAY * 60).await?;
+        ctx.wait_for(DAY * 100).await?;
         let sum = batch.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().sum::<u64>();
         Ok(json!([sum + one, ctx.attempt(), failed.split_once("ended ").map(|(_, why)| why)]))
     });
     let oncekey = with(place, parent).await;
     let run = oncekey.trigger("parent", json!({})).await;
     suspended(&oncekey, &run.id, &[4]).await;
-    days_pass(&oncekey, 60).await;
+    days_pass(&oncekey, 100).await;
     let output = ended(&oncekey, &run.id, "COMPLETED").await["output"].clone();
     assert_eq!(output, json!([465, 1, "FAILED: it broke"]));
     let runs = runs_items(&oncekey).await.into_iter().filter(|item| item["item"] == AttributeValue::S("run".into()));
@@ -358,4 +352,64 @@ async fn a_run_waits_a_thousand_times() {
         oncekey.clock.advance(MINUTE);
     }
     assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_wait_that_an_older_version_wrote_is_resumed() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let handle = ctx.trigger(Child::new("child", 1).delay("1h")).await?;
+        let output: u64 = ctx.trigger_and_wait(Child::new("child", 2).delay("1h")).await?;
+        ctx.wait_for(MINUTE).await?;
+        Ok(json!([handle.id, output, ctx.attempt()]))
+    });
+    let oncekey = with(place, parent.max_attempts(1)).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    suspended(&oncekey, &run.id, &[2]).await;
+    oncekey.drained_but_delayed().await;
+    let children: Vec<String> = oncekey.all_runs().await.into_iter().filter(|id| *id != run.id).collect();
+    as_older_versions_wrote(&oncekey, &run.id).await;
+    oncekey.clock.advance(MINUTE * 60);
+    suspended(&oncekey, &run.id, &[3]).await;
+    oncekey.drained_but_delayed().await;
+    oncekey.clock.advance(MINUTE);
+    let output = ended(&oncekey, &run.id, "COMPLETED").await["output"].clone();
+    assert!(children.contains(&output[0].as_str().unwrap().to_owned()), "{output}");
+    assert_eq!((&output[1], &output[2]), (&json!(2), &json!(1)));
+    assert_eq!(oncekey.all_runs().await.len(), 3, "no child was triggered again");
+}
+
+/// Writes the suspension of a run as it was written before calls, waits and waiters had items of their own: all calls in the
+/// wait's item, the wait whole in the run's, and the waiter in a set of the child's.
+async fn as_older_versions_wrote(oncekey: &Oncekey, run: &str) {
+    let (_, dynamodb) = oncekey.stack().dynamodb();
+    let (table, waiter) = (oncekey.table("oncekey-runs"), format!("{run}#1#2"));
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let update = |id: &AttributeValue, item: &str, change: &str| {
+        let update = dynamodb.update_item().table_name(&table).key("run_id", id.clone()).key("item", text(item));
+        update.update_expression(change.to_owned())
+    };
+    let journal = oncekey.app().store.journal(&run_id(run), 1).await.unwrap();
+    let segment: Value = serde_json::from_str(&journal.segments[0]).unwrap();
+    let old = |number: &str| {
+        let call = &segment["calls"][number];
+        json!({ "what": call["what"], "children": call["answer"]["Ok"]["children"] })
+    };
+    let calls = json!([old("1"), old("2")]).to_string();
+    let child = AttributeValue::S(old("2")["children"][0]["id"].as_str().unwrap().to_owned());
+    for item in runs_items(oncekey).await {
+        let name = item["item"].as_s().unwrap();
+        if name.starts_with("segment#") || name.starts_with("awaited_by#") {
+            let delete = dynamodb.delete_item().table_name(&table).key("run_id", item["run_id"].clone());
+            delete.key("item", item["item"].clone()).send().await.unwrap();
+        }
+    }
+    let calls =
+        update(&text(run), "wait#1#2", "SET calls = :calls").expression_attribute_values(":calls", text(&calls));
+    calls.send().await.unwrap();
+    let waiting_on = update(&text(run), "run", "SET waiting_on = :waiter REMOVE #segments")
+        .expression_attribute_names("#segments", "segments");
+    waiting_on.expression_attribute_values(":waiter", text(&waiter)).send().await.unwrap();
+    let waiters = update(&child, "run", "ADD waiters :waiters");
+    waiters.expression_attribute_values(":waiters", AttributeValue::Ss(vec![waiter])).send().await.unwrap();
 }

@@ -24,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::message::Output;
 
+pub use steps::step_item;
 pub(super) use waits::chunk_of;
 pub use waits::{Settled, Wait};
 

@@ -21,8 +21,8 @@ const HASHED_PREFIX: &str = "step_hash#";
 /// A longer name stands as its hash: a sort key has at most 1,024 bytes.
 const MAX_NAME_BYTES: usize = 200;
 
-/// The name of a step's item.
-pub(super) fn step_item(name: &str) -> String {
+/// The name of the item of a step of this name.
+pub fn step_item(name: &str) -> String {
     if name.len() <= MAX_NAME_BYTES {
         return format!("{PREFIX}{name}");
     }
