@@ -22,8 +22,11 @@ use crate::gate::{Gate, Pass};
 
 /// A wait's message is sent again with a suspension that is so near its end: clocks differ, and the message may have come.
 const NEARLY_DUE: Duration = Duration::from_secs(5 * 60);
-/// How long a call that the journal does not have waits for those that it has to be made again.
+/// How long a call that the journal does not have waits for those that it has to be made again, beyond the time that the
+/// attempt has needed to make them.
 const UNTIL_MADE_AGAIN: Duration = Duration::from_secs(1);
+/// How often whoever suspends the run lets others go first, that they look whether their wait is over.
+const UNTIL_ALL_LOOK: u32 = 16;
 
 tokio::task_local! {
     static IN_STEP: ();
@@ -156,14 +159,17 @@ impl Invocation {
         let pass = self.gate.pass().await;
         let (number, before) = self.next(short(what)).await?;
         let given = self.calls().place(number).is_ok();
-        if !given {
+        let before = before.unwrap_or_default();
+        // What was done before the suspension is not done again: nobody can be late for it.
+        let is_done = given || before.answer.is_some() || before.due_at.is_some();
+        if !is_done {
             self.still_ours().await?;
         }
-        Ok(Begun { number, before: before.unwrap_or_default(), given, pass })
+        Ok(Begun { number, before, given, pass })
     }
 
     async fn next(&self, what: String) -> Result<(u32, Option<Call>), CallError> {
-        let give_up = tokio::time::sleep(UNTIL_MADE_AGAIN);
+        let give_up = tokio::time::sleep(self.run.spent() + UNTIL_MADE_AGAIN);
         tokio::pin!(give_up);
         loop {
             let mut made_again = std::pin::pin!(self.made_again.notified());
@@ -222,7 +228,12 @@ impl Invocation {
     /// Lets the task have the answer of a call: on a resume in the order in which it had them, so that whatever it does
     /// with several at once comes out as before. Until then the run cannot be suspended: the answer would have to wait for
     /// what the others wait for.
+    ///
+    /// What a step calls is part of the step: once that is journalled, nobody makes it again.
     pub(crate) async fn give(&self, number: u32, _pass: Option<Pass<'_>>) {
+        if within_step() {
+            return;
+        }
         let place = self.calls().place(number);
         let mut given = self.given.subscribe();
         let (Ok(turn) | Err(turn)) = place;
@@ -230,7 +241,7 @@ impl Invocation {
         let _ = given.wait_for(|given| *given >= turn).await;
         if place.is_err() {
             // What stands beside this call makes its own again first: it was there before this answer.
-            let _ = tokio::time::timeout(UNTIL_MADE_AGAIN, self.all_made_again()).await;
+            let _ = tokio::time::timeout(self.run.spent() + UNTIL_MADE_AGAIN, self.all_made_again()).await;
         }
         match place {
             Ok(turn) if *self.given.borrow() == turn => {
@@ -270,7 +281,7 @@ impl Invocation {
 
     /// Opens a wait: the run may be suspended in it.
     pub(crate) fn open(&self, number: u32, open: Open) -> Result<Waiting<'_>, CallError> {
-        if IN_STEP.try_with(|()| ()).is_ok() {
+        if within_step() {
             let message = "a step cannot wait: it would begin again from its start. Wait before it or after it";
             return Err(Error::invalid("wait", message).into());
         }
@@ -293,17 +304,18 @@ impl Invocation {
     /// Suspends the run in all its open waits, or returns because there was a wake-up since this one looked. What it holds
     /// then keeps the run from being suspended until it has looked again, and has its answer if it is over.
     pub(crate) async fn suspend(&self, number: u32) -> Result<Pass<'_>, CallError> {
-        loop {
+        for round in 0.. {
             let shut = self.gate.shut().await;
             let wakes = self.wakes();
             let seen: Vec<u32> = self.calls().open.values().map(|open| open.seen).collect();
             if self.calls().open.get(&number).is_none_or(|open| open.seen != wakes) {
                 break;
             }
-            if seen.iter().all(|seen| *seen == wakes) {
+            // Another wait may not have looked yet. One that the task holds without awaiting it now never does, and is not
+            // missed: it is looked at when it is awaited.
+            if round >= UNTIL_ALL_LOOK || seen.iter().all(|seen| *seen == wakes) {
                 self.suspend_now(wakes).await?;
             }
-            // Another of the waits has not looked yet.
             drop(shut);
         }
         Ok(self.gate.pass().await)
@@ -353,6 +365,10 @@ impl Invocation {
         self.note_expiry(items, renewed);
         Ok(())
     }
+}
+
+fn within_step() -> bool {
+    IN_STEP.try_with(|()| ()).is_ok()
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -52,7 +52,9 @@ impl Invocation {
         if journalled.is_none() {
             self.calls().note(number, |call| call.due_at = Some(due_at));
         }
-        let open = Open { due_at: Some(due_at), until: due_at, seen: self.wakes(), sent: journalled.is_some() };
+        // Its message is under way if it was suspended in this wait: one that was let drop before that has none.
+        let sent = self.run.waits_on(&self.waiter(number));
+        let open = Open { due_at: Some(due_at), until: due_at, seen: self.wakes(), sent };
         let _open = self.open(number, open)?;
         loop {
             let seen = self.wakes();

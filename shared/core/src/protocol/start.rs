@@ -72,9 +72,7 @@ pub async fn start(
         moved => moved,
     };
     match moved {
-        Moved::To(run) if run.turn == Turn::FIRST && run.expires_unless_started_by().is_some_and(|end| now > end) => {
-            Ok(Start::Expired(Box::new(run)))
-        }
+        Moved::To(run) if started_too_late(&run, now) => Ok(Start::Expired(Box::new(run))),
         Moved::To(run) => Ok(Start::Execute(Box::new(run))),
         Moved::Gone => {
             tracing::error!(run_id = %message.run_id, "there is no such run: its record was deleted");
@@ -93,11 +91,20 @@ pub async fn start(
     }
 }
 
+/// Whether a run that was taken up for the first time at this moment had expired by then.
+fn started_too_late(run: &Run, started_at: Timestamp) -> bool {
+    run.turn == Turn::FIRST && run.expires_unless_started_by().is_some_and(|end| started_at > end)
+}
+
 /// Why an attempt could not be taken up, and what that makes of its message.
 fn refused(run: Run, message: &RunMessage, now: Timestamp) -> Start {
     match run.status {
         RunStatus::Executing if run.turn == message.turn => match run.lease_until {
             Some(until) if until > now => Start::Nothing(Disposition::LeaveUntil(until)),
+            // Who took it up so late died before it had said so.
+            _ if run.started_at.is_some_and(|started_at| started_too_late(&run, started_at)) => {
+                Start::Expired(Box::new(run))
+            }
             _ => Start::Crashed(Box::new(run)),
         },
         // The message was sent before the move that it is for could be seen; that move is coming.

@@ -106,7 +106,9 @@ async fn claim_and_send(app: &App, request: TriggerRequest) -> Result<Triggered,
     let payload = app.blobs.offload(&request.environment, request.payload).await?;
     let request = TriggerRequest { payload, ..request };
     let from_outside = !matches!(request.parentage, Parentage::Known(_));
-    let run = new_run(app, request, record, queue, asked).await?;
+    let mut run = new_run(app, request, record, queue, asked).await?;
+    // The claim may be weeks old, and its run is not: its message goes now.
+    run.updated_at = run.updated_at.max(app.clock.now());
     app.queues.send_run(&RunMessage::first(&run)).await?;
     let there = app.store.create_run(&run).await?;
     // A task that calls again after a wait may call with another moment in its payload: its calls are told apart by number.

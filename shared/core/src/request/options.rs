@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oncekey_wire::RunId;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -29,6 +29,8 @@ const MAX_METADATA_BYTES: usize = 32 * 1024;
 const MAX_SPAN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The longest id of a parent, in characters.
 const MAX_PARENT: usize = 128;
+/// The longest JSON of an option that is recorded and not acted on.
+const MAX_RECORDED_BYTES: usize = 1024;
 /// Most attempts a trigger may ask for.
 const MAX_ATTEMPTS: u32 = 100;
 /// The longest `maxDuration`: a day, in seconds.
@@ -269,7 +271,12 @@ impl Options {
             ),
         ]
         .into();
-        let placement = placement.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        let placement: Map<String, Value> =
+            placement.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        if let Some((name, _)) = placement.iter().find(|(_, value)| value.to_string().len() > MAX_RECORDED_BYTES) {
+            let most = MAX_RECORDED_BYTES;
+            return Err(Error::invalid(format!("options.{name}"), format!("it has more than {most} bytes of JSON")));
+        }
         Ok(RunOptions {
             tags: self.tags.map(tags).transpose()?.unwrap_or_default(),
             metadata: metadata(self.metadata)?,

@@ -19,6 +19,10 @@ use crate::run::TriggerFunction;
 
 /// Most items a batch has.
 pub const MAX_ITEMS: u32 = 1_000;
+/// How much of the task of a refused item is kept, in characters.
+const MAX_SHOWN_TASK: usize = 60;
+/// How much of the words of its refusal.
+const MAX_SHOWN_ERROR: usize = 160;
 /// How often outcomes are added while other calls add theirs.
 const ROUNDS: u32 = 20;
 
@@ -212,13 +216,34 @@ pub async fn add_items(
                 asked.push((index, task));
                 requests.push(request);
             }
-            Err(error) => drop(done.insert(index, BatchItem::Error { task, error: error.to_string() })),
+            Err(error) => drop(done.insert(index, refused(&task, &error))),
         }
     }
+    let mut failed = None;
     for ((index, task), triggered) in asked.into_iter().zip(trigger_all(app, requests).await) {
-        done.insert(index, outcome(task, triggered)?);
+        match outcome(&task, triggered) {
+            Ok(item) => drop(done.insert(index, item)),
+            Err(error) => failed = failed.or(Some(error)),
+        }
     }
-    Ok((remember(app, batch, done).await?, accepted))
+    // What was done is remembered before the call fails: sent again, it has that much less to do.
+    let batch = if done.is_empty() { batch } else { remember(app, batch, done).await? };
+    match failed {
+        None => Ok((batch, accepted)),
+        Some(error) => Err(error),
+    }
+}
+
+/// An item that was refused, in texts so short that a thousand of them fit the batch's record.
+fn refused(task: &str, error: &Error) -> BatchItem {
+    let cut = |text: &str, most: usize| -> String {
+        if text.chars().nth(most).is_none() {
+            text.to_owned()
+        } else {
+            text.chars().take(most).collect::<String>() + "…"
+        }
+    };
+    BatchItem::Error { task: cut(task, MAX_SHOWN_TASK), error: cut(&error.to_string(), MAX_SHOWN_ERROR) }
 }
 
 /// Adds outcomes to a batch, beside those that other calls add meanwhile.
@@ -259,10 +284,10 @@ fn request_of(app: &App, batch: &Batch, item: NewItem<'_>) -> Result<TriggerRequ
 }
 
 /// What the item itself is to blame for is its outcome; what another try may mend is an error.
-fn outcome(task: String, triggered: Result<Triggered, Error>) -> Result<BatchItem, Error> {
+fn outcome(task: &str, triggered: Result<Triggered, Error>) -> Result<BatchItem, Error> {
     match triggered {
         Ok(triggered) => Ok(BatchItem::Run { id: triggered.handle.id }),
         Err(error) if error.is_transient() => Err(error),
-        Err(error) => Ok(BatchItem::Error { task, error: error.to_string() }),
+        Err(error) => Ok(refused(task, &error)),
     }
 }

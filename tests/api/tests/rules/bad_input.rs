@@ -18,7 +18,9 @@ async fn a_bad_trigger_is_400_naming_the_field_and_nothing_is_written() {
     let path = "/api/v1/tasks/echo/trigger";
     let long_tag = json!({ "options": { "tags": ["t".repeat(129)] } }).to_string();
     let long_parent = json!({ "options": { "parentRunId": "r".repeat(129) } }).to_string();
+    let large_machine = json!({ "options": { "machine": "m".repeat(500_000) } }).to_string();
     for (body, expected) in [
+        (large_machine.as_str(), "options.machine: "),
         ("", "body: "),
         ("{", "body: "),
         ("[]", "body: "),

@@ -276,3 +276,17 @@ async fn a_thousand_items_with_half_their_keys_twice_are_five_hundred_runs() {
     assert_eq!(runs.len(), 1_000);
     assert_eq!(runs[..500], runs[500..]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r51_a_thousand_items_that_are_refused_at_length_keep_no_good_one_out_of_their_batch() {
+    let oncekey = Oncekey::anywhere().await;
+    let batch = create(&oncekey, json!({ "runCount": 1_000 })).await;
+    let bad = |index: u32| json!({ "index": index, "task": "no such task ".repeat(40), "payload": index });
+    let mut items: Vec<Value> = (0..999).map(bad).collect();
+    items.push(item(999, "good"));
+    let (status, sent) = send(&oncekey, &batch, &items).await;
+    assert_eq!((status, &sent["itemsAccepted"]), (200, &json!(1_000)), "{sent}");
+    let shown = retrieve(&oncekey, &batch).await;
+    assert_eq!(shown["processing"]["errors"].as_array().unwrap().len(), 999);
+    assert_eq!(oncekey.finished(shown["runs"][0].as_str().unwrap()).await["output"], 999);
+}

@@ -267,6 +267,31 @@ async fn a_call_that_was_refused_is_refused_again_on_a_resume() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_step_calls_is_part_of_the_step() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let inner = ctx.clone();
+        let in_step: String = ctx
+            .step("order", || async move { Ok(inner.trigger(Child::new("child", 1)).await?.id.to_string()) })
+            .await?;
+        ctx.wait_for(MINUTE).await?;
+        let after = ctx.trigger(Child::new("child", 1)).await?.id.to_string();
+        ctx.wait_for(MINUTE).await?;
+        Ok(json!([in_step, after, ctx.attempt()]))
+    });
+    let oncekey = with(place, parent.max_attempts(1)).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    for call in [2, 4] {
+        suspended(&oncekey, &run.id, &[call]).await;
+        oncekey.drained_but_delayed().await;
+        oncekey.clock.advance(MINUTE);
+    }
+    let output = ended(&oncekey, &run.id, "COMPLETED").await["output"].clone();
+    assert_ne!(output[0], output[1]);
+    assert_eq!(oncekey.all_runs().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_step_cannot_wait_and_says_so() {
     let Some(place) = Place::own_stack() else { return };
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {

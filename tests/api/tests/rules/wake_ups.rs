@@ -240,3 +240,21 @@ async fn i8_a_parent_that_outlives_its_invocation_after_a_wait_is_tried_again() 
     assert_eq!((&run["status"], &run["output"]), (&json!("COMPLETED"), &json!(50)));
     assert_eq!(oncekey.list("filter[taskIdentifier]=child").await["data"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r30_a_run_that_was_taken_up_too_late_expires_though_its_worker_died_before_saying_so() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let app = oncekey.app();
+    let handle = oncekey.trigger("echo", json!({ "options": { "delay": "1h", "ttl": "1m" } })).await;
+    let stored = app.store.run(&run_id(&handle.id)).await.unwrap().unwrap();
+    oncekey.purge("oncekey-runs").await;
+    oncekey.clock.advance(MINUTE * 90);
+    let message = RunMessage::first(&stored);
+    let late = start(app, &message, app.clock.now().plus(MINUTE), |_| 3).await.unwrap();
+    assert!(matches!(late, Start::Expired(_)), "{late:?}");
+    // Its worker is dead now; once the lease is over the message comes again.
+    oncekey.clock.advance(MINUTE * 2);
+    oncekey.send("oncekey-runs", serde_json::to_string(&message).unwrap()).await;
+    assert_eq!(oncekey.finished(&handle.id).await["status"], "EXPIRED");
+}
