@@ -279,7 +279,8 @@ async fn a_thousand_items_with_half_their_keys_twice_are_five_hundred_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r51_a_thousand_items_that_are_refused_at_length_keep_no_good_one_out_of_their_batch() {
-    let oncekey = Oncekey::anywhere().await;
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
     let batch = create(&oncekey, json!({ "runCount": 1_000 })).await;
     let bad = |index: u32| json!({ "index": index, "task": "no such task ".repeat(40), "payload": index });
     let mut items: Vec<Value> = (0..999).map(bad).collect();

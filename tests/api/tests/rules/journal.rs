@@ -12,7 +12,7 @@ use oncekey_core::RunStatus;
 use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::queue::message::Output;
 use oncekey_core::run::waiter::Waiter;
-use oncekey_tests_api::{Oncekey, Place, dev, run_id};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, dev, run_id};
 use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ async fn suspended(oncekey: &Oncekey, run: &str, calls: &[u32]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i2_a_step_is_not_done_again_after_waits_of_a_hundred_days() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let charged = Count::default();
     let seen = Arc::clone(&charged);
     let parent = Task::new("parent", move |ctx: Context, _: Value| {
@@ -109,7 +109,7 @@ async fn i2_a_step_is_not_done_again_after_waits_of_a_hundred_days() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_the_end_of_a_child_outlives_the_child() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {
         let children = (0..30u64).map(|n| Child::new("child", n)).collect();
         let batch = ctx.batch_trigger_and_wait::<u64>(children).await?;
@@ -131,7 +131,7 @@ async fn i8_the_end_of_a_child_outlives_the_child() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i2_a_run_and_its_steps_outlive_a_pause_of_forty_days_before_the_next_attempt() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let charged = Count::default();
     let seen = Arc::clone(&charged);
     let parent = Task::new("parent", move |ctx: Context, _: Value| {
@@ -190,7 +190,7 @@ async fn of_two_who_ran_a_step_at_once_both_get_the_first_ones_result() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i9_of_a_child_and_a_time_whichever_comes_first_resumes_the_run() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let parent = Task::new("parent", |ctx: Context, delay: String| async move {
         let first = tokio::select! {
             output = ctx.trigger_and_wait::<u64>(Child::new("child", 1).delay(&delay)) => format!("child {}", output?),
@@ -219,7 +219,7 @@ async fn i9_of_a_child_and_a_time_whichever_comes_first_resumes_the_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i9_several_waits_at_once_come_out_in_the_same_order_on_every_resume() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {
         let order = std::sync::Mutex::new(Vec::new());
         let branch = async |name: &'static str, ms: u64, pause: Duration| {
@@ -249,7 +249,7 @@ async fn i9_several_waits_at_once_come_out_in_the_same_order_on_every_resume() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_was_refused_is_refused_again_on_a_resume() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {
         let refused = ctx.trigger(Child::new("child", 1).delay("soon")).await.unwrap_err().to_string();
         let freed = ctx.reset("child", "nobody holds this").await?;
@@ -268,7 +268,7 @@ async fn a_call_that_was_refused_is_refused_again_on_a_resume() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_step_calls_is_part_of_the_step() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {
         let inner = ctx.clone();
         let in_step: String = ctx
@@ -361,7 +361,7 @@ async fn a_thousand_children_with_long_keys_fit_a_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_waits_a_thousand_times() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     const WAITS: u32 = 1_000;
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {
         for _ in 0..WAITS {
@@ -381,7 +381,7 @@ async fn a_run_waits_a_thousand_times() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i9_a_wait_that_an_older_version_wrote_is_resumed() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {
         let handle = ctx.trigger(Child::new("child", 1).delay("1h")).await?;
         let output: u64 = ctx.trigger_and_wait(Child::new("child", 2).delay("1h")).await?;
