@@ -306,7 +306,7 @@ async fn a_step_cannot_wait_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i9_a_run_that_thousands_wait_for_ends_and_each_of_them_learns_of_it() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone("it takes DynamoDB Local minutes") else { return };
     const WAITERS: usize = 4_000;
     let oncekey = Oncekey::start(place).await;
     let app = oncekey.app();
@@ -344,7 +344,8 @@ fn base32(mut n: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_children_with_long_keys_fit_a_wait() {
-    let Some(place) = Place::own_stack() else { return };
+    let why = "a thousand triggers take DynamoDB Local longer than an invocation may last";
+    let Some(place) = Place::here_alone(why) else { return };
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {
         let child = |n: u64| Child::new("child", n % 2).idempotency_key(format!("{n:0>400}").as_str());
         let ends = ctx.batch_trigger_and_wait::<u64>((0..1_000).map(child).collect()).await?;

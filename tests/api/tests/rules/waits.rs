@@ -232,7 +232,8 @@ async fn a_resumed_task_that_makes_other_calls_fails_naming_both() {
             async move {
                 let task = if invocation == 0 { "child" } else { "fail" };
                 ctx.trigger(Child::new(task, 1)).await?;
-                ctx.trigger_and_wait::<Value>(Child::new("child", 50)).await?;
+                // Long enough that the run is suspended before its end.
+                ctx.trigger_and_wait::<Value>(Child::new("child", 2_000)).await?;
                 Ok(())
             }
         }),
