@@ -1,6 +1,7 @@
 //! The gate of an invocation: calls pass it one beside the other, and a suspension only when no call is under way.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -9,6 +10,8 @@ use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) struct Gate {
     lock: RwLock<()>,
     left: Notify,
+    /// Passes so far.
+    passes: AtomicU64,
 }
 
 /// A call that is under way.
@@ -22,6 +25,7 @@ pub(crate) struct Shut<'a>(Option<RwLockWriteGuard<'a, ()>>, &'a Notify);
 impl Gate {
     /// Lets a call in, once no suspension is under way.
     pub(crate) async fn pass(&self) -> Pass<'_> {
+        self.passes.fetch_add(1, Ordering::SeqCst);
         Pass(Some(self.lock.read().await), &self.left)
     }
 
@@ -29,8 +33,13 @@ impl Gate {
     /// waits for another would wait for ever.
     pub(crate) async fn shut(&self) -> Shut<'_> {
         loop {
-            // What became ready together with whoever asks makes its next call first.
+            // What became ready together with whoever asks makes its next call first; so does what stands beside whoever has
+            // asked, was not awaited while calls came and went, and is awaited again.
+            let passes = self.passes.load(Ordering::SeqCst);
             tokio::task::yield_now().await;
+            if self.passes.load(Ordering::SeqCst) != passes {
+                continue;
+            }
             let mut left = pin!(self.left.notified());
             left.as_mut().enable();
             if let Ok(guard) = self.lock.try_write() {

@@ -292,6 +292,31 @@ async fn what_a_step_calls_is_part_of_the_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i9_a_wait_that_is_held_and_not_awaited_keeps_no_other_from_being_woken() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let mut deadline = std::pin::pin!(ctx.wait_for(MINUTE * 10));
+        let mut rounds = 0u64;
+        while rounds < 3 {
+            let batch = (0..5u64).map(|n| Child::new("child", n % 3)).collect();
+            tokio::select! {
+                biased;
+                late = &mut deadline => { late?; return Ok(rounds); }
+                ends = ctx.batch_trigger_and_wait::<u64>(batch) => { ends?; }
+            }
+            // Here nobody awaits the deadline.
+            let batch = (0..5u64).map(|n| Child::new("child", n % 3)).collect();
+            ctx.batch_trigger_and_wait::<u64>(batch).await?;
+            rounds += 1;
+        }
+        Ok(rounds)
+    });
+    let oncekey = with(place, parent.max_attempts(1)).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_step_cannot_wait_and_says_so() {
     let Some(place) = Place::own_stack() else { return };
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {
