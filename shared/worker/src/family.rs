@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use oncekey_core::protocol::keep::expiry;
 use oncekey_core::protocol::trigger::{Handle, trigger_all};
-use oncekey_core::protocol::wait::{KEPT_WAITING, await_children};
+use oncekey_core::protocol::wait::{await_children, ends_of};
 use oncekey_core::queue::message::Output;
 use oncekey_core::request::{Envelope, Parentage, TriggerBody, TriggerRequest, parse_json};
 use oncekey_core::run::end::End;
-use oncekey_core::run::{Lineage, TriggerFunction};
-use oncekey_core::{Error, RequestId, Run, RunId, RunStatus, TaskId};
+use oncekey_core::run::{KEPT_AT_MOST, Lineage, TriggerFunction};
+use oncekey_core::{Error, RequestId, RunId, RunStatus, TaskId};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -142,10 +143,10 @@ impl Invocation {
         }
         let left: Vec<RunId> = ids.iter().filter(|id| !ends.contains_key(*id)).cloned().collect();
         if !left.is_empty() {
-            let until = self.app.clock.now().plus(KEPT_WAITING);
+            let until = self.app.clock.now().plus(KEPT_AT_MOST);
             let open = self.open(number, Open { due_at: None, until, seen, sent: true })?;
             if !registered {
-                let expiring = self.expiring(until);
+                let expiring = expiry(until);
                 let registered = await_children(&self.app, &self.waiter(number), &left, expiring).await?;
                 self.note_expiry(registered.items, expiring);
                 ends.extend(registered.ends);
@@ -166,7 +167,7 @@ impl Invocation {
         }
         for end in ends.values_mut() {
             if let Some(path) = end.stored_output.take() {
-                end.output = output::fetch(&self.app, &self.run.spec.environment, Output::Stored(path)).await?;
+                end.output = Some(output::fetch(&self.app, &self.run.spec.environment, Output::Stored(path)).await?);
             }
         }
         Ok((Ended { handles, ends }, pass))
@@ -179,15 +180,12 @@ impl Invocation {
         ids: &BTreeSet<RunId>,
         ends: &mut HashMap<RunId, End>,
     ) -> Result<(), CallError> {
-        let missing: Vec<&RunId> = ids.iter().filter(|id| !ends.contains_key(*id)).collect();
-        let runs = self.app.store.runs(&missing).await?;
-        let runs: HashMap<&RunId, &Run> = runs.iter().map(|run| (&run.id, run)).collect();
-        for id in missing {
-            if let Some(end) = runs.get(id).map_or_else(|| Some(End::unknown()), |run| End::of(run)) {
-                self.calls().note(number, |call| drop(call.ends.insert(id.clone(), end.clone())));
-                ends.insert(id.clone(), end);
-            }
+        let missing: Vec<RunId> = ids.iter().filter(|id| !ends.contains_key(*id)).cloned().collect();
+        let found = ends_of(&self.app, &missing).await?;
+        if !found.is_empty() {
+            self.calls().note(number, |call| call.ends.extend(found.clone()));
         }
+        ends.extend(found);
         Ok(())
     }
 }

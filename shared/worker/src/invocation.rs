@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use oncekey_core::key::Parent;
-use oncekey_core::protocol::keep::SPARE;
+use oncekey_core::protocol::keep::{SPARE, expiry};
 use oncekey_core::protocol::wait::{Suspension, suspend};
 use oncekey_core::queue::message::RunMessage;
 use oncekey_core::run::turn::Turn;
@@ -79,7 +79,7 @@ impl Invocation {
     /// The invocation of a run that starts or resumes now. `None` if what it had journalled is not all there any more.
     pub(crate) async fn of(app: &App, run: &Run, halt: UnboundedSender<()>) -> Result<Option<Self>, Error> {
         // On its first way a run has no journal.
-        let journal = match run.turn {
+        let mut journal = match run.turn {
             Turn::FIRST => Journal::default(),
             turn => app.store.journal(&run.id, turn.attempt).await?,
         };
@@ -99,7 +99,7 @@ impl Invocation {
             made_again: Notify::new(),
             given: watch::Sender::new(0),
             steps: Mutex::default(),
-            expiries: Mutex::new(journal.expiries.clone()),
+            expiries: Mutex::new(std::mem::take(&mut journal.expiries)),
             journal,
             wakes: AtomicU32::new(run.wakes),
             halt,
@@ -125,11 +125,6 @@ impl Invocation {
 
     pub(crate) fn calls(&self) -> MutexGuard<'_, Calls> {
         lock(&self.calls)
-    }
-
-    /// When an item that is needed until `until` shall expire.
-    pub(crate) fn expiring(&self, until: Timestamp) -> Timestamp {
-        until.plus(SPARE * 2)
     }
 
     /// Notes when the journal's new items expire, so that a later wait can renew them.
@@ -307,13 +302,14 @@ impl Invocation {
         for round in 0.. {
             let shut = self.gate.shut().await;
             let wakes = self.wakes();
-            let seen: Vec<u32> = self.calls().open.values().map(|open| open.seen).collect();
-            if self.calls().open.get(&number).is_none_or(|open| open.seen != wakes) {
+            let has_seen = |open: &Open| open.seen == wakes;
+            if !self.calls().open.get(&number).is_some_and(has_seen) {
                 break;
             }
+            let all_have = self.calls().open.values().all(has_seen);
             // Another wait may not have looked yet. One that the task holds without awaiting it now never does, and is not
             // missed: it is looked at when it is awaited.
-            if round >= UNTIL_ALL_LOOK || seen.iter().all(|seen| *seen == wakes) {
+            if round >= UNTIL_ALL_LOOK || all_have {
                 self.suspend_now(wakes).await?;
             }
             drop(shut);
@@ -331,7 +327,7 @@ impl Invocation {
         let app = &self.app;
         let known = self.journal.segments.len();
         let count = u32::try_from(known + segments.len()).unwrap_or(u32::MAX);
-        let expiring = self.expiring(until);
+        let expiring = expiry(until);
         let items = app.store.put_segments(&self.run.id, self.run.turn, segments, expiring).await?;
         self.note_expiry(items, expiring);
         let mut waits = Vec::with_capacity(open.len());

@@ -15,12 +15,12 @@ pub(crate) async fn keep(app: &App, environment: &EnvironmentId, text: String) -
 }
 
 /// The JSON text that is kept so.
-pub(crate) async fn fetch(app: &App, environment: &EnvironmentId, output: Output) -> Result<Option<String>, Error> {
+pub(crate) async fn fetch(app: &App, environment: &EnvironmentId, output: Output) -> Result<String, Error> {
     let path = match output {
-        Output::Inline(text) => return Ok(Some(text)),
+        Output::Inline(text) => return Ok(text),
         Output::Stored(path) => path,
     };
     let stored = app.blobs.get(environment, &path).await?;
     let gone = || Error::NotFound(format!("{} is not in the store any more", path.as_str()));
-    stored.map(|stored| stored.text).ok_or_else(gone)
+    stored.and_then(|stored| stored.text).ok_or_else(gone)
 }

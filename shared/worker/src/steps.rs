@@ -2,7 +2,7 @@
 
 use oncekey_core::Error;
 use oncekey_core::payload::Payload;
-use oncekey_core::queue::message::Output;
+use oncekey_core::protocol::keep::expiry;
 use oncekey_core::store::step_item;
 
 use crate::error::TaskError;
@@ -17,7 +17,7 @@ impl Invocation {
         }
         match self.journal.step(name) {
             None => Ok(None),
-            Some(output) => self.result_of(name, output.clone()).await.map(Some),
+            Some(output) => output::fetch(&self.app, &self.run.spec.environment, output.clone()).await.map(Some),
         }
     }
 
@@ -32,17 +32,12 @@ impl Invocation {
         }
         let run = &self.run;
         let result = output::keep(&self.app, &run.spec.environment, text.clone()).await?;
-        let until = self.expiring(self.app.clock.now());
+        let until = expiry(self.app.clock.now());
         let there = self.app.store.put_step(&run.id, name, result.clone(), until).await?;
         self.note_expiry([step_item(name)], until);
         let first = there == result;
-        let text = if first { text } else { self.result_of(name, there).await? };
+        let text = if first { text } else { output::fetch(&self.app, &run.spec.environment, there).await? };
         lock(&self.steps).insert(name.to_owned(), text.clone());
         Ok((!first).then_some(text))
-    }
-
-    async fn result_of(&self, name: &str, output: Output) -> Result<String, Error> {
-        let text = output::fetch(&self.app, &self.run.spec.environment, output).await?;
-        text.ok_or_else(|| Error::NotFound(format!("the result of step {name:?} is not in the store any more")))
     }
 }

@@ -1,21 +1,16 @@
 //! Complete: what the end of an attempt makes of its run. Every step tolerates being done twice, so a redelivered event
 //! finishes what a crash left half done.
 
-use std::time::Duration;
-
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::protocol::wait::{Told, wake_waiters};
 use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, RunMessage};
-use crate::run::Run;
 use crate::run::status::{Event, RunStatus};
+use crate::run::{KEPT_AT_MOST, Run};
 use crate::store::{Move, Moved};
 use crate::telemetry::metrics::{Metric, record};
-
-/// How long a run is kept whose event does not tell: a delay is at most a year.
-const KEPT_UNLESS_TOLD: Duration = Duration::from_secs(396 * 24 * 60 * 60);
 
 /// Carries a completion event out: what is to be done with its message. One of who did not hold the attempt waits for the end
 /// of a lease that it meets, and looks again.
@@ -49,7 +44,7 @@ pub async fn complete(app: &App, event: &CompletionEvent) -> Result<Disposition,
 
 /// The move that `event` asks for at `now`.
 pub(super) fn move_of(event: &CompletionEvent, now: Timestamp) -> Move<'_> {
-    let kept_until = event.kept_until.unwrap_or_else(|| now.plus(KEPT_UNLESS_TOLD));
+    let kept_until = event.kept_until.unwrap_or_else(|| now.plus(KEPT_AT_MOST));
     Move::End { turn: event.turn, outcome: &event.outcome, kept_until, unless_leased: event.unless_leased }
 }
 

@@ -3,12 +3,18 @@
 use std::time::Duration;
 
 use crate::app::App;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::run::Run;
 
 /// What a run may still read is kept this much longer than it is known to need it: longer than the messages of a turn can
 /// be under way, dead-lettered ones included (28 days).
 pub const SPARE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// When an item that is needed until `until` shall expire.
+pub fn expiry(until: Timestamp) -> Timestamp {
+    until.plus(SPARE * 2)
+}
 
 /// Sees that the steps of a run which is tried again after `pause` are still there then. It costs nothing unless the pause
 /// is long or the run is old.
@@ -21,5 +27,5 @@ pub async fn keep_steps(app: &App, run: &Run, pause: Duration) -> Result<(), Err
         return Ok(());
     }
     let journal = app.store.journal(&run.id, run.turn.attempt).await?;
-    app.store.renew(&run.id, &journal.step_items(), now.plus(pause).plus(SPARE * 2)).await
+    app.store.renew(&run.id, &journal.step_items(), expiry(now.plus(pause))).await
 }

@@ -16,14 +16,11 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::message::RunMessage;
-use crate::run::Run;
 use crate::run::end::End;
 use crate::run::status::RunStatus;
 use crate::run::waiter::Waiter;
+use crate::run::{KEPT_AT_MOST, Run};
 use crate::store::{Move, Moved, Registration, Settled};
-
-/// How long what a wait for a child has written is kept: a child may be delayed by a year, and then run.
-pub const KEPT_WAITING: Duration = Duration::from_secs(396 * 24 * 60 * 60);
 
 /// Waiters of one run that are told at once.
 const AT_ONCE: usize = 10;
@@ -68,26 +65,29 @@ pub async fn await_children(
 ) -> Result<Registered, Error> {
     let items = app.store.put_wait(waiter, children, until).await?;
     app.store.register(waiter, children).await?;
-    let ids: Vec<&RunId> = children.iter().collect();
-    let runs = app.store.runs(&ids).await?;
-    let runs: HashMap<&RunId, &Run> = runs.iter().map(|run| (&run.id, run)).collect();
-    let mut ended = Vec::new();
-    for (index, child) in children.iter().enumerate() {
-        let end = runs.get(child).map_or_else(|| Some(End::unknown()), |run| End::of(run));
-        if let Some(end) = end {
-            ended.push((Registration::of(waiter, index, children.len()), child, end));
-        }
-    }
-    let settle = |(told, child, end): (Registration, &RunId, End)| {
-        let child = child.clone();
+    let ends = ends_of(app, children).await?;
+    let ended = children.iter().enumerate().filter_map(|(index, child)| Some((index, child.clone(), ends.get(child)?)));
+    let settle = |(index, child, end): (usize, RunId, &End)| {
+        let (told, end) = (Registration::of(waiter, index, children.len()), end.clone());
         async move {
             app.store.settle(&told, &child, &end, until).await?;
-            app.store.unregister(&child, &told).await?;
-            Ok::<_, Error>((child, end))
+            app.store.unregister(&child, &told).await
         }
     };
-    let ends = stream::iter(ended.into_iter().map(settle)).buffer_unordered(AT_ONCE).try_collect().await?;
+    let settling: Vec<_> = ended.map(settle).collect();
+    stream::iter(settling).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     Ok(Registered { ends, items })
+}
+
+/// How those of `children` ended that have.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn ends_of(app: &App, children: &[RunId]) -> Result<HashMap<RunId, End>, Error> {
+    let ids: Vec<&RunId> = children.iter().collect();
+    let runs: HashMap<RunId, Run> = app.store.runs(&ids).await?.into_iter().map(|run| (run.id.clone(), run)).collect();
+    let end = |child: &RunId| runs.get(child).map_or_else(|| Some(End::unknown()), End::of);
+    Ok(children.iter().filter_map(|child| Some((child.clone(), end(child)?))).collect())
 }
 
 /// Suspends `run`, whose attempt has computed for `spent` and has journalled `segments` of calls, in these waits, unless
@@ -148,7 +148,7 @@ pub async fn wake_waiters(app: &App, child: &Run) -> Result<Told, Error> {
 
 /// Gives a waiting run the end of its child, wakes it if that was the last, and only then forgets it.
 async fn tell(app: &App, child: &RunId, end: &End, waiting: &Registration) -> Result<(), Error> {
-    match app.store.settle(waiting, child, end, app.clock.now().plus(KEPT_WAITING)).await? {
+    match app.store.settle(waiting, child, end, app.clock.now().plus(KEPT_AT_MOST)).await? {
         // Gone with its run, long ago; or its journal went before it ended, which it finds when it is woken.
         Settled::Over | Settled::Gone => wake(app, &waiting.waiter).await?,
         Settled::Pending => {}

@@ -32,9 +32,13 @@ pub async fn each<F>(queues: &Queues, event: SqsEvent, handle: impl Fn(SqsMessag
 where
     F: Future<Output = Result<Disposition, Error>>,
 {
-    let left = join_all(event.records.into_iter().map(|message| {
+    let left = join_all(event.records.into_iter().map(|mut message| {
         let id = message.message_id.clone().unwrap_or_default();
-        let handling = handle(message.clone());
+        // What is said to the queue of it takes no body, which may be large.
+        let body = message.body.take();
+        let mut whole = message.clone();
+        whole.body = body;
+        let handling = handle(whole);
         async move {
             let again_at = match handling.await {
                 Ok(Disposition::Done) => return None,

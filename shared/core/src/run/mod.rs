@@ -26,6 +26,9 @@ use crate::run::waiter::Waiter;
 
 /// How long a run is kept after its end: 30 days, longer than a message can live in a queue (14 days, an SQS limit).
 pub const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long what waits for a run, or does not know how long it is needed, is kept: a delay is at most a year, and the run is
+/// kept beyond its start.
+pub const KEPT_AT_MOST: Duration = Duration::from_secs((366 + 30) * 24 * 60 * 60);
 /// How long a run outlives its key: were it gone first, a missing run would mean two things to a duplicate.
 const OUTLIVES_KEY: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -1,9 +1,8 @@
 //! The keys table: who holds which key, until when.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use oncekey_wire::{EnvironmentId, RunId};
 use serde::{Deserialize, Serialize};
 
@@ -14,19 +13,6 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyHash, KeyPlace, Scope};
 use crate::run::Run;
-
-/// Most items that one `BatchGetItem` reads, a DynamoDB limit.
-const MAX_PER_CALL: usize = 100;
-
-/// How often in a row DynamoDB may leave keys unread before we give up: some five seconds.
-const MAX_REFUSED: u32 = 8;
-
-/// How long to wait before asking again for what DynamoDB left out, which it does when it is throttled: from 25 ms, twice
-/// as long each time, a part of it by chance so that callers do not come back together.
-fn pause_after(refused: u32) -> Duration {
-    let most = 25 << refused.min(MAX_REFUSED).saturating_sub(1);
-    Duration::from_millis(fastrand::u64(most / 2..=most))
-}
 
 /// Who holds a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,54 +241,5 @@ impl Store {
         name: &str,
     ) -> Result<Vec<HashMap<String, AttributeValue>>, Error> {
         self.batch_get_items(table, keys.into_iter().map(|key| HashMap::from([(name.to_owned(), key)])).collect()).await
-    }
-
-    /// Reads items of one table, consistently, a hundred a call, asking again for what DynamoDB left out.
-    pub(super) async fn batch_get_items(
-        &self,
-        table: &str,
-        keys: Vec<HashMap<String, AttributeValue>>,
-    ) -> Result<Vec<HashMap<String, AttributeValue>>, Error> {
-        let mut found = Vec::with_capacity(keys.len());
-        let mut left = keys;
-        let mut refused = 0;
-        while !left.is_empty() {
-            let later = left.split_off(left.len().min(MAX_PER_CALL));
-            let request = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build();
-            let answer = self
-                .client
-                .batch_get_item()
-                .request_items(table, request.map_err(Error::aws("dynamodb:BatchGetItem"))?)
-                .send()
-                .await
-                .map_err(Error::aws("dynamodb:BatchGetItem"))?;
-            found.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());
-            let unprocessed = answer.unprocessed_keys.unwrap_or_default().remove(table);
-            left = unprocessed.map(|keys| keys.keys).unwrap_or_default();
-            if left.is_empty() {
-                refused = 0;
-            } else {
-                refused += 1;
-                if refused > MAX_REFUSED {
-                    return Err(Error::Throttled("dynamodb:BatchGetItem"));
-                }
-                tokio::time::sleep(pause_after(refused)).await;
-            }
-            left.extend(later);
-        }
-        Ok(found)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pause_after_what_was_left_out_grows_to_seconds() {
-        let millis = |refused| pause_after(refused).as_millis();
-        assert!((12..=25).contains(&millis(1)));
-        assert!((1_600..=3_200).contains(&millis(MAX_REFUSED)));
-        assert!((1..MAX_REFUSED).all(|refused| millis(refused + 2) >= millis(refused)));
     }
 }

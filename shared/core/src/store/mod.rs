@@ -1,7 +1,7 @@
 //! DynamoDB: one file a table, and what they share.
 
-mod batch_write;
 mod batches;
+mod bulk;
 mod compressed;
 mod conditional;
 mod environments;

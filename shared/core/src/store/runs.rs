@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use oncekey_wire::RunId;
 
@@ -131,6 +132,20 @@ impl Store {
     pub async fn runs(&self, ids: &[&RunId]) -> Result<Vec<Run>, Error> {
         let keys = ids.iter().map(|id| run_key(id)).collect();
         self.batch_get_items(&self.tables.runs, keys).await?.into_iter().map(read).collect()
+    }
+
+    /// The items of a run's partition whose names are between these, strongly consistent: to be sent, or gone through by
+    /// pages.
+    pub(super) fn items_between(&self, run: &RunId, first: &str, last: &str) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.tables.runs)
+            .key_condition_expression("run_id = :run AND #item BETWEEN :first AND :last")
+            .expression_attribute_names("#item", "item")
+            .expression_attribute_values(":run", text(run.as_str()))
+            .expression_attribute_values(":first", text(first))
+            .expression_attribute_values(":last", text(last))
+            .consistent_read(true)
     }
 
     /// Counts a wake-up of a run that is awake. The run as it now is, or `None` if it is gone.

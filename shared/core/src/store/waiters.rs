@@ -13,6 +13,8 @@ use crate::run::waiter::Waiter;
 
 /// Where these items stand among those of a run: before the run itself, so that its journal is read without them.
 const PREFIX: &str = "awaited_by#";
+/// What comes after all of them.
+const AFTER_PREFIX: &str = "awaited_by$";
 
 /// A wait that is to learn of a run's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,19 +72,8 @@ impl Store {
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
     pub async fn registrations(&self, child: &RunId, most: i32) -> Result<Vec<Registration>, Error> {
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.tables.runs)
-            .key_condition_expression("run_id = :run AND begins_with(#item, :prefix)")
-            .expression_attribute_names("#item", "item")
-            .expression_attribute_values(":run", text(child.as_str()))
-            .expression_attribute_values(":prefix", text(PREFIX))
-            .consistent_read(true)
-            .limit(most)
-            .send()
-            .await
-            .map_err(Error::aws("dynamodb:Query"))?;
+        let query = self.items_between(child, PREFIX, AFTER_PREFIX).limit(most);
+        let answer = query.send().await.map_err(Error::aws("dynamodb:Query"))?;
         let read =
             |item| Registration::read(&item).ok_or_else(|| Error::unreadable("a waiter item", format!("{item:?}")));
         answer.items.unwrap_or_default().into_iter().map(read).collect()

@@ -19,7 +19,6 @@ use oncekey_wire::RunId;
 use super::Store;
 use super::conditional::written;
 use super::expression::{number, text};
-use super::runs::RUN_ITEM;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::message::Output;
@@ -56,15 +55,8 @@ impl Store {
     pub async fn journal(&self, run: &RunId, attempt: u32) -> Result<Journal, Error> {
         let mut journal = Journal::default();
         let mut segments = BTreeMap::new();
-        let query = self
-            .client
-            .query()
-            .table_name(&self.tables.runs)
-            .key_condition_expression("run_id = :run AND #item > :run_item")
-            .expression_attribute_names("#item", "item")
-            .expression_attribute_values(":run", text(run.as_str()))
-            .expression_attribute_values(":run_item", text(RUN_ITEM))
-            .consistent_read(true);
+        // From the segments over the steps to the last wait: `$` comes after `#`.
+        let query = self.items_between(run, "segment#", "wait$");
         let mut items = query.into_paginator().items().send();
         while let Some(item) = items.next().await {
             let item = item.map_err(Error::aws("dynamodb:Query"))?;

@@ -141,7 +141,7 @@ impl Store {
         // `$` comes after `#`, and before every digit: the wait's items, and not those of call 10 for call 1.
         let (first, last) = (wait_item(waiter), format!("{}$", wait_item(waiter)));
         let mut wait = Wait::default();
-        for item in self.items_between(&waiter.run, &first, &last).await? {
+        for item in self.all_between(&waiter.run, &first, &last).await? {
             let name = item.get("item").and_then(|name| name.as_s().ok()).cloned().unwrap_or_default();
             if let Some((_, _, part)) = place(&name) {
                 wait.take(part, item)?;
@@ -207,27 +207,17 @@ impl Store {
     async fn nobody_pending(&self, waiter: &Waiter) -> Result<bool, Error> {
         // `:` comes after every digit, and before the names of runs.
         let (first, last) = (wait_item(waiter), format!("{}#:", wait_item(waiter)));
-        let chunks = self.items_between(&waiter.run, &first, &last).await?;
+        let chunks = self.all_between(&waiter.run, &first, &last).await?;
         Ok(chunks.iter().all(|chunk| pending(chunk).next().is_none()))
     }
 
-    /// The items of a run whose names are between these, strongly consistent.
-    async fn items_between(
+    async fn all_between(
         &self,
         run: &RunId,
         first: &str,
         last: &str,
     ) -> Result<Vec<HashMap<String, AttributeValue>>, Error> {
-        let query = self
-            .client
-            .query()
-            .table_name(&self.tables.runs)
-            .key_condition_expression("run_id = :run AND #item BETWEEN :first AND :last")
-            .expression_attribute_names("#item", "item")
-            .expression_attribute_values(":run", text(run.as_str()))
-            .expression_attribute_values(":first", text(first))
-            .expression_attribute_values(":last", text(last))
-            .consistent_read(true);
-        query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.map_err(Error::aws("dynamodb:Query"))
+        let items = self.items_between(run, first, last).into_paginator().items().send();
+        items.collect::<Result<Vec<_>, _>>().await.map_err(Error::aws("dynamodb:Query"))
     }
 }
