@@ -21,7 +21,7 @@ struct Invited {
 async fn invite(ctx: Context, invitation: Invitation) -> Result<Invited, TaskError> {
     // However often this is retried or triggered again, each address gets one e-mail a month.
     let once = ctx.idempotency_key(["invite", &invitation.email]).global();
-    let email = Child::new("send-email", &invitation.email).idempotency_key(once).idempotency_key_ttl("30d");
+    let email = Child::new("send-email", &invitation.email).idempotency_key(once).key_ttl("30d");
     let sent = ctx.trigger(email).await?;
     Ok(Invited { greeting: format!("Welcome, {}", invitation.name), sent_by: sent.id.to_string() })
 }

@@ -85,7 +85,7 @@ impl Stack {
 #[test]
 fn a_trigger_says_whether_and_why_it_made_a_run() {
     let stack = Stack::start();
-    let first = stack.run(&["trigger", "echo", r#"{"n": 1}"#, "--key", "order-42", "--ttl", "1h"]);
+    let first = stack.run(&["trigger", "echo", r#"{"n": 1}"#, "--key", "order-42", "--key-ttl", "1h"]);
     let again = stack.run(&["trigger", "echo", r#"{"n": 1}"#, "--key", "order-42", "--wait"]);
     assert_eq!((first.code, again.code), (0, 0), "{}{}", first.err, again.err);
     let id = first.out.split_whitespace().next().unwrap();
@@ -121,12 +121,14 @@ fn exit_codes_are_those_of_the_help() {
 #[test]
 fn runs_are_listed_shown_cancelled_replayed_and_watched() {
     let stack = Stack::start();
-    let id = stack.run(&["trigger", "echo", "1", "--delay", "1h", "--tag", "a", "--json"]).json()["id"].clone();
+    let delayed = ["trigger", "echo", "1", "--delay", "1h", "--expires-in", "10m", "--tag", "a", "--json"];
+    let id = stack.run(&delayed).json()["id"].clone();
     let id = id.as_str().unwrap();
     let list = stack.run(&["runs", "list", "--tag", "a", "--status", "DELAYED"]);
     assert!(list.out.starts_with("RUN") && list.out.contains(id), "{}", list.out);
     assert_eq!(stack.run(&["runs", "cancel", id]).out.trim(), format!("{id}  CANCELED"));
-    assert_eq!(stack.run(&["runs", "get", id, "--json"]).json()["payload"], 1);
+    let run = stack.run(&["runs", "get", id, "--json"]).json();
+    assert_eq!((&run["payload"], &run["ttl"]), (&1.into(), &"600s".into()));
     let watched = stack.run(&["runs", "watch", id]);
     assert_eq!(watched.code, 3);
     let again = stack.run(&["runs", "replay", id]);

@@ -1,9 +1,9 @@
 //! Batches: up to a thousand triggers under one id, sent in pieces, each of which may be sent again.
 
-use oncekey_wire::{BatchHandle, BatchReport};
+use oncekey_wire::{BatchHandle, BatchReport, KeyOptions, TriggerOptions};
 use reqwest::Method;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::client::{Client, Content};
 use crate::error::Error;
@@ -19,14 +19,14 @@ const MAX_BYTES: usize = 1024 * 1024;
 pub struct BatchItem {
     task: String,
     payload: Result<Value, String>,
-    options: Map<String, Value>,
+    options: TriggerOptions,
 }
 
 impl BatchItem {
     /// A trigger of a task with a payload, which is written as JSON.
     pub fn new(task: &str, payload: &impl Serialize) -> Self {
         let payload = serde_json::to_value(payload).map_err(|error| error.to_string());
-        Self { task: task.to_owned(), payload, options: Map::new() }
+        Self { task: task.to_owned(), payload, options: TriggerOptions::new() }
     }
 
     /// The key that makes this item happen once. An empty text is no key.
@@ -36,31 +36,30 @@ impl BatchItem {
         if key.is_empty() {
             return self;
         }
-        let told = key.text().map(|text| json!({ "key": text, "scope": key.told_scope().as_str() }));
-        let item = self.option("idempotencyKey", key.hash());
-        match told {
-            Some(told) => item.option("idempotencyKeyOptions", told),
-            None => item,
-        }
+        let shown = key.text().map(|text| KeyOptions { key: text, scope: key.told_scope() });
+        self.with(|options| options.key(&key.hash(), shown.as_ref()))
     }
 
     /// How long the key holds: a whole number and `s`, `m`, `h` or `d`; 30 days by default.
     #[must_use]
-    pub fn ttl(self, ttl: &str) -> Self {
-        self.option("idempotencyKeyTTL", ttl)
+    pub fn key_ttl(self, ttl: &str) -> Self {
+        self.with(|options| options.key_ttl(ttl))
     }
 
     /// Makes the key of the payload: of what these JSON pointers name in it, or, for `[]`, of the whole of it.
     #[must_use]
     pub fn idempotency_key_from<const N: usize>(self, pointers: [&str; N]) -> Self {
-        let from = if N == 0 { json!("payload") } else { json!(pointers.as_slice()) };
-        self.option("idempotencyKeyFrom", from)
+        self.with(|options| options.key_from(&pointers))
     }
 
     /// Any other option of a trigger, by its name on the wire.
     #[must_use]
-    pub fn option(mut self, name: &str, value: impl Serialize) -> Self {
-        self.options.insert(name.to_owned(), json!(value));
+    pub fn option(self, name: &str, value: impl Serialize) -> Self {
+        self.with(|options| options.option(name, value))
+    }
+
+    pub(crate) fn with(mut self, change: impl FnOnce(TriggerOptions) -> TriggerOptions) -> Self {
+        self.options = change(self.options);
         self
     }
 

@@ -13,8 +13,8 @@
 //! # let (url, api_key) = (stack.url(), "tr_dev_local");
 //! let client = Client::new(&url, api_key)?; // or Client::from_env()
 //!
-//! let first = client.trigger("echo", &json!({ "order": 42 })).idempotency_key("order-42").ttl("5m").await?;
-//! let again = client.trigger("echo", &json!({ "order": 42 })).idempotency_key("order-42").ttl("5m").await?;
+//! let first = client.trigger("echo", &json!({ "order": 42 })).idempotency_key("order-42").key_ttl("5m").await?;
+//! let again = client.trigger("echo", &json!({ "order": 42 })).idempotency_key("order-42").key_ttl("5m").await?;
 //! assert_eq!(first.id, again.id);
 //! assert!(again.is_cached);
 //!

@@ -2,8 +2,9 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::time::Duration;
 
-use oncekey_wire::Handle;
+use oncekey_wire::{Handle, TriggerOptions};
 use reqwest::Method;
 use serde::Serialize;
 
@@ -28,69 +29,75 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    fn with(mut self, change: impl FnOnce(BatchItem) -> BatchItem) -> Self {
-        self.item = change(self.item);
+    fn with(mut self, change: impl FnOnce(TriggerOptions) -> TriggerOptions) -> Self {
+        self.item = self.item.with(change);
         self
     }
 
     /// The key that makes this trigger happen once. An empty text is no key.
-    pub fn idempotency_key(self, key: impl Into<Key>) -> Self {
-        self.with(|item| item.idempotency_key(key))
+    pub fn idempotency_key(mut self, key: impl Into<Key>) -> Self {
+        self.item = self.item.idempotency_key(key);
+        self
     }
 
     /// How long the key holds: a whole number and `s`, `m`, `h` or `d`; 30 days by default.
-    pub fn ttl(self, ttl: &str) -> Self {
-        self.with(|item| item.ttl(ttl))
+    pub fn key_ttl(self, ttl: &str) -> Self {
+        self.with(|options| options.key_ttl(ttl))
     }
 
     /// Makes the key of the payload: of what these JSON pointers name in it, or, for `[]`, of the whole of it.
     pub fn idempotency_key_from<const N: usize>(self, pointers: [&str; N]) -> Self {
-        self.with(|item| item.idempotency_key_from(pointers))
+        self.with(|options| options.key_from(&pointers))
     }
 
     /// Lets the key hold in a group of tasks: whichever is triggered first makes the run.
     pub fn idempotency_key_group(self, group: &str) -> Self {
-        self.with(|item| item.option("idempotencyKeyGroup", group))
+        self.with(|options| options.key_group(group))
     }
 
     /// Fails if the key is held by a run of another payload.
     pub fn refuse_payload_mismatch(self) -> Self {
-        self.with(|item| item.option("onPayloadMismatch", "error"))
+        self.with(|options| options.refuse_payload_mismatch())
     }
 
     /// Starts the run no earlier: a span like `1h30m`, or an ISO 8601 date.
     pub fn delay(self, delay: &str) -> Self {
-        self.with(|item| item.option("delay", delay))
+        self.with(|options| options.delay(delay))
     }
 
     /// Lets the run expire unless it has started within this span, like `10m`, after it was due.
     pub fn expires_in(self, span: &str) -> Self {
-        self.with(|item| item.option("ttl", span))
+        self.with(|options| options.expires_in(span))
     }
 
     /// Up to 10 tags of up to 128 characters.
     pub fn tags<const N: usize>(self, tags: [&str; N]) -> Self {
-        self.with(|item| item.option("tags", tags.as_slice()))
+        self.with(|options| options.tags(&tags))
     }
 
     /// Your own data about the run, up to 32 KB of JSON.
     pub fn metadata(self, metadata: impl Serialize) -> Self {
-        self.with(|item| item.option("metadata", metadata))
+        self.with(|options| options.metadata(metadata))
     }
 
     /// Attempts in all, 1 to 100; wins over the task's own.
     pub fn max_attempts(self, attempts: u32) -> Self {
-        self.with(|item| item.option("maxAttempts", attempts))
+        self.with(|options| options.max_attempts(attempts))
+    }
+
+    /// How long one attempt may compute, in whole seconds, up to a day; wins over the task's own.
+    pub fn max_duration(self, longest: Duration) -> Self {
+        self.with(|options| options.max_duration(longest))
     }
 
     /// The queue that carries the run.
     pub fn queue(self, name: &str) -> Self {
-        self.with(|item| item.option("queue", serde_json::json!({ "name": name })))
+        self.with(|options| options.queue(name))
     }
 
     /// Any other option of a trigger, by its name on the wire.
     pub fn option(self, name: &str, value: impl Serialize) -> Self {
-        self.with(|item| item.option(name, value))
+        self.with(|options| options.option(name, value))
     }
 
     async fn send(self) -> Result<Handle, Error> {

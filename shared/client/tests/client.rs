@@ -23,7 +23,7 @@ async fn start() -> (Stack, Client) {
 #[tokio::test(flavor = "multi_thread")]
 async fn r01_a_key_gives_the_first_triggers_run_until_it_is_reset() {
     let (_stack, client) = start().await;
-    let trigger = || client.trigger("echo", &json!({ "n": 1 })).idempotency_key(["order", "42"]).ttl("1h");
+    let trigger = || client.trigger("echo", &json!({ "n": 1 })).idempotency_key(["order", "42"]).key_ttl("1h");
     let first = trigger().await.unwrap();
     let again = trigger().await.unwrap();
     assert_eq!((first.is_cached, again.is_cached, &again.id), (false, true, &first.id));

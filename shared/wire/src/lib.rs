@@ -8,6 +8,7 @@ mod batch;
 mod error;
 mod ids;
 mod key;
+mod options;
 mod read;
 mod reported;
 mod run;
@@ -19,6 +20,7 @@ pub use batch::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnsw
 pub use error::{ErrorAnswer, Invalid};
 pub use ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
+pub use options::TriggerOptions;
 pub use read::Run;
 pub use reported::Reported;
 pub use run::{

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use oncekey_core::key::Parent;
+use oncekey_core::key::{KeyOptions, Parent};
 use oncekey_core::{Error, IdempotencyKey, TaskId};
+use oncekey_wire::TriggerOptions;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::key::Key;
 
@@ -15,7 +16,7 @@ pub struct Child {
     pub(crate) task: String,
     payload: Result<Value, String>,
     key: Option<Key>,
-    options: Map<String, Value>,
+    options: TriggerOptions,
 }
 
 impl Child {
@@ -25,7 +26,7 @@ impl Child {
             task: task.to_owned(),
             payload: serde_json::to_value(payload).map_err(|error| error.to_string()),
             key: None,
-            options: Map::new(),
+            options: TriggerOptions::new(),
         }
     }
 
@@ -36,56 +37,56 @@ impl Child {
         self
     }
 
-    /// How long the key stays claimed: a whole number and `s`, `m`, `h` or `d`. 30 days by default.
+    /// How long the key holds: a whole number and `s`, `m`, `h` or `d`; 30 days by default.
     #[must_use]
-    pub fn idempotency_key_ttl(self, ttl: &str) -> Self {
-        self.option("idempotencyKeyTTL", ttl)
+    pub fn key_ttl(self, ttl: &str) -> Self {
+        self.with(|options| options.key_ttl(ttl))
     }
 
     /// The child starts no earlier: a span like `1h30m`, or an ISO 8601 date.
     #[must_use]
     pub fn delay(self, delay: &str) -> Self {
-        self.option("delay", delay)
+        self.with(|options| options.delay(delay))
     }
 
-    /// The child expires unless it has started within this span after it was due.
+    /// The child expires unless it has started within this span, like `10m`, after it was due.
     #[must_use]
-    pub fn ttl(self, ttl: &str) -> Self {
-        self.option("ttl", ttl)
+    pub fn expires_in(self, span: &str) -> Self {
+        self.with(|options| options.expires_in(span))
     }
 
     /// Up to 10 tags of up to 128 characters.
     #[must_use]
     pub fn tags<const N: usize>(self, tags: [&str; N]) -> Self {
-        self.option("tags", tags.as_slice())
+        self.with(|options| options.tags(&tags))
     }
 
     /// Attempts in all, 1 to 100; wins over the task's own.
     #[must_use]
     pub fn max_attempts(self, attempts: u32) -> Self {
-        self.option("maxAttempts", attempts)
+        self.with(|options| options.max_attempts(attempts))
     }
 
     /// How long one attempt may compute; wins over the task's own. Whole seconds, up to a day.
     #[must_use]
     pub fn max_duration(self, longest: Duration) -> Self {
-        self.option("maxDuration", longest.as_secs_f64())
+        self.with(|options| options.max_duration(longest))
     }
 
     /// The caller's own data about the run, up to 32 KB of JSON.
     #[must_use]
     pub fn metadata(self, metadata: impl Serialize) -> Self {
-        self.option("metadata", metadata)
+        self.with(|options| options.metadata(metadata))
     }
 
     /// The queue that carries it; wins over the task's own.
     #[must_use]
     pub fn queue(self, name: &str) -> Self {
-        self.option("queue", json!({ "name": name }))
+        self.with(|options| options.queue(name))
     }
 
-    fn option(mut self, name: &str, value: impl Serialize) -> Self {
-        self.options.insert(name.to_owned(), json!(value));
+    fn with(mut self, change: impl FnOnce(TriggerOptions) -> TriggerOptions) -> Self {
+        self.options = change(self.options);
         self
     }
 
@@ -103,16 +104,14 @@ impl Child {
         let payload = self.payload.clone().map_err(|why| Error::invalid("payload", why))?;
         let mut options = self.options.clone();
         if let Some(key) = key {
-            options.insert("idempotencyKey".to_owned(), json!(key.hash));
-            if let (Some(text), Some(scope)) = (&key.text, key.scope) {
-                options.insert("idempotencyKeyOptions".to_owned(), json!({ "key": text, "scope": scope }));
-            }
+            let shown = key.text.clone().zip(key.scope).map(|(key, scope)| KeyOptions { key, scope });
+            options = options.key(&key.hash, shown.as_ref());
         }
         let mut body = Map::new();
         if !payload.is_null() {
             body.insert("payload".to_owned(), payload);
         }
-        body.insert("options".to_owned(), Value::Object(options));
+        body.insert("options".to_owned(), options.into());
         Ok(body)
     }
 }

@@ -22,13 +22,16 @@ pub(crate) struct TriggerArgs {
     key: Vec<String>,
     /// How long the key holds, like 60s, 5m, 2h or 3d [default: 30 days]
     #[arg(long)]
-    ttl: Option<String>,
+    key_ttl: Option<String>,
     /// Make the key of the payload
     #[arg(long, conflicts_with = "key")]
     key_from_payload: bool,
     /// Start it no earlier: a span like 1h30m, or a date
     #[arg(long)]
     delay: Option<String>,
+    /// Let it expire unless it has started within this span, like 10m, after it was due
+    #[arg(long)]
+    expires_in: Option<String>,
     /// A tag; may be given again
     #[arg(long)]
     tag: Vec<String>,
@@ -54,11 +57,14 @@ pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
     if args.key_from_payload {
         trigger = trigger.idempotency_key_from([]);
     }
-    if let Some(ttl) = &args.ttl {
-        trigger = trigger.ttl(ttl);
+    if let Some(ttl) = &args.key_ttl {
+        trigger = trigger.key_ttl(ttl);
     }
     if let Some(delay) = &args.delay {
         trigger = trigger.delay(delay);
+    }
+    if let Some(span) = &args.expires_in {
+        trigger = trigger.expires_in(span);
     }
     if let Some(queue) = &args.queue {
         trigger = trigger.queue(queue);

@@ -208,7 +208,7 @@ async fn errors_retry_aborts_do_not_and_panics_are_caught() {
 async fn a_bad_child_fails_the_parent_for_good_and_names_the_field() {
     let Some(place) = Place::own_stack() else { return };
     let worker = Worker::new().task(Task::new("parent", |ctx: Context, _: Value| async move {
-        ctx.trigger(Child::new("child", 1).idempotency_key("k").idempotency_key_ttl("1w")).await?;
+        ctx.trigger(Child::new("child", 1).idempotency_key("k").key_ttl("1w")).await?;
         Ok(())
     }));
     let oncekey = Oncekey::running(place, worker, |options| options).await;

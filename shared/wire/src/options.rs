@@ -1,0 +1,122 @@
+//! The options of a trigger, as those who trigger give them.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::key::{KeyHash, KeyOptions};
+
+/// The options of a trigger, each under its name on the wire. What triggers in Rust, a client or a task, builds them here,
+/// so that a word means the same to both: `key_ttl` is how long the key holds, `expires_in` how long the run may wait.
+///
+/// ```
+/// # use oncekey_wire::TriggerOptions;
+/// # use serde_json::json;
+/// let options = TriggerOptions::new().key_ttl("7d").expires_in("10m").queue("mail");
+/// assert_eq!(
+///     json!(options),
+///     json!({ "idempotencyKeyTTL": "7d", "ttl": "10m", "queue": { "name": "mail" } }),
+/// );
+/// ```
+///
+/// Values are checked where they are received.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct TriggerOptions(Map<String, Value>);
+
+impl TriggerOptions {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The key that makes the trigger happen once, and what to show of it.
+    #[must_use]
+    pub fn key(self, hash: &KeyHash, shown: Option<&KeyOptions>) -> Self {
+        let with_key = self.option("idempotencyKey", hash);
+        match shown {
+            Some(shown) => with_key.option("idempotencyKeyOptions", shown),
+            None => with_key,
+        }
+    }
+
+    /// Makes the key of the payload: of what these JSON pointers name in it, or, for none, of the whole of it.
+    #[must_use]
+    pub fn key_from(self, pointers: &[&str]) -> Self {
+        let from = if pointers.is_empty() { json!("payload") } else { json!(pointers) };
+        self.option("idempotencyKeyFrom", from)
+    }
+
+    /// Lets the key hold in a group of tasks.
+    #[must_use]
+    pub fn key_group(self, group: &str) -> Self {
+        self.option("idempotencyKeyGroup", group)
+    }
+
+    /// Fails the trigger if its key is held by a run of another payload.
+    #[must_use]
+    pub fn refuse_payload_mismatch(self) -> Self {
+        self.option("onPayloadMismatch", "error")
+    }
+
+    /// How long the key holds: a whole number and `s`, `m`, `h` or `d`; 30 days by default.
+    #[must_use]
+    pub fn key_ttl(self, ttl: &str) -> Self {
+        self.option("idempotencyKeyTTL", ttl)
+    }
+
+    /// The run starts no earlier: a span like `1h30m`, or an ISO 8601 date.
+    #[must_use]
+    pub fn delay(self, delay: &str) -> Self {
+        self.option("delay", delay)
+    }
+
+    /// The run expires unless it has started within this span, like `10m`, after it was due.
+    #[must_use]
+    pub fn expires_in(self, span: &str) -> Self {
+        self.option("ttl", span)
+    }
+
+    /// Up to 10 tags of up to 128 characters.
+    #[must_use]
+    pub fn tags(self, tags: &[&str]) -> Self {
+        self.option("tags", tags)
+    }
+
+    /// The caller's own data about the run, up to 32 KB of JSON.
+    #[must_use]
+    pub fn metadata(self, metadata: impl Serialize) -> Self {
+        self.option("metadata", metadata)
+    }
+
+    /// Attempts in all, 1 to 100; wins over the task's own.
+    #[must_use]
+    pub fn max_attempts(self, attempts: u32) -> Self {
+        self.option("maxAttempts", attempts)
+    }
+
+    /// How long one attempt may compute, in whole seconds, up to a day; wins over the task's own.
+    #[must_use]
+    pub fn max_duration(self, longest: std::time::Duration) -> Self {
+        self.option("maxDuration", longest.as_secs_f64())
+    }
+
+    /// The queue that carries the run; wins over the task's own.
+    #[must_use]
+    pub fn queue(self, name: &str) -> Self {
+        self.option("queue", json!({ "name": name }))
+    }
+
+    /// Any other option, by its name on the wire.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: impl Serialize) -> Self {
+        self.0.insert(name.to_owned(), json!(value));
+        self
+    }
+}
+
+impl From<TriggerOptions> for Value {
+    fn from(options: TriggerOptions) -> Self {
+        Self::Object(options.0)
+    }
+}
