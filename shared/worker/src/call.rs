@@ -110,6 +110,7 @@ pub(crate) fn short(what: &str) -> String {
 
 /// Why a call to the context failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CallError {
     /// The child that was waited for did not complete.
     #[error("{task} run {id} ended {status}: {message}")]

@@ -62,8 +62,15 @@ pub use context::{Context, Parts};
 pub use error::TaskError;
 pub use key::Key;
 pub use lambda_runtime::Error as LambdaError;
-pub use oncekey_core::Timestamp;
 pub use oncekey_core::protocol::trigger::Handle;
 pub use oncekey_core::run::retry::RetryPolicy;
+pub use oncekey_core::{EnvironmentId, Error as CoreError, RunId, RunStatus, TaskId, Timestamp};
 pub use task::Task;
 pub use worker::Worker;
+
+/// What a stack hands to [`Worker::handle`] and reads of it, for those who run a worker without Lambda's runtime.
+pub mod host {
+    pub use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+    pub use oncekey_core::App;
+    pub use oncekey_core::queue::name::QueueName;
+}
