@@ -120,7 +120,7 @@ struct User {
 async fn onboard_user(ctx: Context, user: User) -> Result<Triggered, TaskError> {
     let key = ctx.idempotency_key(["welcome", user.user_id.as_str()]).global();
     let email = Child::new("send-welcome-email", json!({ "to": user.email }));
-    let handle = ctx.trigger(email.idempotency_key(key).idempotency_key_ttl("7d")).await?;
+    let handle = ctx.trigger(email.idempotency_key(key).key_ttl("7d")).await?;
     user.failing.check(&ctx)?;
     Ok(Triggered::of(&ctx, &handle))
 }
@@ -128,7 +128,7 @@ async fn onboard_user(ctx: Context, user: User) -> Result<Triggered, TaskError> 
 /// Triggers with a window of a minute, waits a second longer, and triggers again: two children.
 async fn wait_past_window(ctx: Context, _: Value) -> Result<Value, TaskError> {
     let key = ctx.idempotency_key("my-key");
-    let child = Child::new("child-task", json!({ "foo": "bar" })).idempotency_key(key).idempotency_key_ttl("60s");
+    let child = Child::new("child-task", json!({ "foo": "bar" })).idempotency_key(key).key_ttl("60s");
     let first = ctx.trigger(child.clone()).await?;
     ctx.wait_for(Duration::from_secs(61)).await?;
     let second = ctx.trigger(child).await?;

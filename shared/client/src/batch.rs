@@ -58,7 +58,9 @@ impl BatchItem {
         self.with(|options| options.option(name, value))
     }
 
-    pub(crate) fn with(mut self, change: impl FnOnce(TriggerOptions) -> TriggerOptions) -> Self {
+    /// Any options of a trigger: `item.with(|options| options.delay("1h").queue("mail"))`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(TriggerOptions) -> TriggerOptions) -> Self {
         self.options = change(self.options);
         self
     }

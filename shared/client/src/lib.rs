@@ -42,7 +42,7 @@ pub use key::Key;
 pub use oncekey_wire::{
     BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus, Env, EnvironmentId, Family, Handle, HeldKey,
     Idempotency, KeyGroup, KeyHash, KeyStatus, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields,
-    RunId, RunStatus, Scope, TaskId, Timestamp, TriggerFunction,
+    RunId, RunStatus, Scope, TaskId, Timestamp, TriggerFunction, TriggerOptions,
 };
 pub use runs::{ListRuns, Page, Runs};
 pub use trigger::Trigger;

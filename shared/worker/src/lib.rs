@@ -69,7 +69,7 @@ pub use task::Task;
 pub use worker::Worker;
 
 /// What a stack hands to [`Worker::handle`] and reads of it, for those who run a worker without Lambda's runtime.
-pub mod host {
+pub mod stack {
     pub use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
     pub use oncekey_core::App;
     pub use oncekey_core::queue::name::QueueName;

@@ -21,7 +21,7 @@ pub(crate) struct TriggerArgs {
     #[arg(long, short, value_parser = NonEmptyStringValueParser::new())]
     key: Vec<String>,
     /// How long the key holds, like 60s, 5m, 2h or 3d [default: 30 days]
-    #[arg(long)]
+    #[arg(long, alias = "ttl")]
     key_ttl: Option<String>,
     /// Make the key of the payload
     #[arg(long, conflicts_with = "key")]
