@@ -47,23 +47,55 @@ fn coarse(span: Duration) -> String {
 }
 
 /// What a status amounts to, and so its colour.
-pub(crate) fn kind(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Completed => "good",
-        RunStatus::Canceled => "stopped",
-        RunStatus::Failed
-        | RunStatus::Crashed
-        | RunStatus::SystemFailure
-        | RunStatus::Expired
-        | RunStatus::TimedOut => "bad",
-        RunStatus::Executing => "busy",
-        RunStatus::Delayed | RunStatus::Queued | RunStatus::Waiting => "idle",
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Good,
+    Stopped,
+    Busy,
+    Idle,
+    Bad,
+}
+
+impl Kind {
+    /// In the order in which they stand on one another in a chart.
+    pub(crate) const ALL: [Self; 5] = [Self::Good, Self::Stopped, Self::Busy, Self::Idle, Self::Bad];
+
+    pub(crate) fn of(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Completed => Self::Good,
+            RunStatus::Canceled => Self::Stopped,
+            RunStatus::Executing => Self::Busy,
+            failed if failed.is_final() => Self::Bad,
+            _ => Self::Idle,
+        }
+    }
+
+    /// The style sheet's name for it.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Stopped => "stopped",
+            Self::Busy => "busy",
+            Self::Idle => "idle",
+            Self::Bad => "bad",
+        }
+    }
+
+    /// What one calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Good => "completed",
+            Self::Stopped => "cancelled",
+            Self::Busy => "executing",
+            Self::Idle => "queued or waiting",
+            Self::Bad => "failed",
+        }
     }
 }
 
 /// A status as a badge. The word says it; the colour only repeats it.
 pub(crate) fn badge(status: RunStatus) -> Markup {
-    html! { span class=(format!("badge {}", kind(status))) { (status) } }
+    html! { span class=(format!("badge {}", Kind::of(status).class())) { (status) } }
 }
 
 /// How long a run has taken since its first start, if it has started.

@@ -10,7 +10,7 @@ use oncekey_core::{App, EnvironmentId, Error, Run, TaskId, Timestamp};
 
 use crate::chart::chart;
 use crate::form::Query;
-use crate::format::{badge, kind, moment, span, took};
+use crate::format::{Kind, badge, moment, span, took};
 use crate::page::{Failure, Page, inside, live};
 use crate::runs::brief;
 use crate::session::Visitor;
@@ -63,8 +63,8 @@ async fn newest(app: &App, environment: &EnvironmentId, from: Timestamp) -> Resu
 }
 
 fn filled(runs: &[Run], all: bool, from: Timestamp, now: Timestamp) -> Markup {
-    let count = |wanted: &str| runs.iter().filter(|run| kind(run.status) == wanted).count();
-    let failed: Vec<&Run> = runs.iter().filter(|run| kind(run.status) == "bad").take(SHORT).collect();
+    let count = |wanted: Kind| runs.iter().filter(|run| Kind::of(run.status) == wanted).count();
+    let failed: Vec<&Run> = runs.iter().filter(|run| Kind::of(run.status) == Kind::Bad).take(SHORT).collect();
     let mut slowest: Vec<&Run> = runs.iter().filter(|run| run.started_at.is_some()).collect();
     slowest.sort_by_key(|run| std::cmp::Reverse(took(run, now)));
     // From the oldest on, so that the plot is filled; a minute at least.
@@ -76,11 +76,11 @@ fn filled(runs: &[Run], all: bool, from: Timestamp, now: Timestamp) -> Markup {
         }
         dl.figures {
             div { dt { "Runs" } dd { (runs.len()) @if !all { "+" } } }
-            div.good { dt { "Completed" } dd { (count("good")) } }
-            div.bad { dt { "Failed" } dd { (count("bad")) } }
-            div.busy { dt { "Executing" } dd { (count("busy")) } }
-            div.idle { dt { "Queued or waiting" } dd { (count("idle")) } }
-            div.stopped { dt { "Cancelled" } dd { (count("stopped")) } }
+            div.good { dt { "Completed" } dd { (count(Kind::Good)) } }
+            div.bad { dt { "Failed" } dd { (count(Kind::Bad)) } }
+            div.busy { dt { "Executing" } dd { (count(Kind::Busy)) } }
+            div.idle { dt { "Queued or waiting" } dd { (count(Kind::Idle)) } }
+            div.stopped { dt { "Cancelled" } dd { (count(Kind::Stopped)) } }
         }
         (chart(runs, from, now))
         div.columns {
@@ -112,30 +112,30 @@ fn failures(failed: &[&Run], now: Timestamp) -> Markup {
 
 /// What is told of one task.
 #[derive(Default)]
-struct ErrorView {
+struct TaskStats {
     runs: usize,
     failed: usize,
     took: Vec<Duration>,
 }
 
 fn tasks(runs: &[Run], now: Timestamp) -> Markup {
-    let mut tasks: BTreeMap<&TaskId, ErrorView> = BTreeMap::new();
+    let mut tasks: BTreeMap<&TaskId, TaskStats> = BTreeMap::new();
     for run in runs {
-        let told = tasks.entry(&run.spec.task).or_default();
-        told.runs += 1;
-        told.failed += usize::from(kind(run.status) == "bad");
-        told.took.extend(took(run, now).filter(|_| run.status.is_final()));
+        let stats = tasks.entry(&run.spec.task).or_default();
+        stats.runs += 1;
+        stats.failed += usize::from(Kind::of(run.status) == Kind::Bad);
+        stats.took.extend(took(run, now).filter(|_| run.status.is_final()));
     }
     html! {
         div.scroll { table {
             thead { tr { th { "Task" } th.number { "Runs" } th.number { "Failed" } th.number { "Median" } } }
             tbody {
-                @for (task, told) in &mut tasks {
+                @for (task, stats) in &mut tasks {
                     tr {
                         td { a href=(format!("/runs?task={}", crate::runs::encoded(task.as_str()))) { (task) } }
-                        td.number { (told.runs) }
-                        td.number { (told.failed) }
-                        td.number { @if let Some(median) = median(&mut told.took) { (span(median)) } }
+                        td.number { (stats.runs) }
+                        td.number { (stats.failed) }
+                        td.number { @if let Some(median) = median(&mut stats.took) { (span(median)) } }
                     }
                 }
             }

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
+use oncekey_core::payload::path::BlobPath;
 use oncekey_core::runs::find::find;
 use oncekey_core::runs::list::{Filter, PageStart, list};
 use oncekey_core::{App, Error, Run, RunId, Timestamp};
@@ -58,8 +59,8 @@ async fn shown(app: &App, visitor: &Visitor, id: &str, done: &str) -> Result<(St
                 section { h2 { "Details" } (details(&run, now)) (family(&run)) }
             }
             div.columns {
-                section { (value(app, &run, "Payload").await?) }
-                section { (value(app, &run, "Output").await?) }
+                section { (payload(app, &run).await?) }
+                section { (output(app, &run).await?) }
             }
         }))
     };
@@ -156,28 +157,40 @@ fn family(run: &Run) -> Markup {
     }
 }
 
-/// The payload or the output, with a button to copy it, or a link to where it is.
-async fn value(app: &App, run: &Run, which: &'static str) -> Result<Markup, Error> {
-    let (stored, value): (_, Option<Value>) = match which {
-        "Payload" => (run.stored_payload(), run.payload().value().ok().flatten()),
-        _ => (run.stored_output.clone(), run.output.as_deref().and_then(|text| serde_json::from_str(text).ok())),
-    };
-    if let Some(path) = stored {
-        let url = app.blobs.get_url(&run.spec.environment, &path).await?;
-        return Ok(html! {
-            h2 { (which) }
-            p { a href=(url) rel="noreferrer" { "Open it" } " where large ones are kept; the link works for 15 minutes." }
-        });
+async fn payload(app: &App, run: &Run) -> Result<Markup, Error> {
+    match run.stored_payload() {
+        Some(path) => stored(app, run, "Payload", &path).await,
+        None => Ok(value("Payload", run.payload().value().ok().flatten().as_ref())),
     }
-    let id = which.to_lowercase();
-    Ok(match value.as_ref().map(pretty) {
-        None => html! { h2 { (which) } p.muted { "None." } },
+}
+
+async fn output(app: &App, run: &Run) -> Result<Markup, Error> {
+    match &run.stored_output {
+        Some(path) => stored(app, run, "Output", path).await,
+        None => Ok(value("Output", run.output.as_deref().and_then(|text| serde_json::from_str(text).ok()).as_ref())),
+    }
+}
+
+/// A link to a value in the bucket.
+async fn stored(app: &App, run: &Run, title: &str, path: &BlobPath) -> Result<Markup, Error> {
+    let url = app.blobs.get_url(&run.spec.environment, path).await?;
+    Ok(html! {
+        h2 { (title) }
+        p { a href=(url) rel="noreferrer" { "Open it" } " where large ones are kept; the link works for 15 minutes." }
+    })
+}
+
+/// A value, with a button to copy it.
+fn value(title: &str, value: Option<&Value>) -> Markup {
+    let id = title.to_lowercase();
+    match value.map(pretty) {
+        None => html! { h2 { (title) } p.muted { "None." } },
         Some((text, cut)) => html! {
-            div.heading { h2 { (which) } button.quiet type="button" data-copy=(format!("#{id}")) { "Copy" } }
+            div.heading { h2 { (title) } button.quiet type="button" data-copy=(format!("#{id}")) { "Copy" } }
             pre.json id=(id) tabindex="0" { (text) }
             @if cut { p.note { "Only its beginning is shown; the API has all of it." } }
         },
-    })
+    }
 }
 
 /// A button that copies a text.

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use oncekey_core::run::history::Happening;
 use oncekey_core::{Run, Timestamp};
 
-use crate::format::{badge, kind, span};
+use crate::format::{Kind, badge, span};
 
 /// A stretch of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub(crate) fn timeline(run: &Run, children: &[Run], now: Timestamp) -> Markup {
                 div.lane.child {
                     a.label href=(format!("/runs/{}", child.id)) title=(child.id) { (child.spec.task) }
                     svg height="20" role="img" aria-label=(format!("{} in {}", child.status, span(end_of(child).since(child.spec.created_at)))) {
-                        (scale.bar(kind(child.status), child.spec.created_at, end_of(child), child.status.as_str()))
+                        (scale.bar(Kind::of(child.status).class(), child.spec.created_at, end_of(child), child.status.as_str()))
                     }
                     (badge(child.status))
                 }

@@ -19,6 +19,7 @@ pub fn router(app: App) -> Router {
 }
 
 /// What this function answers to.
+#[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(paths(reset_key))]
@@ -65,5 +66,5 @@ async fn reset_key(
         Some(id) => reset_once(&app, address, &RequestId::from_caller(id)?).await?,
         None => reset(&app, address).await?,
     }
-    Ok(Json(ResetAnswer { id: key }))
+    Ok(Json(ResetAnswer::new(key)))
 }

@@ -39,6 +39,7 @@ pub fn router(app: App) -> Router {
 }
 
 /// What this function answers to.
+#[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(paths(
@@ -132,7 +133,9 @@ async fn list_runs(
     let holds = app.store.holds_key(&page.runs, now).await?;
     let data = page.runs.iter().zip(holds).map(|(run, holds)| view::item(run, holds, now)).collect();
     let shown = |cursor: Option<Cursor>| cursor.map(|cursor| cursor.to_string());
-    Ok(Json(RunsPage { data, pagination: Pagination { next: shown(page.next), previous: shown(page.previous) } }))
+    let mut pagination = Pagination::default();
+    (pagination.next, pagination.previous) = (shown(page.next), shown(page.previous));
+    Ok(Json(RunsPage::new(data, pagination)))
 }
 
 /// Cancels a run
@@ -153,7 +156,7 @@ async fn cancel_run(
 ) -> Result<Json<RunName>, ApiError> {
     let id = run_id(&id)?;
     cancel(&app, &environment, &id).await?;
-    Ok(Json(RunName { id }))
+    Ok(Json(RunName::new(id)))
 }
 
 /// Triggers a run's task again
@@ -182,7 +185,7 @@ async fn replay_run(
     let traceparent = header_text(&headers, "traceparent")?.map(str::to_owned);
     let asked = ReplayRequest { environment, request_id: request_id(&headers)?, traceparent };
     let triggered = replay(&app, asked, &run_id(&id)?, &body).await?;
-    Ok(Json(RunName { id: triggered.handle.id }))
+    Ok(Json(RunName::new(triggered.handle.id)))
 }
 
 #[derive(Deserialize, ToSchema)]

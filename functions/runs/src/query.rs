@@ -10,7 +10,7 @@ const NEVER: [&str; 2] = ["DEQUEUED", "PENDING_VERSION"];
 
 /// What a list was asked for.
 #[derive(Debug)]
-pub struct ListQuery {
+pub(crate) struct ListQuery {
     /// Which runs.
     pub filter: Filter,
     /// Where the page begins.
@@ -21,7 +21,7 @@ pub struct ListQuery {
 
 impl ListQuery {
     /// Reads a query string. A filter that we do not have is refused by name: ignoring it would answer another question.
-    pub fn parse(query: &str, now: Timestamp) -> Result<Self, Error> {
+    pub(crate) fn parse(query: &str, now: Timestamp) -> Result<Self, Error> {
         let mut asked = Self { filter: Filter::default(), from: PageStart::default(), size: DEFAULT_SIZE };
         for (name, value) in form_pairs(query) {
             asked.take(&name, &value, now)?;

@@ -128,14 +128,11 @@ pub(crate) async fn add_batch_items(
     let id = batch_id(&id)?;
     let (batch, accepted) = add_items(&app, &environment, &id, items(&body)?).await?;
     let sealed = batch.is_sealed();
-    Ok(Json(ItemsAnswer {
-        items_accepted: accepted.accepted,
-        items_deduplicated: accepted.deduplicated,
-        sealed,
-        enqueued_count: (!sealed).then_some(batch.items.len()),
-        expected_count: (!sealed).then_some(batch.run_count as usize),
-        id: batch.id,
-    }))
+    let mut answer = ItemsAnswer::new(batch.id, accepted.accepted, accepted.deduplicated);
+    answer.sealed = sealed;
+    answer.enqueued_count = (!sealed).then_some(batch.items.len());
+    answer.expected_count = (!sealed).then_some(batch.run_count as usize);
+    Ok(Json(answer))
 }
 
 /// The items of an NDJSON body. Blank lines, `\r\n` and a missing last newline are fine.

@@ -30,6 +30,7 @@ pub fn router(app: App) -> Router {
 }
 
 /// What this function answers to.
+#[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(paths(

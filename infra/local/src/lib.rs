@@ -15,6 +15,7 @@ pub mod stack;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The OpenAPI description of the HTTP API, generated from the code, as JSON.
+#[must_use]
 pub fn openapi() -> String {
     let parts =
         [oncekey_function_trigger::openapi(), oncekey_function_reset::openapi(), oncekey_function_runs::openapi()];

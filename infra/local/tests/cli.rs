@@ -1,6 +1,6 @@
 //! The command line, against a stack in a process of its own.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

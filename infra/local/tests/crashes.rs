@@ -1,7 +1,7 @@
 //! `kill -9` of the whole stack at random moments under load, again and again on one data folder: every acknowledged trigger
 //! ends in a final status, and no key has two runs. `CRASHES` says how often; 200 times by default.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Who gets in at the endpoints of `oncekey dev`: programs of this machine, and no web page from elsewhere. And nobody locks
 //! the others out.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! The DynamoDB endpoint refuses what DynamoDB refuses, so that it is found here and not on AWS. By the official SDK, over HTTP
 //! and as the stack itself calls it.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use std::collections::HashMap;
 use std::fmt::Debug;

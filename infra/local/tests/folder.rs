@@ -1,6 +1,6 @@
 //! The data folder of `oncekey dev` is its owner's alone, and nothing outside it is touched through it.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![cfg(unix)]
 
 mod common;

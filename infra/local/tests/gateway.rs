@@ -1,6 +1,6 @@
 //! What API Gateway and Lambda would not carry does not reach a function here either.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use oncekey::{Options, Stack};
 use reqwest::StatusCode;

@@ -1,6 +1,6 @@
 //! `oncekey dev` as a process: how it starts, refuses to start, ends, and goes on after `kill -9`.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod common;
 

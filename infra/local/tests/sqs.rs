@@ -1,6 +1,6 @@
 //! The SQS endpoint refuses what SQS refuses, under SQS's names, so that it is found here and not on AWS. By the official SDK.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use std::fmt::Debug;
 

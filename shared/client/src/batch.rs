@@ -36,7 +36,7 @@ impl BatchItem {
         if key.is_empty() {
             return self;
         }
-        let shown = key.text().map(|text| KeyOptions { key: text, scope: key.told_scope() });
+        let shown = key.text().map(|text| KeyOptions::new(text, key.told_scope()));
         self.with(|options| options.key(&key.hash(), shown.as_ref()))
     }
 

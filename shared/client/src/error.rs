@@ -51,6 +51,7 @@ fn causes(error: &reqwest::Error) -> String {
 
 impl Error {
     /// The HTTP status, if Oncekey answered.
+    #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } => Some(*status),

@@ -50,11 +50,13 @@ impl Key {
     }
 
     /// The caller's text: the parts joined with `-`. `None` for a hash.
+    #[must_use]
     pub fn text(&self) -> Option<String> {
         self.given_hash().is_none().then(|| self.parts.join("-"))
     }
 
     /// The scope.
+    #[must_use]
     pub fn told_scope(&self) -> Scope {
         self.scope
     }
@@ -74,6 +76,7 @@ impl Key {
 
     /// The hash of a key that is made here, outside any task; or, with [`Key::in_run`], of one made inside a task, in its
     /// first attempt unless [`Key::in_attempt`] says another.
+    #[must_use]
     pub fn hash(&self) -> KeyHash {
         let parent = self.parent.as_deref().map(|run| Parent { run, attempt: self.attempt.unwrap_or(1) });
         self.given_hash().unwrap_or_else(|| KeyHash::of(&self.parts, self.scope, parent))

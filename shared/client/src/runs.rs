@@ -17,6 +17,7 @@ const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 
 impl Client {
     /// Runs that are there.
+    #[must_use]
     pub fn runs(&self) -> Runs<'_> {
         Runs { client: self }
     }
@@ -135,11 +136,13 @@ pub struct Page {
 
 impl Page {
     /// Where older runs go on.
+    #[must_use]
     pub fn next(&self) -> Option<&str> {
         self.pagination.next.as_deref()
     }
 
     /// Where newer runs go on.
+    #[must_use]
     pub fn previous(&self) -> Option<&str> {
         self.pagination.previous.as_deref()
     }

@@ -1,6 +1,6 @@
 //! The client against a local stack, and against a server that answers badly.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -71,7 +71,7 @@ async fn runs_are_retrieved_cancelled_replayed_and_rescheduled() {
     let delayed = client.trigger("echo", &1).delay("1h").tags(["a"]).metadata(json!({ "m": 1 })).await.unwrap();
     let run = runs.retrieve(&delayed.id).await.unwrap();
     assert_eq!(run.status, RunStatus::Delayed);
-    assert_eq!((run.payload, run.tags), (Some(json!(1)), vec!["a".to_owned()]));
+    assert_eq!((&run.payload, &run.tags), (&Some(json!(1)), &vec!["a".to_owned()]));
     let moved = runs.reschedule(&delayed.id, "2h").await.unwrap();
     assert!(moved.delayed_until > run.delayed_until);
     runs.cancel(&delayed.id).await.unwrap();

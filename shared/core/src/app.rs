@@ -22,6 +22,7 @@ const TO_ATTEMPT: Duration = Duration::from_millis(3_500);
 
 /// AWS's settings as the SDK finds them, and how long a call may take: a connection may have died while its process was
 /// frozen, and then nobody answers.
+#[must_use]
 pub fn aws_settings() -> ConfigLoader {
     let timeouts = TimeoutConfig::builder().connect_timeout(TO_CONNECT).read_timeout(TO_READ);
     let timeouts = timeouts.operation_attempt_timeout(TO_ATTEMPT).build();

@@ -15,16 +15,19 @@ pub struct Clock {
 
 impl Clock {
     /// The machine's own clock.
+    #[must_use]
     pub fn system() -> Self {
         Self { frozen_at: None, moved: watch::Sender::new(0) }
     }
 
     /// A clock that stands still at `at` until it is moved with [`Clock::advance`].
+    #[must_use]
     pub fn frozen(at: Timestamp) -> Self {
         Self { frozen_at: Some(at), moved: watch::Sender::new(0) }
     }
 
     /// The present moment.
+    #[must_use]
     pub fn now(&self) -> Timestamp {
         let base = self.frozen_at.unwrap_or_else(|| {
             let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

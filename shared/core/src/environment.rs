@@ -20,6 +20,7 @@ const CACHED: Duration = Duration::from_secs(60);
 const MAX_CACHED: usize = 10_000;
 
 /// sha256 of an API key, in hex: what the environments table knows it by.
+#[must_use]
 pub fn hash_api_key(key: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(key.as_bytes()))
 }
@@ -36,6 +37,7 @@ impl ApiKey {
     }
 
     /// The key itself.
+    #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -56,16 +58,19 @@ fn hint(key: &str) -> String {
 
 impl ApiKeyRecord {
     /// The record of a key that opens `environment` from `now` on.
+    #[must_use]
     pub fn new(environment: EnvironmentId, key: &str, now: Timestamp) -> Self {
         Self { hash: hash_api_key(key), environment, hint: hint(key), created_at: now, valid_until: None }
     }
 
     /// The short name of the key, for people: the first characters of its hash.
+    #[must_use]
     pub fn name(&self) -> &str {
         self.hash.get(..10).unwrap_or_default()
     }
 
     /// Whether it opens its environment at `now`.
+    #[must_use]
     pub fn opens(&self, now: Timestamp) -> bool {
         self.valid_until.is_none_or(|until| now < until)
     }

@@ -74,6 +74,7 @@ impl Error {
 
     /// Whether the same thing may succeed if it is done again: what failed is behind us, and not what we were asked for.
     /// A process that is not set up right counts, since the next one may be.
+    #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Aws { .. }
@@ -110,7 +111,7 @@ impl Error {
 }
 
 impl From<Invalid> for Error {
-    fn from(Invalid { field, message }: Invalid) -> Self {
+    fn from(Invalid { field, message, .. }: Invalid) -> Self {
         Self::Invalid { field, message }
     }
 }

@@ -78,6 +78,7 @@ impl Settings {
     }
 
     /// The variables that say so to another process.
+    #[must_use]
     pub fn to_env(&self) -> Vec<(&'static str, String)> {
         let Self { tables, queues, bucket } = self;
         vec![

@@ -5,6 +5,7 @@ use std::time::Duration;
 /// Reads a span of one or more whole numbers with units `w`, `d`, `h`, `m`, `s`, largest first, as in `1h30m`.
 ///
 /// `None` if the text is anything else or does not fit 64 bits of seconds.
+#[must_use]
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds = 0u64;
@@ -25,6 +26,7 @@ pub fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Reads a span of exactly one whole number and one unit of `s`, `m`, `h`, `d`.
+#[must_use]
 pub fn parse_single(text: &str) -> Option<Duration> {
     let unit = text.chars().last().filter(|unit| *unit != 'w')?;
     let number = text.strip_suffix(unit)?;

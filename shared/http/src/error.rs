@@ -80,6 +80,5 @@ pub(crate) fn refusal(status: StatusCode, text: &str) -> Response {
 }
 
 fn answer(status: StatusCode, retry: bool, text: &str) -> Response {
-    (status, [(SHOULD_RETRY, if retry { "true" } else { "false" })], Json(ErrorAnswer { error: text.to_owned() }))
-        .into_response()
+    (status, [(SHOULD_RETRY, if retry { "true" } else { "false" })], Json(ErrorAnswer::new(text))).into_response()
 }

@@ -10,7 +10,7 @@ use utoipa::{IntoResponses, PartialSchema, ToSchema};
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// Answers that any operation may give. `x-should-retry: false` says that sending it again cannot help.
-#[derive(IntoResponses)]
+#[derive(Debug, IntoResponses)]
 pub enum Refusal {
     /// Something in the request is malformed: the text names it
     #[response(status = 400)]

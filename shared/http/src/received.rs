@@ -81,6 +81,7 @@ pub fn request_id(headers: &HeaderMap) -> Result<RequestId, Error> {
 
 /// The text of an `Idempotency-Key` header: bare, or a quoted string as in the IETF's draft, whose only escapes are `\"`
 /// and `\\`.
+#[must_use]
 pub fn quoted_or_bare(text: &str) -> String {
     let text = text.trim();
     let Some(quoted) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {

@@ -154,6 +154,7 @@ impl Route {
     }
 
     /// The method.
+    #[must_use]
     pub fn method(&self) -> Method {
         match self.method {
             Get => Method::GET,
@@ -163,6 +164,7 @@ impl Route {
     }
 
     /// Around the segment in which callers write what they like, where there is one: what comes before it, and after.
+    #[must_use]
     pub fn around_free_segment(&self) -> Option<(&'static str, &'static str)> {
         let (before, rest) = self.path.split_once('{').filter(|_| self.free_segment)?;
         Some((before, rest.split_once('}').map_or("", |(_, after)| after)))

@@ -39,6 +39,7 @@ impl BatchHandle {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ItemsAnswer {
     /// The batch.
     pub id: BatchId,
@@ -55,6 +56,15 @@ pub struct ItemsAnswer {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>))]
     pub expected_count: Option<usize>,
+}
+
+impl ItemsAnswer {
+    /// Items that came to a batch: new ones, and ones that it had already. Whether all have come is not said yet.
+    #[must_use]
+    pub fn new(id: BatchId, accepted: usize, deduplicated: usize) -> Self {
+        let (items_accepted, items_deduplicated) = (accepted, deduplicated);
+        Self { id, items_accepted, items_deduplicated, sealed: false, enqueued_count: None, expected_count: None }
+    }
 }
 
 /// How far a batch is.

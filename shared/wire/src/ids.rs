@@ -35,11 +35,13 @@ impl EnvironmentId {
     }
 
     /// The name within the project: `prod` of `acme/prod`.
+    #[must_use]
     pub fn name(&self) -> &str {
         self.0.split_once('/').map_or(self.0.as_str(), |(_, name)| name)
     }
 
     /// The whole id.
+    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -66,6 +68,7 @@ impl TaskId {
     }
 
     /// The id as text.
+    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -88,26 +91,31 @@ impl RequestId {
     }
 
     /// The id of the SQS message that asks for the trigger.
+    #[must_use]
     pub fn from_message(message_id: &str) -> Self {
         Self(format!("message:{message_id}"))
     }
 
     /// One item of a batch: the same however often the batch's calls are repeated.
+    #[must_use]
     pub fn from_batch(batch: &BatchId, index: u32) -> Self {
         Self(format!("batch:{batch}.{index}"))
     }
 
     /// A replay of a run: the same as often as this request for it is sent.
+    #[must_use]
     pub fn for_replay(&self, run: &RunId) -> Self {
         Self(format!("replay:{run}/{}", self.0))
     }
 
     /// The id as text.
+    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// A request that nobody can send again: fresh randomness.
+    #[must_use]
     pub fn fresh() -> Self {
         Self(format!("fresh:{}", uuid::Uuid::new_v4()))
     }
@@ -123,6 +131,7 @@ pub struct RunId(String);
 impl RunId {
     /// The run that `request` makes: the same request always names the same run, so a re-sent one costs nothing to
     /// recognise. 160 bits of sha256 are kept, enough that two requests never meet.
+    #[must_use]
     pub fn named(environment: &EnvironmentId, task: &TaskId, request: &RequestId) -> Self {
         Self(format!("run_{}", name_of([environment.as_str(), task.as_str(), request.as_str()])))
     }
@@ -139,11 +148,13 @@ impl RunId {
     }
 
     /// The id as text.
+    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// A number that spreads runs evenly over `shards`.
+    #[must_use]
     pub fn shard(&self, shards: u32) -> u32 {
         let sum = self.0.bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
         sum % shards
@@ -159,6 +170,7 @@ pub struct BatchId(String);
 
 impl BatchId {
     /// The batch that `request` creates: the same request always names the same batch.
+    #[must_use]
     pub fn named(environment: &EnvironmentId, request: &RequestId) -> Self {
         Self(format!("batch_{}", name_of([environment.as_str(), "request", request.as_str()])))
     }
@@ -175,6 +187,7 @@ impl BatchId {
     }
 
     /// The id as text.
+    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -26,6 +26,7 @@ pub enum Scope {
 
 impl Scope {
     /// The wire's name.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
@@ -87,22 +88,26 @@ impl KeyHash {
     }
 
     /// The hash that a text of 64 lower-case hex characters is already.
+    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         (text.len() == 64 && text.bytes().all(hex)).then(|| Self(text.to_owned()))
     }
 
     /// The hash as text.
+    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The hash of a text.
+    #[must_use]
     pub fn of_text(text: &str) -> Self {
         Self::of_bytes(text.as_bytes())
     }
 
     /// The hash of any bytes.
+    #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(HEXLOWER.encode(&Sha256::digest(bytes)))
     }
@@ -160,11 +165,20 @@ impl fmt::Display for KeyGroup {
 /// What to show of a key of which the hash alone is sent.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct KeyOptions {
     /// The caller's own text, of any length. What is beyond 2,048 characters is not kept.
     pub key: String,
     /// How far it reaches.
     pub scope: Scope,
+}
+
+impl KeyOptions {
+    /// A text that reaches so far.
+    #[must_use]
+    pub fn new(key: String, scope: Scope) -> Self {
+        Self { key, scope }
+    }
 }
 
 #[cfg(test)]

@@ -1,78 +1,22 @@
 //! A run as a client reads it: one type for every view.
 
+use std::ops::Deref;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::{BatchId, RunId, TaskId};
 use crate::reported::Reported;
-use crate::run::{Env, RelatedRuns, RunError, TriggerFunction};
-use crate::status::RunStatus;
-use crate::time::{Timestamp, iso};
+use crate::run::{Env, RelatedRuns, RunError, RunFields, TriggerFunction};
 
-/// A run. What only a retrieved run has, from `depth` on, a list leaves out.
+/// A run. What only a retrieved run has, from `depth` on, a list leaves out. What every view has stands in
+/// [`Run::fields`] and is read as if it stood here: `run.status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Run {
-    /// The run.
-    pub id: RunId,
-    /// Where it stands.
-    pub status: Reported<RunStatus>,
-    /// Its task.
-    pub task_identifier: TaskId,
-    /// Whether it waits for a worker, or for its time.
-    pub is_queued: bool,
-    /// Whether a worker runs it.
-    pub is_executing: bool,
-    /// Whether it is suspended until something has come.
-    pub is_waiting: bool,
-    /// Whether the status is final, whichever it is: the client's `runs.poll` waits for this.
-    pub is_completed: bool,
-    /// Whether it returned.
-    pub is_success: bool,
-    /// Whether it ended in any other way, but by being cancelled.
-    pub is_failed: bool,
-    /// Whether it was cancelled.
-    pub is_cancelled: bool,
-    /// Whether its trigger marked it as a test.
-    pub is_test: bool,
-    /// When it was triggered.
-    #[serde(with = "iso")]
-    pub created_at: Timestamp,
-    /// When it changed last.
-    #[serde(with = "iso")]
-    pub updated_at: Timestamp,
-    /// Its tags.
-    pub tags: Vec<String>,
-    /// From the first start to the end, or to now, in milliseconds; 0 before the start.
-    pub duration_ms: u64,
-    /// The key that it holds.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub idempotency_key: Option<String>,
-    /// The batch that it is an item of.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub batch_id: Option<BatchId>,
-    /// When it was first started.
-    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
-    pub finished_at: Option<Timestamp>,
-    /// When it may start.
-    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
-    pub delayed_until: Option<Timestamp>,
-    /// How long after it was due it may still start, in seconds, like `600s`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub ttl: Option<String>,
-    /// When it expired.
-    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
-    pub expired_at: Option<Timestamp>,
-    /// The caller's own data about it.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub metadata: Option<Value>,
-    /// The region that its trigger asked for.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub region: Option<String>,
+    /// What every view has.
+    #[serde(flatten)]
+    pub fields: RunFields,
     /// Its environment.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub env: Option<Env>,
@@ -105,12 +49,21 @@ pub struct Run {
     pub error: Option<RunError>,
 }
 
+impl Deref for Run {
+    type Target = RunFields;
+
+    fn deref(&self) -> &RunFields {
+        &self.fields
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::run::{Family, RelatedRun, RetrievedRun, RunFields, RunItem};
+    use crate::run::{Family, RelatedRun, RetrievedRun, RunItem};
+    use crate::{BatchId, RunId, RunStatus, TaskId, Timestamp};
 
     /// A run of which everything is said.
     fn full() -> RetrievedRun {
@@ -148,7 +101,7 @@ mod tests {
         let related = RelatedRun { run: fields.clone(), family: family.clone() };
         RetrievedRun {
             run: fields,
-            env: Env { id: crate::EnvironmentId::parse("a/b").expect("environment"), name: "b".to_owned() },
+            env: Env::new(crate::EnvironmentId::parse("a/b").expect("environment")),
             family,
             attempts: Vec::new(),
             attempt_count: 3,
@@ -161,12 +114,10 @@ mod tests {
         }
     }
 
-    /// What is written, without what is always the same.
+    /// What is written, without what is always empty.
     fn written(run: &impl Serialize) -> Value {
         let mut json = serde_json::to_value(run).expect("json");
-        for constant in ["attempts", "costInCents", "baseCostInCents"] {
-            json.as_object_mut().expect("an object").remove(constant);
-        }
+        json.as_object_mut().expect("an object").remove("attempts");
         json
     }
 

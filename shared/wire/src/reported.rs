@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// A value out of a list that a newer server may have lengthened: a client that does not know it reads the rest of the
-/// answer all the same.
+/// answer all the same. So the lists themselves can be matched without a rest by those who make the values.
 ///
 /// ```
 /// # use oncekey_wire::{Reported, RunStatus};

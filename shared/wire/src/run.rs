@@ -53,6 +53,7 @@ impl RunError {
     pub const MAX_MESSAGE: usize = 4_000;
 
     /// An error of the given kind, its message cut to [`RunError::MAX_MESSAGE`].
+    #[must_use]
     pub fn new(name: &str, message: &str) -> Self {
         let message = message.chars().take(Self::MAX_MESSAGE).collect();
         Self { message, name: Some(name.to_owned()), stack_trace: None }
@@ -63,6 +64,7 @@ impl RunError {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RunFields {
     /// The run.
     pub id: RunId,
@@ -98,8 +100,12 @@ pub struct RunFields {
     /// Its tags.
     pub tags: Vec<String>,
     /// Always 0.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub cost_in_cents: u32,
     /// Always 0.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub base_cost_in_cents: u32,
     /// From the first start to the end, or to now, in milliseconds; 0 before the start.
     pub duration_ms: u64,
@@ -136,10 +142,47 @@ pub struct RunFields {
     pub region: Option<String>,
 }
 
+impl RunFields {
+    /// A run of `task` that stands at `status` and was triggered at a moment, of which nothing more is known.
+    #[must_use]
+    pub fn new(id: RunId, task: TaskId, status: RunStatus, created_at: Timestamp) -> Self {
+        let (is_success, is_cancelled) = (status == RunStatus::Completed, status == RunStatus::Canceled);
+        Self {
+            id,
+            status: status.into(),
+            task_identifier: task,
+            is_queued: matches!(status, RunStatus::Queued | RunStatus::Delayed),
+            is_executing: status == RunStatus::Executing,
+            is_waiting: status == RunStatus::Waiting,
+            is_completed: status.is_final(),
+            is_success,
+            is_failed: status.is_final() && !is_success && !is_cancelled,
+            is_cancelled,
+            is_test: false,
+            created_at,
+            updated_at: created_at,
+            tags: Vec::new(),
+            cost_in_cents: 0,
+            base_cost_in_cents: 0,
+            duration_ms: 0,
+            idempotency_key: None,
+            batch_id: None,
+            started_at: None,
+            finished_at: None,
+            delayed_until: None,
+            ttl: None,
+            expired_at: None,
+            metadata: None,
+            region: None,
+        }
+    }
+}
+
 /// A run's environment.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Env {
     /// Project and name, like `acme/prod`.
     pub id: EnvironmentId,
@@ -147,10 +190,19 @@ pub struct Env {
     pub name: String,
 }
 
+impl Env {
+    /// The environment of this id.
+    #[must_use]
+    pub fn new(id: EnvironmentId) -> Self {
+        Self { name: id.name().to_owned(), id }
+    }
+}
+
 /// Where a run stands in its family.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Family {
     /// Generations between it and its root.
     pub depth: u32,
@@ -159,10 +211,19 @@ pub struct Family {
     pub trigger_function: Reported<TriggerFunction>,
 }
 
+impl Family {
+    /// A run that stands `depth` generations below its root and was triggered by a call.
+    #[must_use]
+    pub fn new(depth: u32, function: TriggerFunction) -> Self {
+        Self { depth, trigger_function: function.into() }
+    }
+}
+
 /// A run in a list.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RunItem {
     /// What every view has.
     #[serde(flatten)]
@@ -171,10 +232,19 @@ pub struct RunItem {
     pub env: Env,
 }
 
+impl RunItem {
+    /// A run of an environment.
+    #[must_use]
+    pub fn new(run: RunFields, env: Env) -> Self {
+        Self { run, env }
+    }
+}
+
 /// A run's parent or root.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RelatedRun {
     /// What every view has.
     #[serde(flatten)]
@@ -184,10 +254,19 @@ pub struct RelatedRun {
     pub family: Family,
 }
 
+impl RelatedRun {
+    /// A run that stands there in the family.
+    #[must_use]
+    pub fn new(run: RunFields, family: Family) -> Self {
+        Self { run, family }
+    }
+}
+
 /// Relatives of a run, as far as they are still there.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RelatedRuns {
     /// The first of the family.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -201,6 +280,7 @@ pub struct RelatedRuns {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RetrievedRun {
     /// What every view has.
     #[serde(flatten)]
@@ -233,10 +313,31 @@ pub struct RetrievedRun {
     pub error: Option<RunError>,
 }
 
+impl RetrievedRun {
+    /// A run without relatives that has not started, and of whose data nothing is shown.
+    #[must_use]
+    pub fn new(run: RunFields, env: Env, family: Family) -> Self {
+        Self {
+            run,
+            env,
+            family,
+            attempts: Vec::new(),
+            attempt_count: 0,
+            related_runs: RelatedRuns::default(),
+            payload: None,
+            payload_presigned_url: None,
+            output: None,
+            output_presigned_url: None,
+            error: None,
+        }
+    }
+}
+
 /// A page of runs, newest first.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RunsPage {
     /// The runs.
     pub data: Vec<RunItem>,
@@ -244,10 +345,19 @@ pub struct RunsPage {
     pub pagination: Pagination,
 }
 
+impl RunsPage {
+    /// These runs, between these pages.
+    #[must_use]
+    pub fn new(data: Vec<RunItem>, pagination: Pagination) -> Self {
+        Self { data, pagination }
+    }
+}
+
 /// Cursors of the neighbouring pages, where there are any.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Pagination {
     /// Of the page of older runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -261,7 +371,16 @@ pub struct Pagination {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RunName {
     /// Its id.
     pub id: RunId,
+}
+
+impl RunName {
+    /// The run of this id.
+    #[must_use]
+    pub fn new(id: RunId) -> Self {
+        Self { id }
+    }
 }

@@ -50,6 +50,7 @@ impl RunStatus {
     ];
 
     /// Whether nothing can happen to the run any more.
+    #[must_use]
     pub fn is_final(self) -> bool {
         match self {
             Self::Delayed | Self::Queued | Self::Executing | Self::Waiting => false,
@@ -64,11 +65,13 @@ impl RunStatus {
     }
 
     /// Whether a run that ends so gives up its key (R30); success and cancellation keep it (R32, R33).
+    #[must_use]
     pub fn frees_key(self) -> bool {
         self.is_final() && !matches!(self, Self::Completed | Self::Canceled)
     }
 
     /// The wire's name.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Delayed => "DELAYED",

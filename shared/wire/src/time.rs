@@ -14,26 +14,31 @@ pub struct Timestamp(i64);
 
 impl Timestamp {
     /// The moment `millis` milliseconds after the Unix epoch.
+    #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
     /// Milliseconds since the Unix epoch.
+    #[must_use]
     pub const fn millis(self) -> i64 {
         self.0
     }
 
     /// Whole seconds since the Unix epoch, rounded up: what DynamoDB's native TTL takes, never early.
+    #[must_use]
     pub const fn seconds_rounded_up(self) -> i64 {
         self.0.div_euclid(1000) + (self.0.rem_euclid(1000) != 0) as i64
     }
 
     /// The moment `duration` later; the largest representable one if that overflows.
+    #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
+    #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }

@@ -151,7 +151,16 @@ impl HeldKey {
 /// A key that was freed.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ResetAnswer {
     /// The key as it was given: the client knows it by that.
     pub id: String,
+}
+
+impl ResetAnswer {
+    /// That of the key that was given so.
+    #[must_use]
+    pub fn new(id: String) -> Self {
+        Self { id }
+    }
 }

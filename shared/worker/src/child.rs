@@ -104,7 +104,7 @@ impl Child {
         let payload = self.payload.clone().map_err(|why| Error::invalid("payload", why))?;
         let mut options = self.options.clone();
         if let Some(key) = key {
-            let shown = key.text.clone().zip(key.scope).map(|(key, scope)| KeyOptions { key, scope });
+            let shown = key.text.clone().zip(key.scope).map(|(text, scope)| KeyOptions::new(text, scope));
             options = options.key(&key.hash, shown.as_ref());
         }
         let mut body = Map::new();

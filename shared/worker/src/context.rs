@@ -28,26 +28,31 @@ pub struct Context {
 
 impl Context {
     /// The run's id: the same on every attempt.
+    #[must_use]
     pub fn run_id(&self) -> &RunId {
         &self.inner.run.id
     }
 
     /// The present attempt, from 1.
+    #[must_use]
     pub fn attempt(&self) -> u32 {
         self.inner.run.turn.attempt
     }
 
     /// The environment the run belongs to.
+    #[must_use]
     pub fn environment(&self) -> &EnvironmentId {
         &self.inner.run.spec.environment
     }
 
     /// The tags its trigger gave it.
+    #[must_use]
     pub fn tags(&self) -> &[String] {
         &self.inner.run.spec.options.tags
     }
 
     /// The W3C trace context of whoever triggered the run, or of what its parent had, to hand on to what the task calls.
+    #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
         self.inner.run.spec.options.traceparent.as_deref()
     }
@@ -196,6 +201,7 @@ impl Context {
 
     /// A token that is the same on every attempt and resume of this run and differs from any other: the idempotency key
     /// to give an outside API for the step of this name.
+    #[must_use]
     pub fn step_key(&self, name: &str) -> String {
         KeyHash::of(&["step", self.run_id().as_str(), name], Scope::Global, None).to_string()
     }

@@ -44,7 +44,7 @@ impl Key {
             return Some(IdempotencyKey::of_hash(hash));
         }
         let hash = KeyHash::of(&self.parts, self.scope, Some(parent));
-        let shown = KeyOptions { key: text, scope: self.scope };
+        let shown = KeyOptions::new(text, self.scope);
         Some(IdempotencyKey::of_hash(hash).shown_as(Some(&shown)))
     }
 }

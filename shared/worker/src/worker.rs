@@ -30,6 +30,7 @@ pub struct Worker {
 
 impl Worker {
     /// A worker without tasks.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -42,6 +43,7 @@ impl Worker {
     }
 
     /// The queue of each task that has one of its own: what triggers need to know of this worker.
+    #[must_use]
     pub fn queues(&self) -> BTreeMap<TaskId, QueueName> {
         self.tasks.values().filter_map(|task| Some((task.id.clone(), task.queue.clone()?))).collect()
     }

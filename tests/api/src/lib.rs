@@ -4,7 +4,13 @@
 //! `ONCEKEY_TEST_SQS` name; and in an environment of its own of a deployment, where `ONCEKEY_TEST_URL` says where one is. The
 //! first line of each says in which: [`Oncekey::anywhere`], [`Place::own_stack`] or [`Place::here_alone`].
 
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot go on should say where")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on should say where"
+)]
+#![allow(missing_debug_implementations, reason = "nobody prints a stack")]
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -61,6 +67,7 @@ pub const COUNTS_IN_REAL_TIME: &str =
 impl Place {
     /// On this machine, on the embedded endpoints or on other emulators: for a rule that sets the clock, brings tasks or looks
     /// into tables and queues. Not on a deployment.
+    #[must_use]
     pub fn own_stack() -> Option<Self> {
         if is_deployed() {
             return leave_out("it needs a stack of its own, which no deployment is");
@@ -69,6 +76,7 @@ impl Place {
     }
 
     /// On the embedded endpoints alone. `why` a rule cannot be told on other emulators; on a deployment it cannot either.
+    #[must_use]
     pub fn here_alone(why: &str) -> Option<Self> {
         if other_endpoints().is_some() {
             return leave_out(why);
@@ -153,6 +161,7 @@ impl Oncekey {
     ///
     /// # Panics
     /// On a deployment.
+    #[must_use]
     pub fn stack(&self) -> &Stack {
         match &self.target {
             Target::Local(stack) => stack,
@@ -168,11 +177,13 @@ impl Oncekey {
     }
 
     /// The domain on this stack.
+    #[must_use]
     pub fn app(&self) -> &App {
         self.stack().app()
     }
 
     /// Where a path is.
+    #[must_use]
     pub fn url(&self, path: &str) -> String {
         match &self.target {
             Target::Local(stack) => format!("{}{path}", stack.url()),
@@ -267,12 +278,14 @@ impl Oncekey {
     }
 
     /// A queue's URL; `oncekey-` stands for what this stack's names begin with.
+    #[must_use]
     pub fn queue_url(&self, queue: &str) -> String {
         let (url, end) = (self.stack().sqs().0, queue.strip_prefix("oncekey").unwrap_or(queue));
         format!("{url}/000000000000/{}{end}", self.prefix)
     }
 
     /// A table's name, likewise.
+    #[must_use]
     pub fn table(&self, table: &str) -> String {
         format!("{}{}", self.prefix, table.strip_prefix("oncekey").unwrap_or(table))
     }
@@ -362,26 +375,31 @@ pub async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// The handle in a trigger's answer.
+#[must_use]
 pub fn handle(answer: &Value) -> Handle {
     Handle { id: answer["id"].as_str().unwrap().to_owned(), is_cached: answer["isCached"].as_bool().unwrap() }
 }
 
 /// The environment `local/dev`.
+#[must_use]
 pub fn dev() -> EnvironmentId {
     EnvironmentId::parse("local/dev").unwrap()
 }
 
 /// A task's id.
+#[must_use]
 pub fn task(id: &str) -> TaskId {
     TaskId::parse(id).unwrap()
 }
 
 /// A run's id.
+#[must_use]
 pub fn run_id(id: &str) -> RunId {
     RunId::parse(id).unwrap()
 }
 
 /// A key's hash.
+#[must_use]
 pub fn key_hash(text: &str) -> KeyHash {
     KeyHash::from_wire("key", text).unwrap()
 }

@@ -1,7 +1,7 @@
 //! Every parser that reads what others wrote, with whatever they may have written: none panics, none takes what it refuses to
 //! write, and what is taken reads back.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use oncekey_core::key::{KeyGroup, KeyHash};
 use oncekey_core::payload::path::BlobPath;

@@ -1,5 +1,7 @@
 //! `docs/rules.md` and the tests that are named after its rules, held together.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on should say where")]
+
 use std::collections::BTreeSet;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};

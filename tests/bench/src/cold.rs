@@ -7,7 +7,7 @@ use crate::function::{EVENTS, Function, start_times, trigger_cost};
 use crate::server::Server;
 
 /// Measures every function in `built`, a folder of folders with a `bootstrap` each.
-pub async fn cold(built: &Path) {
+pub(crate) async fn cold(built: &Path) {
     println!("| {:<12} | {:>8} | {:>11} | {:>11} | {:>8} |", "function", "size", "start, p50", "start, p95", "memory");
     println!("|{:-<14}|{:->10}|{:->13}|{:->13}|{:->10}|", "", ":", ":", ":", ":");
     let functions = functions(built);
@@ -29,7 +29,7 @@ pub async fn cold(built: &Path) {
 }
 
 /// The trigger function among those in `built`.
-pub fn trigger_function(built: &Path) -> Function {
+pub(crate) fn trigger_function(built: &Path) -> Function {
     let found = functions(built).into_iter().find(|function| function.name == "trigger");
     found.unwrap_or_else(|| panic!("{} has no trigger function", built.display()))
 }

@@ -22,12 +22,12 @@ use crate::server::Server;
 /// Starts of each function.
 const STARTS: usize = 30;
 /// Events of each kind that a function is measured with.
-pub const EVENTS: usize = 3_000;
+pub(crate) const EVENTS: usize = 3_000;
 /// Events of each kind whose calls are counted.
 const COUNTED: usize = 100;
 
 /// A function: the program that asks Lambda's runtime API for events.
-pub struct Function {
+pub(crate) struct Function {
     pub name: String,
     program: PathBuf,
     arguments: Vec<&'static str>,
@@ -36,22 +36,22 @@ pub struct Function {
 
 impl Function {
     /// One that is a program itself, in a folder of its own.
-    pub fn bootstrap(name: &str, folder: &Path) -> Self {
+    pub(crate) fn bootstrap(name: &str, folder: &Path) -> Self {
         Self::run_by(folder.join("bootstrap"), &[], folder, name)
     }
 
     /// One in `folder` that a language's runtime client runs.
-    pub fn run_by(program: PathBuf, arguments: &[&'static str], folder: &Path, name: &str) -> Self {
+    pub(crate) fn run_by(program: PathBuf, arguments: &[&'static str], folder: &Path, name: &str) -> Self {
         Self { name: name.to_owned(), program, arguments: arguments.to_vec(), folder: folder.to_owned() }
     }
 
     /// The same by another name.
-    pub fn called(self, name: &str) -> Self {
+    pub(crate) fn called(self, name: &str) -> Self {
         Self { name: name.to_owned(), ..self }
     }
 
     /// The bytes of its program.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         std::fs::metadata(&self.program).unwrap().len()
     }
 
@@ -129,7 +129,7 @@ async fn counting() -> (String, Arc<AtomicUsize>) {
 }
 
 /// How long a function takes from its process's start to its first request for work, in order; and its memory in MB.
-pub async fn start_times(function: &Function) -> (Vec<Duration>, f64) {
+pub(crate) async fn start_times(function: &Function) -> (Vec<Duration>, f64) {
     let (mut times, mut memory) = (Vec::new(), 0);
     let (url, calls) = counting().await;
     for _ in 0..STARTS {
@@ -164,7 +164,7 @@ fn event(key: &str) -> Value {
 }
 
 /// What triggers cost: CPU and wall time in milliseconds, and calls, of a new key and of one that is held.
-pub struct TriggerCost {
+pub(crate) struct TriggerCost {
     pub unique: (f64, f64),
     pub duplicate: (f64, f64),
     pub calls: [Count; 2],
@@ -172,7 +172,7 @@ pub struct TriggerCost {
 }
 
 /// The cost of one event in a function's process: the runtime's loop included, AWS's side excluded from CPU.
-pub async fn trigger_cost(function: &Function, server: &Server) -> TriggerCost {
+pub(crate) async fn trigger_cost(function: &Function, server: &Server) -> TriggerCost {
     let mut runtime = Runtime::start().await;
     let running = function.start(&runtime.address, &server.dynamodb, &server.sqs);
     let mut costs = Vec::new();

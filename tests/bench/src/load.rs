@@ -14,7 +14,7 @@ fn from_now(span: Duration) -> String {
 }
 
 /// A client that keeps a number of requests under way.
-pub struct Load {
+pub(crate) struct Load {
     pub http: reqwest::Client,
     url: String,
     sqs: String,
@@ -23,23 +23,23 @@ pub struct Load {
 
 impl Load {
     /// A client of `server`.
-    pub fn new(server: &Server, concurrency: usize) -> Self {
+    pub(crate) fn new(server: &Server, concurrency: usize) -> Self {
         Self { http: reqwest::Client::new(), url: server.url.clone(), sqs: server.sqs.clone(), concurrency }
     }
 
     /// A client of something else.
-    pub fn at(url: &str, concurrency: usize) -> Self {
+    pub(crate) fn at(url: &str, concurrency: usize) -> Self {
         Self { http: reqwest::Client::new(), url: url.to_owned(), sqs: String::new(), concurrency }
     }
 
     /// Opens connections and fills caches.
-    pub async fn warm_up(&self) {
+    pub(crate) async fn warm_up(&self) {
         self.triggers((0..500).map(|n| format!("warm-{n}")).collect()).await;
         self.drained().await;
     }
 
     /// Runs with a key each, from the first trigger to the last run's end.
-    pub async fn unique_runs(&self, server: &Server, count: usize) -> Row {
+    pub(crate) async fn unique_runs(&self, server: &Server, count: usize) -> Row {
         let (cpu, start) = (server.cpu(), Instant::now());
         let latencies = self.triggers((0..count).map(|n| format!("unique-{n}")).collect()).await;
         self.drained().await;
@@ -47,14 +47,14 @@ impl Load {
     }
 
     /// Triggers of keys that are taken.
-    pub async fn duplicates(&self, server: &Server, count: usize) -> Row {
+    pub(crate) async fn duplicates(&self, server: &Server, count: usize) -> Row {
         let (cpu, start) = (server.cpu(), Instant::now());
         let latencies = self.triggers((0..count).map(|n| format!("unique-{}", n % 100)).collect()).await;
         Row::new("duplicate triggers", start.elapsed(), server.cpu() - cpu, latencies)
     }
 
     /// Parents that each trigger a child and wait for it, to the last parent's end.
-    pub async fn parents(&self, server: &Server, count: usize) -> Row {
+    pub(crate) async fn parents(&self, server: &Server, count: usize) -> Row {
         let (cpu, start) = (server.cpu(), Instant::now());
         let keys = (0..count).map(|n| format!("parent-{n}")).collect();
         let latencies = self.triggers_of("wait-for-child", json!({ "ms": 0 }), keys).await;
@@ -63,7 +63,7 @@ impl Load {
     }
 
     /// Queues runs that are all due at one moment, then lets them drain: the lines of both.
-    pub async fn queue_and_drain(&self, server: &Server, count: usize) -> String {
+    pub(crate) async fn queue_and_drain(&self, server: &Server, count: usize) -> String {
         let start = Instant::now();
         // SQS holds messages up to 15 minutes before it lets a worker see them.
         let url = &format!("{}/api/v1/tasks/echo/trigger", self.url);
@@ -90,7 +90,7 @@ impl Load {
     }
 
     /// Triggers at a steady rate, half of them duplicates, and tells the stack's memory now and then.
-    pub async fn soak(&self, server: &Server, minutes: u64, rate: u64) {
+    pub(crate) async fn soak(&self, server: &Server, minutes: u64, rate: u64) {
         for minute in 1..=minutes {
             for second in 0..60 {
                 let start = Instant::now();
@@ -118,7 +118,11 @@ impl Load {
     }
 
     /// Sends a request for each key; how long each took.
-    pub async fn send(&self, keys: Vec<String>, request: impl Fn(&str) -> reqwest::RequestBuilder) -> Vec<Duration> {
+    pub(crate) async fn send(
+        &self,
+        keys: Vec<String>,
+        request: impl Fn(&str) -> reqwest::RequestBuilder,
+    ) -> Vec<Duration> {
         let send = |key: String| {
             let request = request(&key);
             async move {

@@ -3,7 +3,7 @@
 //!
 //! The stack is a process of its own, so its CPU is counted apart from the load's; both share the machine's cores.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
 
 mod cold;
 mod function;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// What one load gave.
-pub struct Row {
+pub(crate) struct Row {
     name: &'static str,
     elapsed: Duration,
     cpu: Duration,
@@ -13,7 +13,7 @@ pub struct Row {
 
 impl Row {
     /// The head of the table.
-    pub fn header() -> String {
+    pub(crate) fn header() -> String {
         format!(
             "| {:<30} | {:>7} | {:>8} | {:>11} | {:>11} | {:>16} |\n|{:-<32}|{:->9}|{:->10}|{:->13}|{:->13}|{:->18}|",
             "load", "count", "per s", "p50 trigger", "p99 trigger", "stack CPU, each", "", ":", ":", ":", ":", ":"
@@ -21,18 +21,18 @@ impl Row {
     }
 
     /// A row over the latencies of every request.
-    pub fn new(name: &'static str, elapsed: Duration, cpu: Duration, mut latencies: Vec<Duration>) -> Self {
+    pub(crate) fn new(name: &'static str, elapsed: Duration, cpu: Duration, mut latencies: Vec<Duration>) -> Self {
         latencies.sort_unstable();
         Self { name, elapsed, cpu, latencies }
     }
 
     /// Requests a second, over all of the time.
-    pub fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         self.latencies.len() as f64 / self.elapsed.as_secs_f64()
     }
 
     /// The row of one among several.
-    pub fn named(&self, who: &str) -> String {
+    pub(crate) fn named(&self, who: &str) -> String {
         self.line(&format!("{who}: {}", self.name.split(',').next().unwrap_or(self.name)))
     }
 

@@ -14,7 +14,7 @@ use crate::runtime::listen;
 
 /// Calls and units, of one event or of many.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Count {
+pub(crate) struct Count {
     dynamodb: f64,
     sqs: f64,
     pub write_units: f64,
@@ -23,7 +23,7 @@ pub struct Count {
 
 impl Count {
     /// The mean of so many events.
-    pub fn per(self, events: usize) -> Self {
+    pub(crate) fn per(self, events: usize) -> Self {
         let each = |total| total / events as f64;
         Self {
             dynamodb: each(self.dynamodb),
@@ -44,20 +44,20 @@ impl fmt::Display for Count {
 
 /// What goes through proxies that count.
 #[derive(Clone, Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     http: reqwest::Client,
     count: Arc<Mutex<Count>>,
 }
 
 impl Meter {
     /// Stands before what is at `url`: the URL to call instead.
-    pub async fn before(&self, url: &str) -> String {
+    pub(crate) async fn before(&self, url: &str) -> String {
         let router = Router::new().fallback(pass_on).with_state((self.clone(), url.to_owned()));
         format!("http://{}", listen(router).await)
     }
 
     /// What was counted since it was asked last.
-    pub fn take(&self) -> Count {
+    pub(crate) fn take(&self) -> Count {
         std::mem::take(&mut *self.count.lock().unwrap())
     }
 }

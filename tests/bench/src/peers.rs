@@ -23,7 +23,7 @@ const DUPLICATES: usize = 20_000;
 const CONCURRENCY: usize = 32;
 
 /// Measures all, prints tables, and draws the plot.
-pub async fn peers(installed: &Path, built: &Path, plot: &Path) {
+pub(crate) async fn peers(installed: &Path, built: &Path, plot: &Path) {
     let mut bars = powertools(installed, built).await;
     bars.extend(restate(installed).await);
     std::fs::write(plot, draw(&bars)).unwrap();

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// A group of bars on one scale.
-pub struct Bars {
+pub(crate) struct Bars {
     pub title: String,
     pub unit: &'static str,
     pub bars: Vec<(String, f64)>,
@@ -14,7 +14,7 @@ const LABEL: usize = 190;
 const ROW: usize = 22;
 
 /// Draws groups below one another. The first bar of each is ours.
-pub fn draw(groups: &[Bars]) -> String {
+pub(crate) fn draw(groups: &[Bars]) -> String {
     let height = groups.iter().map(|group| 34 + ROW * group.bars.len()).sum::<usize>() + 10;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\

@@ -6,7 +6,7 @@ use std::time::Duration;
 const TICKS: f64 = 100.0;
 
 /// CPU time used so far, in user and kernel mode.
-pub fn cpu(pid: u32) -> Duration {
+pub(crate) fn cpu(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     // After the name, which may hold spaces: user time is the 12th field, system time the 13th.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -15,7 +15,7 @@ pub fn cpu(pid: u32) -> Duration {
 }
 
 /// Resident memory, in kilobytes: `VmRSS` now, `VmHWM` at most.
-pub fn memory_kb(pid: u32, which: &str) -> u64 {
+pub(crate) fn memory_kb(pid: u32, which: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(which)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

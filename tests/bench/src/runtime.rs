@@ -20,7 +20,7 @@ struct Stub {
 }
 
 /// The other ends.
-pub struct Runtime {
+pub(crate) struct Runtime {
     pub address: String,
     events: mpsc::Sender<Value>,
     asked: mpsc::Receiver<Result<Instant, String>>,
@@ -28,7 +28,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (events, to_hand_out) = mpsc::channel(1);
         let (asking, asked) = mpsc::channel(64);
         let (answering, answers) = mpsc::channel(64);
@@ -42,19 +42,19 @@ impl Runtime {
     }
 
     /// When a function asked for work.
-    pub async fn asked(&mut self) -> Instant {
+    pub(crate) async fn asked(&mut self) -> Instant {
         in_time(self.asked.recv()).await.expect("a function that starts")
     }
 
     /// What a function makes of an event.
-    pub async fn invoke(&mut self, event: Value) -> Value {
+    pub(crate) async fn invoke(&mut self, event: Value) -> Value {
         self.events.send(event).await.unwrap();
         in_time(self.answers.recv()).await.expect("a function that answers")
     }
 }
 
 /// Serves on a free port of this machine: the address.
-pub async fn listen(router: Router) -> String {
+pub(crate) async fn listen(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move { axum::serve(listener, router).await });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::process::{cpu, memory_kb};
 
 /// A stack in memory, in a process of its own.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// The API's URL.
     pub url: String,
@@ -20,12 +20,12 @@ pub struct Server {
 
 impl Server {
     /// Starts this very program as a server that keeps everything in memory.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_on(None)
     }
 
     /// The same on a folder, if there is one.
-    pub fn start_on(data: Option<PathBuf>) -> Self {
+    pub(crate) fn start_on(data: Option<PathBuf>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let mut child = command.arg("serve").args(data).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -36,12 +36,12 @@ impl Server {
     }
 
     /// CPU time used so far, in user and kernel mode.
-    pub fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         cpu(self.child.id())
     }
 
     /// Resident memory, in megabytes.
-    pub fn memory_mb(&self) -> u64 {
+    pub(crate) fn memory_mb(&self) -> u64 {
         memory_kb(self.child.id(), "VmRSS:") / 1024
     }
 }

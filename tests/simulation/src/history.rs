@@ -101,6 +101,7 @@ impl History {
     }
 
     /// What the answers and the rest break.
+    #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mut found = self.broken.clone();
         let mut by_key: BTreeMap<&str, Vec<&Answer>> = BTreeMap::new();
@@ -158,6 +159,7 @@ impl Recorder {
     }
 
     /// The moment at which somebody begins something.
+    #[must_use]
     pub fn begin(&self) -> Position {
         self.lock().tick()
     }

@@ -11,6 +11,8 @@
 //!
 //! The same seed gives the same schedule. `cargo run --release -p oncekey-simulation -- --from 7 --schedules 1 --trace`.
 
+#![allow(clippy::expect_used, missing_debug_implementations, reason = "a test that cannot go on should say where")]
+
 pub mod history;
 pub mod network;
 pub mod queue;
@@ -42,6 +44,7 @@ pub struct Report {
 ///
 /// # Panics
 /// When a schedule does: with its seed in the message.
+#[must_use]
 pub fn run(seeds: Range<u64>, trace: bool, mutant: Option<Mutant>) -> Report {
     let report = Mutex::new(Report::default());
     let left = Mutex::new(seeds.clone().step_by(A_DATABASE as usize));

@@ -106,21 +106,25 @@ impl Queues {
     }
 
     /// Whether a message names a run.
+    #[must_use]
     pub fn name(&self, run: &str) -> bool {
         self.messages.values().any(|message| message.body.contains(run))
     }
 
     /// How many messages there are.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.messages.len()
     }
 
     /// Whether there is none.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
     /// When the next message can be received, if there is one.
+    #[must_use]
     pub fn next_visible(&self) -> Option<Timestamp> {
         self.messages.values().map(|message| message.visible_at).min()
     }

@@ -104,6 +104,7 @@ operations!(
 );
 
 /// Has the embedded DynamoDB carry out an operation: the status and the JSON that its endpoint answers.
+#[must_use]
 pub fn execute(database: &Database, operation: &str, body: &[u8]) -> (u16, String) {
     match carry_out(database, operation, body) {
         Some(Ok(answer)) => (200, answer),

@@ -16,7 +16,7 @@ use crate::stack::{ENVIRONMENTS, Options, Stack, Storage};
 
 /// What `oncekey dev` can be told.
 #[derive(Args, Debug)]
-pub struct Dev {
+pub(super) struct Dev {
     /// The HTTP port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 3030)]
     port: u16,
@@ -41,7 +41,7 @@ pub struct Dev {
 ///
 /// # Errors
 /// [`StackError`] when it cannot start.
-pub async fn dev(dev: Dev) -> Result<(), StackError> {
+pub(super) async fn dev(dev: Dev) -> Result<(), StackError> {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,dynoxide=error,oncekey=info,oncekey_core=info,oncekey_worker=info"));
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);

@@ -31,7 +31,7 @@ pub(crate) fn end_of(run: Run) -> Result<(), Failure> {
     if run.status == RunStatus::Completed {
         return Ok(());
     }
-    Err(Failure::RunFailed { id: run.id, status: run.status })
+    Err(Failure::RunFailed { id: run.fields.id, status: run.fields.status })
 }
 
 impl Failure {

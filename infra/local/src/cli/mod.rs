@@ -10,6 +10,7 @@ mod remote;
 mod runs;
 mod trigger;
 
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -37,6 +38,13 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     dev: Dev,
+}
+
+/// Not what it says: that has API keys.
+impl fmt::Debug for Cli {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cli").finish_non_exhaustive()
+    }
 }
 
 #[derive(Subcommand)]

@@ -46,6 +46,7 @@ pub struct Options {
 
 impl Options {
     /// In memory, on a free port: for tests and examples.
+    #[must_use]
     pub fn in_memory() -> Self {
         Self { port: 0, storage: Storage::Memory, ..Self::default() }
     }

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// The command line, its outputs caught.
-pub fn oncekey(arguments: &[&str]) -> Command {
+pub(crate) fn oncekey(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oncekey"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 /// A process that is killed when the test ends, however it ends.
-pub struct Running {
+pub(crate) struct Running {
     pub child: Child,
     pub url: String,
 }
@@ -25,7 +25,7 @@ impl Drop for Running {
 }
 
 /// A stack on a data folder. Its worker's lease lasts two seconds.
-pub fn start(data: &Path) -> Running {
+pub(crate) fn start(data: &Path) -> Running {
     let data = data.to_str().unwrap();
     let mut command = oncekey(&["dev", "--port", "0", "--timeout", "2", "--data", data]);
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();

@@ -87,6 +87,7 @@ impl IdempotencyKey {
     }
 
     /// A key of which the hash is all that is known.
+    #[must_use]
     pub fn of_hash(hash: KeyHash) -> Self {
         Self { hash, text: None, scope: None, group: None }
     }
@@ -97,6 +98,7 @@ impl IdempotencyKey {
     }
 
     /// What to show of this key: the caller's text, or the hash when only that was sent.
+    #[must_use]
     pub fn shown(&self) -> &str {
         self.text.as_deref().unwrap_or(self.hash.as_str())
     }
@@ -118,7 +120,7 @@ mod tests {
     fn a_shown_text_decides_nothing_and_is_cut_instead_of_refused() {
         let hash = "a".repeat(64);
         let shown = |text: &str| {
-            let options = KeyOptions { key: text.to_owned(), scope: Scope::Global };
+            let options = KeyOptions::new(text.to_owned(), Scope::Global);
             IdempotencyKey::from_wire("key", &hash, Some(&options)).expect("a key")
         };
         assert_eq!(shown("mine").shown(), "mine");

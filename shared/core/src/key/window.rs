@@ -53,6 +53,7 @@ impl Window {
     }
 
     /// When a window that opens at `start` ends. The key is held before that moment and free from it on (I5).
+    #[must_use]
     pub fn end(self, start: Timestamp) -> Timestamp {
         start.plus(self.0)
     }

@@ -32,6 +32,7 @@ pub enum PayloadType {
 
 impl PayloadType {
     /// The wire's name, which is a media type.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -42,6 +43,7 @@ impl PayloadType {
     }
 
     /// The type that an object in the store declares; JSON unless it is another of ours.
+    #[must_use]
     pub fn of_content_type(text: &str) -> Self {
         let essence = text.split(';').next().unwrap_or_default().trim();
         [Self::SuperJson, Self::Text].into_iter().find(|kind| kind.as_str() == essence).unwrap_or_default()
@@ -113,6 +115,7 @@ impl Payload {
     }
 
     /// sha256 of the canonical JSON (RFC 8785) of what the task sees: equal for equal values, however they are spelled.
+    #[must_use]
     pub fn fingerprint(&self) -> String {
         let value = self.value().ok().flatten().unwrap_or(Value::Null);
         let canonical = serde_json_canonicalizer::to_vec(&value).unwrap_or_default();

@@ -54,6 +54,7 @@ impl BlobPath {
     }
 
     /// The path as text.
+    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

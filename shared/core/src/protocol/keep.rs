@@ -12,6 +12,7 @@ use crate::run::Run;
 pub const SPARE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// When an item that is needed until `until` shall expire.
+#[must_use]
 pub fn expiry(until: Timestamp) -> Timestamp {
     until.plus(SPARE * 2)
 }

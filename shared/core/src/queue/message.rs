@@ -52,6 +52,7 @@ pub struct FirstDispatch {
 
 impl RunMessage {
     /// The dispatch of a run's present turn: it is stored, so its name is enough.
+    #[must_use]
     pub fn of(run: &Run) -> Self {
         Self {
             v: VERSION,
@@ -65,6 +66,7 @@ impl RunMessage {
     }
 
     /// The first dispatch of a run that a trigger has named: it carries the run.
+    #[must_use]
     pub fn first(run: &Run) -> Self {
         Self {
             due_at: run.spec.options.delay_until,
@@ -80,6 +82,7 @@ impl RunMessage {
     }
 
     /// The end of a timed wait.
+    #[must_use]
     pub fn wake(waiter: &Waiter, queue: &QueueName, due_at: Option<Timestamp>) -> Self {
         Self {
             v: VERSION,
@@ -93,11 +96,13 @@ impl RunMessage {
     }
 
     /// Whether nobody has taken up in `run` what this message is for.
+    #[must_use]
     pub fn is_for(&self, run: &Run) -> bool {
         matches!(run.status, RunStatus::Delayed | RunStatus::Queued) && run.turn == self.turn
     }
 
     /// Whom this message wakes, if it is the end of a timed wait.
+    #[must_use]
     pub fn waiter(&self) -> Option<Waiter> {
         let call = self.wakes?;
         Some(Waiter { run: self.run_id.clone(), attempt: self.turn.attempt, call })
@@ -187,6 +192,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Why it ended, when it did not end well.
+    #[must_use]
     pub fn error(&self) -> Option<&RunError> {
         match self {
             Self::Failed { error, .. }
@@ -198,6 +204,7 @@ impl Outcome {
     }
 
     /// What this is to the state machine.
+    #[must_use]
     pub fn event(&self) -> Event {
         match self {
             Self::Succeeded { .. } => Event::Succeed,
@@ -230,12 +237,14 @@ impl Outcome {
 
 impl CompletionEvent {
     /// The event that `run`, as it stands, ended so.
+    #[must_use]
     pub fn new(run: &Run, outcome: Outcome) -> Self {
         let kept_until = Some(run.kept_until());
         Self { v: VERSION, run_id: run.id.clone(), turn: run.turn, outcome, unless_leased: false, kept_until }
     }
 
     /// The event that the present turn of `run` ended so, unless a worker is at it when the event is carried out.
+    #[must_use]
     pub fn unless_leased(run: &Run, outcome: Outcome) -> Self {
         Self { unless_leased: true, ..Self::new(run, outcome) }
     }
@@ -286,6 +295,7 @@ fn read<'a, T: Deserialize<'a>>(what: &str, body: &'a str, version: impl Fn(&T) 
 }
 
 /// The run that a message names, even if nothing else in it can be read.
+#[must_use]
 pub fn run_id_in(body: &str) -> Option<RunId> {
     #[derive(Deserialize)]
     struct Named {

@@ -43,6 +43,7 @@ pub struct QueueUrls {
 
 impl QueueUrls {
     /// Whether `message` came from the dead-letter queue of the run queues.
+    #[must_use]
     pub fn is_dead_run(&self, message: &SqsMessage) -> bool {
         name_in_url(&self.runs_dead_letter) == name_in_arn(message)
     }
@@ -73,6 +74,7 @@ pub struct Queues {
 
 impl Queues {
     /// A client that makes no call until it is used.
+    #[must_use]
     pub fn new(client: aws_sdk_sqs::Client, urls: QueueUrls, clock: Clock) -> Self {
         Self { client, urls, clock }
     }
@@ -160,6 +162,7 @@ impl Queues {
     }
 
     /// The URLs.
+    #[must_use]
     pub fn urls(&self) -> &QueueUrls {
         &self.urls
     }

@@ -17,6 +17,7 @@ impl QueueName {
     pub const SHAPE: &'static str = "1 to 40 characters of A-Z a-z 0-9 _ -, and not \"dead\"";
 
     /// Reads a name; `None` for what is not [`QueueName::SHAPE`].
+    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let is_name = (1..=40).contains(&text.len()) && text.chars().all(fits) && text != "dead";
@@ -24,6 +25,7 @@ impl QueueName {
     }
 
     /// Its text.
+    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -81,6 +83,7 @@ pub struct Queue {
 
 impl Queue {
     /// A queue with the stack's own concurrency.
+    #[must_use]
     pub fn new(name: QueueName) -> Self {
         Self { name, concurrency: None }
     }

@@ -127,6 +127,7 @@ pub struct TriggerMessage<'a> {
 
 impl<'a> TriggerMessage<'a> {
     /// What the message says beyond its address, as a body over HTTP would.
+    #[must_use]
     pub fn into_body(self) -> TriggerBody<'a> {
         TriggerBody { payload: self.payload, options: self.options }
     }
@@ -153,6 +154,7 @@ pub struct Envelope {
 
 impl Envelope {
     /// One whose transport says nothing more: no headers.
+    #[must_use]
     pub fn new(environment: EnvironmentId, task: TaskId, request_id: RequestId, now: Timestamp) -> Self {
         Self { environment, task, request_id, key: None, key_ttl: None, traceparent: None, now }
     }

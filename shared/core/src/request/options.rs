@@ -133,7 +133,7 @@ mod described {
 
     /// `{"name": "…"}`.
     #[derive(ToSchema)]
-    pub struct QueueSchema {
+    pub(super) struct QueueSchema {
         /// The queue's name.
         #[expect(dead_code, reason = "described, never made")]
         name: String,
@@ -142,7 +142,7 @@ mod described {
     #[derive(Serialize, ToSchema)]
     #[expect(dead_code, reason = "described, never made")]
     #[serde(untagged)]
-    pub enum TtlSchema {
+    pub(super) enum TtlSchema {
         Seconds(u32),
         Span(String),
     }
@@ -150,7 +150,7 @@ mod described {
     #[derive(Serialize, ToSchema)]
     #[expect(dead_code, reason = "described, never made")]
     #[serde(untagged)]
-    pub enum TagsSchema {
+    pub(super) enum TagsSchema {
         One(String),
         Several(Vec<String>),
     }
@@ -158,7 +158,7 @@ mod described {
     #[derive(Serialize, ToSchema)]
     #[expect(dead_code, reason = "described, never made")]
     #[serde(untagged)]
-    pub enum KeySourceSchema {
+    pub(super) enum KeySourceSchema {
         Payload(String),
         Pointers(Vec<String>),
     }

@@ -24,6 +24,7 @@ pub struct End {
 
 impl End {
     /// The end of `run`, if it has ended.
+    #[must_use]
     pub fn of(run: &Run) -> Option<Self> {
         run.status.is_final().then(|| Self {
             status: run.status,
@@ -34,6 +35,7 @@ impl End {
     }
 
     /// What is known of a run whose record is not there any more.
+    #[must_use]
     pub fn unknown() -> Self {
         Self {
             status: RunStatus::SystemFailure,

@@ -79,6 +79,7 @@ pub struct Lineage {
 
 impl Lineage {
     /// Where the children of `parent` stand.
+    #[must_use]
     pub fn of_child(parent: &Run) -> Self {
         let above = parent.spec.lineage.as_ref();
         Self {
@@ -133,6 +134,7 @@ pub struct RunOptions {
 
 impl RunSpec {
     /// A run of `task` that was asked for at `now`, without anything else: no key, no options, the default queue.
+    #[must_use]
     pub fn new(environment: EnvironmentId, task: TaskId, now: Timestamp) -> Self {
         Self {
             environment,
@@ -150,12 +152,14 @@ impl RunSpec {
     }
 
     /// When the run may start: its delay's end, or at once.
+    #[must_use]
     pub fn due_at(&self) -> Timestamp {
         self.options.delay_until.unwrap_or(self.created_at)
     }
 
     /// Until when the record is kept at least, however early the run ends: 30 days beyond its start, so that no message for
     /// it comes later, and a day beyond its key's window.
+    #[must_use]
     pub fn kept_until(&self) -> Timestamp {
         let for_key = self.key.as_ref().map(|key| key.window_ends_at.plus(OUTLIVES_KEY));
         self.due_at().plus(KEPT).max(for_key.unwrap_or_default())
@@ -236,6 +240,7 @@ pub struct Run {
 
 impl Run {
     /// A run that nobody has started: what a trigger writes.
+    #[must_use]
     pub fn new(id: RunId, spec: RunSpec, payload: Option<String>) -> Self {
         let status = if spec.due_at() > spec.created_at { RunStatus::Delayed } else { RunStatus::Queued };
         Self {
@@ -266,39 +271,46 @@ impl Run {
     }
 
     /// When the first attempt may start: what its trigger said, or a reschedule after it.
+    #[must_use]
     pub fn delayed_until(&self) -> Option<Timestamp> {
         self.retry_at.filter(|_| self.turn.attempt == 1).or(self.spec.options.delay_until)
     }
 
     /// When the run expires unless it has started, if it has a `ttl`.
+    #[must_use]
     pub fn expires_unless_started_by(&self) -> Option<Timestamp> {
         let due_at = self.delayed_until().unwrap_or(self.spec.created_at);
         self.spec.options.ttl_ms.map(|ttl| due_at.plus(Duration::from_millis(ttl)))
     }
 
     /// Until when the record is kept at least, whenever the run ends.
+    #[must_use]
     pub fn kept_until(&self) -> Timestamp {
         self.spec.kept_until().max(self.kept_until.unwrap_or_default())
     }
 
     /// Whether it is, or was last, suspended in this wait.
+    #[must_use]
     pub fn waits_on(&self, waiter: &Waiter) -> bool {
         // Older versions wrote one waiter, whole.
         self.waiting_on.iter().any(|wait| *wait == waiter.wait() || *wait == waiter.to_string())
     }
 
     /// How long earlier invocations of this attempt computed.
+    #[must_use]
     pub fn spent(&self) -> Duration {
         Duration::from_millis(self.spent_ms)
     }
 
     /// Where the payload is, if it is in the store.
+    #[must_use]
     pub fn stored_payload(&self) -> Option<BlobPath> {
         let path = self.payload.as_deref().filter(|_| self.spec.payload_type == PayloadType::Store)?;
         BlobPath::parse("payload", path).ok()
     }
 
     /// The payload with its type.
+    #[must_use]
     pub fn payload(&self) -> Payload {
         Payload { text: self.payload.clone(), kind: self.spec.payload_type }
     }
@@ -328,11 +340,11 @@ mod as_json {
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&serde_json::to_string(value).map_err(S::Error::custom)?)
     }
 
-    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         serde_json::from_str(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
@@ -342,11 +354,11 @@ mod as_json_option {
     use serde::de::DeserializeOwned;
     use serde::{Deserializer, Serialize, Serializer};
 
-    pub fn serialize<T: Serialize, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
         super::as_json::serialize(value, serializer)
     }
 
-    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
         super::as_json::deserialize(d).map(Some)
     }
 }

@@ -32,6 +32,7 @@ impl Default for RetryPolicy {
 
 impl RetryPolicy {
     /// The pause after `attempt` (from 1) failed, or `None` when it was the last of `max_attempts`.
+    #[must_use]
     pub fn pause_after(&self, attempt: u32, max_attempts: u32) -> Option<Duration> {
         if attempt >= max_attempts {
             return None;

@@ -33,6 +33,7 @@ pub enum Event {
 
 impl Event {
     /// The status in which a run stands after this, wherever it stood before.
+    #[must_use]
     pub fn leads_to(self) -> RunStatus {
         match self {
             Self::Start => RunStatus::Executing,

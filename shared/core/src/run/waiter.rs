@@ -19,6 +19,7 @@ pub struct Waiter {
 
 impl Waiter {
     /// Reads what [`Waiter::fmt`](std::fmt::Display) writes.
+    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('#');
         let waiter = Self {
@@ -30,6 +31,7 @@ impl Waiter {
     }
 
     /// The wait within its run: `attempt#call`.
+    #[must_use]
     pub fn wait(&self) -> String {
         format!("{}#{}", self.attempt, self.call)
     }

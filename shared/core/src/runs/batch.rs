@@ -104,11 +104,13 @@ pub enum BatchItem {
 
 impl Batch {
     /// Whether all items have come.
+    #[must_use]
     pub fn is_sealed(&self) -> bool {
         self.items.len() >= self.run_count as usize
     }
 
     /// Whether any item could not be triggered.
+    #[must_use]
     pub fn has_errors(&self) -> bool {
         self.items.values().any(|item| matches!(item, BatchItem::Error { .. }))
     }

@@ -39,6 +39,7 @@ pub struct KeyRecord {
 
 impl KeyRecord {
     /// The claim of `key` by a run that is made at `now`.
+    #[must_use]
     pub fn new(run_id: RunId, key: Option<&IdempotencyKey>, now: Timestamp, window_ends_at: Timestamp) -> Self {
         Self {
             run_id,
@@ -53,6 +54,7 @@ impl KeyRecord {
 
     /// Whether this is the claim that made `run`, and not one made for it later by a request that was sent again after
     /// the key had been freed.
+    #[must_use]
     pub fn made(&self, run: &Run) -> bool {
         self.run_id == run.id && self.created_at == run.spec.created_at
     }
@@ -84,6 +86,7 @@ pub struct KeyAddress<'a> {
 
 impl<'a> KeyAddress<'a> {
     /// The address of the key that a run was triggered with.
+    #[must_use]
     pub fn of_run(run: &'a Run) -> Option<Self> {
         let key = &run.spec.key.as_ref()?.key;
         Some(Self { environment: &run.spec.environment, place: key.place(&run.spec.task), hash: &key.hash })

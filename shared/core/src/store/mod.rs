@@ -49,6 +49,7 @@ pub struct Store {
 
 impl Store {
     /// A client that makes no call until it is used.
+    #[must_use]
     pub fn new(client: Client, tables: TableNames) -> Self {
         Self { client, tables }
     }

@@ -30,6 +30,7 @@ pub struct ResetRecord {
 
 impl ResetRecord {
     /// A reset of the key at `address`, held by the claim of this run and moment, or by nobody.
+    #[must_use]
     pub fn new(address: KeyAddress<'_>, claim: Option<(RunId, Timestamp)>) -> Self {
         let (run_id, claimed_at) = claim.unzip();
         let KeyAddress { environment, place, hash } = address;
@@ -37,11 +38,13 @@ impl ResetRecord {
     }
 
     /// Whether it was of the key at this address.
+    #[must_use]
     pub fn is_of(&self, address: KeyAddress<'_>) -> bool {
         *self == Self { run_id: self.run_id.clone(), claimed_at: self.claimed_at, ..Self::new(address, None) }
     }
 
     /// The claim that held the key.
+    #[must_use]
     pub fn claim(&self) -> Option<(&RunId, Timestamp)> {
         self.run_id.as_ref().zip(self.claimed_at)
     }

@@ -15,6 +15,7 @@ pub fn init() {
 
 /// Holds back the traces of other crates, whatever `RUST_LOG` says: the AWS SDKs, Lambda's runtime and the HTTP libraries
 /// trace whole requests and answers. What they say from `debug` on passes, and all that our own crates say.
+#[must_use]
 pub fn without_payloads() -> FilterFn {
     filter_fn(|metadata| *metadata.level() <= LevelFilter::DEBUG || metadata.target().starts_with("oncekey"))
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 /// What becomes of a call.
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is carried out.
     Passes,
     /// It is refused as DynamoDB refuses that is asked too much.
@@ -31,7 +31,7 @@ struct Faulty {
 }
 
 /// The URL of a database of its own, where `decide` says of each call what becomes of it.
-pub async fn faulty_database(decide: impl Fn(&str, &str) -> Fate + Send + Sync + 'static) -> String {
+pub(crate) async fn faulty_database(decide: impl Fn(&str, &str) -> Fate + Send + Sync + 'static) -> String {
     let serve = async |listener: TcpListener, router: Router| axum::serve(listener, router).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let behind = format!("http://{}", listener.local_addr().unwrap());

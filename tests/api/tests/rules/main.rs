@@ -1,6 +1,6 @@
 //! The rules of idempotency, each a test named after it, through HTTP on a local stack of its own.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod bad_input;
 mod batches;

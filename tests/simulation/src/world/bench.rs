@@ -31,6 +31,7 @@ impl Bench {
     }
 
     /// A database with Oncekey's tables.
+    #[must_use]
     pub fn database() -> Database {
         let database = Database::memory().expect("a database");
         for (name, schema) in [("keys", schema::KEYS), ("runs", schema::RUNS)] {

@@ -40,7 +40,9 @@ impl World<'_> {
                 if self.expires_at(item).is_some_and(|at| at <= self.clock.now()) {
                     let key = json!({ "run_id": item["run_id"], "item": item["item"] });
                     let delete = json!({ "TableName": "runs", "Key": key }).to_string();
-                    oncekey::aws::dynamodb::execute(self.database, "DeleteItem", delete.as_bytes());
+                    let (status, answer) =
+                        oncekey::aws::dynamodb::execute(self.database, "DeleteItem", delete.as_bytes());
+                    assert_eq!(status, 200, "{answer}");
                     let (run, name) = (text(item, "run_id"), text(item, "item"));
                     self.recorder.lock().note(|| format!("{run} {name} has expired"));
                 }

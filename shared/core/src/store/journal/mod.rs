@@ -88,11 +88,13 @@ impl Store {
 
 impl Journal {
     /// What the step of this name gave, if it is done.
+    #[must_use]
     pub fn step(&self, name: &str) -> Option<&Output> {
         self.steps.get(&steps::step_item(name))
     }
 
     /// The steps' items, which all attempts may ask for.
+    #[must_use]
     pub fn step_items(&self) -> Vec<String> {
         self.steps.keys().cloned().collect()
     }

@@ -22,6 +22,7 @@ const HASHED_PREFIX: &str = "step_hash#";
 const MAX_NAME_BYTES: usize = 200;
 
 /// The name of the item of a step of this name.
+#[must_use]
 pub fn step_item(name: &str) -> String {
     if name.len() <= MAX_NAME_BYTES {
         return format!("{PREFIX}{name}");
