@@ -1,0 +1,70 @@
+// The tasks of a bundle: the SDK's managers first, then the user's files.
+
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+
+/** Imports the bundle. Returns the SDK's core, its catalogue, what `ready` tells of the tasks, and the managers. */
+export async function load({ folder, core: entry, entries }, waits) {
+  const { core, workers, TriggerTracer } = await import(pathToFileURL(path.join(folder, entry)).href);
+  const catalog = new workers.StandardResourceCatalog();
+  core.resourceCatalog.setGlobalResourceCatalog(catalog);
+  const managers = {
+    hooks: new workers.StandardLifecycleHooksManager(),
+    locals: new workers.StandardLocalsManager(),
+    metadata: new workers.StandardMetadataManager(core.apiClientManager.clientOrThrow()),
+    until: new workers.StandardWaitUntilManager(),
+  };
+  core.lifecycleHooks.setGlobalLifecycleHooksManager(managers.hooks);
+  core.localsAPI.setGlobalLocalsManager(managers.locals);
+  core.runMetadata.setGlobalManager(managers.metadata);
+  core.waitUntil.setGlobalManager(managers.until);
+  core.runtime.setGlobalRuntimeManager(runtime(core, managers.metadata, waits));
+
+  for (const { file, source } of entries) {
+    // What is registered while no file is being imported is dropped by the SDK.
+    core.resourceCatalog.setCurrentFileContext(source, source);
+    try {
+      await import(pathToFileURL(path.join(folder, file)).href);
+    } catch (error) {
+      throw inFile(source, error);
+    }
+    core.resourceCatalog.clearCurrentFileContext();
+  }
+  const [twice] = catalog.listTaskIdCollisions();
+  if (twice) throw new Error(`two tasks have the id "${twice.id}"${twice.filePaths?.length ? ` (${[...new Set(twice.filePaths)].join(", ")})` : ""}: give one of them another`);
+  // Tasks that a run imports while it is under way.
+  core.resourceCatalog.setCurrentFileContext(workers.NO_FILE_CONTEXT, workers.NO_FILE_CONTEXT);
+  const tasks = catalog.listTaskManifests().map(({ id, filePath, queue, retry, maxDuration, machine }) => ({ id, filePath, queue, retry, maxDuration, machine }));
+  if (tasks.length === 0) {
+    throw new Error(`no file registers a task: ${entries.map(({ source }) => source).join(", ") || "there is none"}. A task is made by task({ id, run }) of @trigger.dev/sdk, and exported`);
+  }
+  return { core: { ...core, TaskExecutor: workers.TaskExecutor, ConsoleInterceptor: workers.ConsoleInterceptor, TriggerTracer }, catalog, tasks, managers };
+}
+
+function inFile(source, error) {
+  const message = `${source} failed while it was imported: ${error instanceof Error ? error.message : String(error)}`;
+  return Object.assign(new Error(message), { name: error?.name ?? "Error", stack: error?.stack ?? message });
+}
+
+/** The SDK's runtime manager: what it waits for, the host waits for. */
+function runtime(core, metadata, waits) {
+  const waiting = async (hook, question) => {
+    // What the task said of itself is sent before it may be suspended.
+    await metadata.flush();
+    await core.lifecycleHooks.callOnWaitHookListeners(hook);
+    const answer = await waits.ask(question);
+    await core.lifecycleHooks.callOnResumeHookListeners(hook);
+    return answer;
+  };
+  return {
+    disable() {},
+    waitForTask: ({ id }) => waiting({ type: "task", runId: id }, { for: "run", run: id }),
+    waitForBatch: ({ id, runCount }) =>
+      runCount === 0 ? Promise.resolve({ id, items: [] }) : waiting({ type: "batch", batchId: id, runCount }, { for: "batch", batch: id, count: runCount }),
+    waitForWaitpoint: ({ waitpointFriendlyId: id, finishDate }) =>
+      waiting(
+        finishDate ? { type: "duration", date: finishDate } : { type: "token", token: id },
+        { for: "waitpoint", waitpoint: id, ...(finishDate && { until: finishDate.toISOString() }) },
+      ),
+  };
+}

@@ -1,0 +1,81 @@
+// What else is under way in this process: only calls that a task makes one by one are known by their place.
+
+import crypto from "node:crypto";
+import { syncBuiltinESMExports } from "node:module";
+import zlib from "node:zlib";
+
+import { replace } from "./replace.mjs";
+
+/** What works in the thread pool, and is not among Node's active resources. */
+let hidden = 0;
+
+/** Counts what Node does not tell of. */
+export function countHidden() {
+  const done = () => {
+    hidden -= 1;
+  };
+  for (const name of Object.getOwnPropertyNames(crypto.webcrypto.subtle.constructor.prototype)) {
+    if (name === "constructor") continue;
+    replace(crypto.webcrypto.subtle.constructor.prototype, name, (original) =>
+      function (...args) {
+        hidden += 1;
+        const answer = Reflect.apply(original, this, args);
+        Promise.prototype.then.call(answer, done, done);
+        return answer;
+      });
+  }
+  const callbacks = (object, names) => {
+    for (const name of names) {
+      replace(object, name, (original) =>
+        function (...args) {
+          const last = args.at(-1);
+          if (typeof last !== "function") return Reflect.apply(original, this, args);
+          hidden += 1;
+          const called = function (...results) {
+            done();
+            return Reflect.apply(last, this, results);
+          };
+          try {
+            return Reflect.apply(original, this, [...args.slice(0, -1), called]);
+          } catch (error) {
+            done();
+            throw error;
+          }
+        });
+    }
+  };
+  callbacks(crypto, ["pbkdf2", "scrypt", "hkdf", "randomBytes", "randomFill", "randomInt", "generateKeyPair", "generateKey", "generatePrime", "checkPrime", "sign", "verify", "diffieHellman"]);
+  callbacks(zlib, ["deflate", "inflate", "gzip", "gunzip", "deflateRaw", "inflateRaw", "unzip", "brotliCompress", "brotliDecompress", "zstdCompress", "zstdDecompress"]);
+  syncBuiltinESMExports();
+}
+
+/** Counts what keeps the loop alive: by kind, what was there at the start of the process does not count. */
+export class Loop {
+  #first;
+  #own;
+
+  /** `own()` counts the sockets to the host that keep the loop alive. */
+  constructor(own) {
+    this.#own = own;
+    this.#first = kinds();
+  }
+
+  /** How much is under way beside the host's own answers. */
+  busy() {
+    const now = kinds();
+    let count = hidden;
+    for (const [kind, number] of now) {
+      // What was there and ended must not hide what begins later.
+      const first = Math.min(this.#first.get(kind) ?? 0, number);
+      this.#first.set(kind, first);
+      if (kind !== "Immediate") count += number - first;
+    }
+    return Math.max(0, count - this.#own());
+  }
+}
+
+function kinds() {
+  const counts = new Map();
+  for (const kind of process.getActiveResourcesInfo()) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  return counts;
+}

@@ -1,0 +1,25 @@
+// Tells the host when a replayed run cannot go on by itself: nothing keeps it alive but what waits for calls that it made before
+// and does not make now.
+
+const LOOK_MS = 100;
+/** As often it must look the same: a timer that does not keep the loop alive cannot be seen. */
+const LOOKS = 5;
+
+export function watchForStall({ say, api, waits, recorder, order, loop, run }) {
+  let before;
+  let looks = 0;
+  let said;
+  setInterval(() => {
+    const calls = api.parked;
+    const fetches = recorder.parked;
+    const held = order.held;
+    const now = run() && calls.length + fetches.length + held > 0 && api.open.length + recorder.open === calls.length + fetches.length + held && loop.busy() === 0
+      ? JSON.stringify([run().id, calls, fetches, recorder.unmade, waits.open, order.given])
+      : undefined;
+    looks = now !== undefined && now === before ? looks + 1 : 0;
+    before = now;
+    if (now === undefined || looks < LOOKS || now === said) return;
+    said = now;
+    say({ type: "stalled", calls, fetches, unmade: recorder.unmade, waits: waits.open });
+  }, LOOK_MS).unref();
+}
