@@ -59,7 +59,7 @@ impl Action {
 impl Protocol {
     /// What can happen in a state.
     pub(super) fn possible(&self, state: &State, actions: &mut Vec<Action>) {
-        for (trigger, asked) in state.triggers.iter().enumerate() {
+        for (trigger, asked) in state.triggers.iter().enumerate().take(self.triggers) {
             match asked.step {
                 Step::Answered | Step::Dead if state.resends > 0 => actions.push(Action::Resend(trigger)),
                 Step::Answered | Step::Dead => {}

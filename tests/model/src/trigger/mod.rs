@@ -38,6 +38,8 @@ pub enum Mutant {
 /// What may happen, and what is wrong.
 #[derive(Clone, Debug)]
 pub struct Protocol {
+    /// How many of the triggers are made.
+    pub triggers: usize,
     /// In which environment each trigger is.
     pub environments: [usize; TRIGGERS],
     /// Attempts of a run.
@@ -59,6 +61,7 @@ pub struct Protocol {
 impl Protocol {
     /// Two triggers of one key; nothing happens to it but what they do.
     pub const PLAIN: Self = Self {
+        triggers: TRIGGERS,
         environments: [0, 0],
         attempts: 2,
         resets: 0,

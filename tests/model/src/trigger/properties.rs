@@ -51,7 +51,7 @@ pub(super) fn properties() -> Vec<Property<Protocol>> {
             !model.is_settled(state) || state.runs.iter().flatten().all(|run| run.status.is_final())
         }),
         Property::sometimes("every trigger is answered and every run ends", |model: &Protocol, state: &State| {
-            let answered = state.triggers.iter().all(|asked| !asked.answers.is_empty());
+            let answered = state.triggers.iter().take(model.triggers).all(|asked| !asked.answers.is_empty());
             answered && model.is_settled(state)
         }),
     ]
