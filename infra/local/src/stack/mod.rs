@@ -1,48 +1,39 @@
 //! The stack itself: the embedded AWS parts, the functions on top, one HTTP server.
 
 pub(crate) mod data;
+mod embedded;
+mod functions;
 mod options;
 mod queues;
+mod sdk;
 pub(crate) mod tables;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::sqs::SqsEvent;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
-use aws_smithy_runtime_api::client::auth::AuthSchemeId;
-use axum::Router;
 use dynoxide::Database;
-use oncekey_core::blobs::Blobs;
 use oncekey_core::store::ApiKeyRecord;
-use oncekey_core::{App, Clock, EnvironmentId, Settings, Timestamp};
+use oncekey_core::{App, EnvironmentId, Settings};
 use oncekey_worker::Worker;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::aws::dynamodb;
-use crate::aws::event_source::{Function, Mapping};
 use crate::aws::gateway;
 use crate::aws::in_process::Direct;
-use crate::aws::lambda_api::{Functions, Surroundings};
-use crate::aws::s3::{self, Objects};
-use crate::aws::sqs::{self, QueueSettings, Queues};
+use crate::aws::lambda_api::Surroundings;
+use crate::aws::sqs::Queues;
 use crate::error::StackError;
-use crate::loopback::{self, Connections, Endpoint};
+use crate::loopback::{Connections, Endpoint};
 use crate::stack::data::{DataFolder, Endpoints};
-use crate::stack::options::FUNCTION_TIMEOUT;
+use crate::stack::embedded::{BUCKET, Embedded, Listeners, listen};
+use crate::stack::functions::{mappings, routes};
 pub use crate::stack::options::{Options, Storage};
-use crate::stack::queues::{StackQueues, VISIBILITY_FACTOR};
+use crate::stack::queues::StackQueues;
+pub(crate) use crate::stack::sdk::sdk_config;
 
 /// The environments of a local stack, each with its API key.
 pub const ENVIRONMENTS: [(&str, &str); 2] = [("local/dev", "tr_dev_local"), ("local/prod", "tr_prod_local")];
 
-/// The bucket's name, for what it is worth.
-const BUCKET: &str = "oncekey";
-/// How the SDK calls requests that are not signed.
-const NO_AUTH: AuthSchemeId = AuthSchemeId::new("noAuth");
 /// How often expired items and messages are deleted. DynamoDB's own TTL lags too; nothing depends on it.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// How long a stack that is stopped waits for its parts.
@@ -85,45 +76,12 @@ impl Stack {
         };
         let connections = Connections::new();
         let mut endpoints = (watch::Sender::new(false), JoinSet::new());
-        let (dynamodb_url, database) = match &options.dynamodb_endpoint {
-            Some(url) => (url.clone(), None),
-            None => {
-                let database = open_database(folder.as_ref())?;
-                let listener = listen(0).await?;
-                let url = url_of(&listener);
-                let endpoint =
-                    Endpoint::new(dynamodb::router(database.clone()), dynamodb::MAX_REQUEST_BYTES, &connections);
-                endpoints.1.spawn(endpoint.serve(listener, endpoints.0.subscribe()));
-                (url, Some(database))
-            }
-        };
         let stack_queues = StackQueues::of(&options, &worker);
-        let (sqs_url, queues) = match &options.sqs_endpoint {
-            Some(url) => (url.clone(), None),
-            None => {
-                let queues = open_queues(folder.as_ref(), stack_queues.settings(), &options.clock)?;
-                let listener = listen(0).await?;
-                let url = url_of(&listener);
-                let endpoint = Endpoint::new(sqs::router(queues.clone()), sqs::MAX_REQUEST_BYTES, &connections);
-                endpoints.1.spawn(endpoint.serve(listener, endpoints.0.subscribe()));
-                (url, Some(queues))
-            }
-        };
-
-        let s3_listener = listen(0).await?;
-        let s3_url = url_of(&s3_listener);
-        let blobs = Blobs::new(&sdk_config(&s3_url).await, Some(&s3_url), BUCKET, options.clock.clone())?;
-        let objects = folder.as_ref().map(|folder| folder.file("objects"));
-        let objects = Objects::new(objects, blobs.signer().clone(), options.clock.clone(), s3_url.clone());
-        let objects = objects.map_err(|error| StackError::Objects(error.to_string()))?;
-        let endpoint = Endpoint::new(s3::router(objects), s3::MAX_REQUEST_BYTES, &connections);
-        endpoints.1.spawn(endpoint.serve(s3_listener, endpoints.0.subscribe()));
-
-        let dynamodb = sdk_config_with(&dynamodb_url, database.clone().map(Direct::DynamoDb)).await;
-        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&dynamodb).allow_no_auth();
-        let dynamodb = aws_sdk_dynamodb::Client::from_conf(dynamodb.build());
-        let sqs = sdk_config_with(&sqs_url, queues.clone().map(Direct::Sqs)).await;
-        let sqs = aws_sdk_sqs::Client::from_conf(aws_sdk_sqs::config::Builder::from(&sqs).allow_no_auth().build());
+        let listeners = Listeners { connections: &connections, stop: &endpoints.0, parts: &mut endpoints.1 };
+        let Embedded { dynamodb_url, database, sqs_url, queues, s3_url, blobs } =
+            Embedded::open(&options, folder.as_ref(), stack_queues.settings(), listeners).await?;
+        let dynamodb = sdk::dynamodb(&dynamodb_url, database.clone().map(Direct::DynamoDb)).await;
+        let sqs = sdk::sqs(&sqs_url, queues.clone().map(Direct::Sqs)).await;
         let names = tables::names(&options.prefix);
         tables::create(&dynamodb, &names).await?;
         if queues.is_none() {
@@ -200,119 +158,6 @@ impl Stack {
         // Their clients keep idle connections open; nothing is under way on them.
         self.endpoints.1.shutdown().await;
     }
-}
-
-async fn listen(port: u16) -> Result<TcpListener, StackError> {
-    loopback::listen(port).await.map_err(|source| StackError::Port { port, source })
-}
-
-fn url_of(listener: &TcpListener) -> String {
-    listener.local_addr().map(|address| format!("http://{address}")).unwrap_or_default()
-}
-
-fn open_database(folder: Option<&DataFolder>) -> Result<Database, StackError> {
-    match folder {
-        None => Database::memory().map_err(|error| StackError::Tables(error.to_string())),
-        Some(folder) => {
-            let file = folder.database("dynamodb.sqlite")?;
-            Database::new(&file.to_string_lossy()).map_err(|error| folder.unreadable(error))
-        }
-    }
-}
-
-fn open_queues(folder: Option<&DataFolder>, settings: Vec<QueueSettings>, clock: &Clock) -> Result<Queues, StackError> {
-    let file = folder.map(|folder| folder.database("queues.sqlite")).transpose()?;
-    Queues::open(file.as_deref(), settings, clock.clone()).map_err(|error| match folder {
-        Some(folder) => folder.unreadable(error),
-        None => error.into(),
-    })
-}
-
-/// Ordinary SDK settings for an endpoint on this machine, which takes any credentials.
-pub(crate) async fn sdk_config(endpoint: &str) -> aws_config::SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
-        .endpoint_url(endpoint)
-        .load()
-        .await
-}
-
-/// The same for an endpoint that is embedded here, if it is: nobody would read a signature there, and no stream can stall.
-async fn sdk_config_with(endpoint: &str, direct: Option<Direct>) -> aws_config::SdkConfig {
-    let config = sdk_config(endpoint).await;
-    let Some(direct) = direct else { return config };
-    config
-        .into_builder()
-        .http_client(direct)
-        .auth_scheme_preference([NO_AUTH])
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .build()
-}
-
-fn routes(app: &App) -> Router {
-    Router::new()
-        .merge(oncekey_function_trigger::router(app.clone()))
-        .merge(oncekey_function_reset::router(app.clone()))
-        .merge(oncekey_function_runs::router(app.clone()))
-        .merge(oncekey_function_dashboard::router(app.clone()))
-}
-
-/// Which queue feeds which function.
-fn mappings(app: &App, sqs: &aws_sdk_sqs::Client, options: &Options, worker: Worker) -> Vec<Mapping> {
-    let urls = app.queues.urls().clone();
-    let mapping = |queue_url: &str, function: &Function, batch_size, concurrency, timeout| Mapping {
-        sqs: sqs.clone(),
-        clock: app.clock.clone(),
-        queue_url: queue_url.to_owned(),
-        function: Arc::clone(function),
-        batch_size,
-        // A process of its own carries out one invocation at a time.
-        concurrency: if options.functions.is_some() { 1 } else { concurrency },
-        // It may have to be built first; before the messages are visible again there is no use in giving up.
-        timeout: if options.functions.is_some() { timeout * VISIBILITY_FACTOR } else { timeout },
-    };
-    let [work, ingest, complete] = match &options.functions {
-        Some(url) => {
-            let functions = Functions::at(url);
-            [("worker", options.worker_timeout), ("ingest", FUNCTION_TIMEOUT), ("complete", FUNCTION_TIMEOUT)].map(
-                |(name, timeout)| functions.named(&format!("oncekey-function-{name}"), timeout * VISIBILITY_FACTOR),
-            )
-        }
-        None => [
-            worker_function(app, Arc::new(worker)),
-            function(app, |app, event| async move { oncekey_function_ingest::handle(&app, event).await }),
-            function(app, |app, event| async move { oncekey_function_complete::handle(&app, event).await }),
-        ],
-    };
-    let mut all = vec![
-        mapping(&urls.triggers, &ingest, 10, 10, FUNCTION_TIMEOUT),
-        mapping(&urls.completions, &complete, 10, 10, FUNCTION_TIMEOUT),
-        mapping(&urls.completions_dead_letter, &complete, 10, 1, FUNCTION_TIMEOUT),
-        mapping(&urls.runs_dead_letter, &complete, 10, 1, FUNCTION_TIMEOUT),
-    ];
-    // One message an invocation: a slow run must not hold back the acknowledgement of a quick one.
-    all.extend(urls.runs.iter().map(|(name, url)| {
-        let own = options.queues.iter().find(|queue| queue.name == *name).and_then(|queue| queue.concurrency);
-        mapping(url, &work, 1, own.unwrap_or(options.worker_concurrency), options.worker_timeout)
-    }));
-    all
-}
-
-fn function<F>(app: &App, handle: impl Fn(App, SqsEvent) -> F + Send + Sync + 'static) -> Function
-where
-    F: Future<Output = aws_lambda_events::sqs::SqsBatchResponse> + Send + 'static,
-{
-    let app = app.clone();
-    Arc::new(move |event, _: Timestamp| Box::pin(handle(app.clone(), event)))
-}
-
-fn worker_function(app: &App, worker: Arc<Worker>) -> Function {
-    let app = app.clone();
-    Arc::new(move |event, deadline| {
-        let (app, worker) = (app.clone(), Arc::clone(&worker));
-        Box::pin(async move { worker.handle(&app, event, deadline).await })
-    })
 }
 
 async fn stopping(mut stopped: watch::Receiver<bool>) {

@@ -12,7 +12,7 @@ use crate::queue::Queues;
 
 /// The longest that a message waits for its next delivery after it failed: with the twenty that a source queue allows, more than
 /// an hour goes by before it is dead-lettered.
-const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+const MAX_PAUSE: Duration = Duration::from_secs(900);
 
 /// What becomes of a message that was handled without error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +68,8 @@ where
 /// what failed together does not come again together.
 fn pause_after(message: &SqsMessage) -> Duration {
     let received = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
-    let doubled = 2u64.checked_pow(received).map_or(LONGEST_PAUSE, Duration::from_secs);
-    doubled.min(LONGEST_PAUSE).mul_f64(0.5 + fastrand::f64() / 2.0)
+    let doubled = 2u64.checked_pow(received).map_or(MAX_PAUSE, Duration::from_secs);
+    doubled.min(MAX_PAUSE).mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn twenty_deliveries_outlast_an_hour() {
-        let shortest: Duration = (1..20).map(|times| pause_after(&received(times)).min(LONGEST_PAUSE)).sum();
+        let shortest: Duration = (1..20).map(|times| pause_after(&received(times)).min(MAX_PAUSE)).sum();
         assert!(shortest > Duration::from_secs(3_600), "{shortest:?}");
     }
 }

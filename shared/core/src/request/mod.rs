@@ -1,7 +1,10 @@
 //! A trigger's body, parsed at the door: what comes out needs no second check.
 
+#[cfg(feature = "openapi")]
+mod described;
 pub mod object;
 pub mod options;
+pub(crate) mod values;
 
 use oncekey_wire::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 use serde::Deserialize;

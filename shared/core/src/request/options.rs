@@ -1,9 +1,7 @@
 //! The options of a trigger: what a caller may say besides the payload, checked field by field.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use oncekey_wire::RunId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -14,27 +12,15 @@ use crate::key::window::Window;
 use crate::key::{IdempotencyKey, KeyGroup, KeyOptions};
 use crate::payload::{Payload, PayloadType};
 use crate::queue::name::QueueName;
+#[cfg(feature = "openapi")]
+use crate::request::described::{KeySourceSchema, QueueSchema, TagsSchema, TtlSchema};
 use crate::request::object::Object;
+use crate::request::values::{delay_until, max_attempts, max_duration, metadata, parent_text, tags, ttl_ms};
 use crate::request::{Envelope, Parentage, TriggerRequest};
 use crate::run::{RunOptions, TriggerFunction};
-use crate::span;
 
-/// Most tags a run has.
-const MAX_TAGS: usize = 10;
-/// The longest tag, in characters.
-const MAX_TAG: usize = 128;
-/// The largest metadata, as JSON: what DynamoDB's 400 KB an item leave beside payload and output.
-const MAX_METADATA_BYTES: usize = 32 * 1024;
-/// The longest delay or ttl.
-const MAX_SPAN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// The longest id of a parent, in characters.
-const MAX_PARENT: usize = 128;
 /// The longest JSON of an option that is recorded and not acted on.
 const MAX_RECORDED_BYTES: usize = 1024;
-/// Most attempts a trigger may ask for.
-const MAX_ATTEMPTS: u32 = 100;
-/// The longest `maxDuration`: a day, in seconds.
-const MAX_DURATION: u32 = 86_400;
 
 /// The options of a trigger, as they come.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -124,47 +110,6 @@ pub enum OnPayloadMismatch {
 struct QueueOption {
     name: String,
 }
-
-/// Shapes that are parsed by hand, for the description of the API alone.
-#[cfg(feature = "openapi")]
-mod described {
-    use serde::Serialize;
-    use utoipa::ToSchema;
-
-    /// `{"name": "…"}`.
-    #[derive(ToSchema)]
-    pub(super) struct QueueSchema {
-        /// The queue's name.
-        #[expect(dead_code, reason = "described, never made")]
-        name: String,
-    }
-
-    #[derive(Serialize, ToSchema)]
-    #[expect(dead_code, reason = "described, never made")]
-    #[serde(untagged)]
-    pub(super) enum TtlSchema {
-        Seconds(u32),
-        Span(String),
-    }
-
-    #[derive(Serialize, ToSchema)]
-    #[expect(dead_code, reason = "described, never made")]
-    #[serde(untagged)]
-    pub(super) enum TagsSchema {
-        One(String),
-        Several(Vec<String>),
-    }
-
-    #[derive(Serialize, ToSchema)]
-    #[expect(dead_code, reason = "described, never made")]
-    #[serde(untagged)]
-    pub(super) enum KeySourceSchema {
-        Payload(String),
-        Pointers(Vec<String>),
-    }
-}
-#[cfg(feature = "openapi")]
-use described::{KeySourceSchema, QueueSchema, TagsSchema, TtlSchema};
 
 impl QueueOption {
     fn name(&self) -> Result<QueueName, Error> {
@@ -282,101 +227,11 @@ impl Options {
             metadata: metadata(self.metadata)?,
             delay_until: self.delay.map(|delay| delay_until("options.delay", &delay, now)).transpose()?.flatten(),
             ttl_ms: self.ttl.map(|ttl| ttl_ms(&ttl)).transpose()?.flatten(),
-            max_attempts: self.max_attempts.map(|n| between("options.maxAttempts", n, MAX_ATTEMPTS)).transpose()?,
+            max_attempts: self.max_attempts.map(max_attempts).transpose()?,
             max_duration: self.max_duration.map(max_duration).transpose()?,
             test: self.test.unwrap_or(false),
             traceparent: traceparent.filter(|text| text.len() <= 128),
             placement,
         })
-    }
-}
-
-fn between(field: &str, number: u32, most: u32) -> Result<u32, Error> {
-    if (1..=most).contains(&number) {
-        return Ok(number);
-    }
-    Err(Error::invalid(field, format!("{number} is out of range: give a whole number from 1 to {most}")))
-}
-
-/// The client may send a fraction; a part of a second counts as a whole one.
-fn max_duration(seconds: f64) -> Result<u32, Error> {
-    if seconds > 0.0 && seconds <= f64::from(MAX_DURATION) {
-        return Ok(seconds.ceil() as u32);
-    }
-    Err(Error::invalid("options.maxDuration", format!("give seconds, more than 0 and up to {MAX_DURATION} (a day)")))
-}
-
-fn tags(value: Value) -> Result<Vec<String>, Error> {
-    let refuse = || {
-        Error::invalid(
-            "options.tags",
-            format!("give one tag or a list of up to {MAX_TAGS}, each a text of 1 to {MAX_TAG} characters"),
-        )
-    };
-    let list = match value {
-        Value::Array(list) => list,
-        one => vec![one],
-    };
-    if list.len() > MAX_TAGS {
-        return Err(refuse());
-    }
-    let tag = |value| match value {
-        Value::String(tag) if (1..=MAX_TAG).contains(&tag.chars().count()) => Ok(tag),
-        _ => Err(refuse()),
-    };
-    list.into_iter().map(tag).collect()
-}
-
-/// What to record of a parent: nothing of one of ours, which stands in the run's family.
-///
-/// # Errors
-/// [`Error::Invalid`] naming `field` when it is longer than [`MAX_PARENT`].
-pub(crate) fn parent_text(field: &str, id: &str) -> Result<Option<Value>, Error> {
-    if id.chars().count() > MAX_PARENT {
-        return Err(Error::invalid(field, format!("a run's id has at most {MAX_PARENT} characters")));
-    }
-    Ok(RunId::parse(id).is_err().then(|| Value::from(id)))
-}
-
-fn metadata(value: Option<Value>) -> Result<Option<Value>, Error> {
-    if value.as_ref().is_some_and(|value| !value.is_object()) {
-        return Err(Error::invalid("options.metadata", "give an object, like {\"customer\": 7}"));
-    }
-    let size = value.as_ref().map_or(0, |value| value.to_string().len());
-    if size > MAX_METADATA_BYTES {
-        return Err(Error::TooLarge(format!(
-            "options.metadata: {size} bytes of JSON; the limit is {MAX_METADATA_BYTES} (32 KB)"
-        )));
-    }
-    Ok(value)
-}
-
-/// A span (`"1h30m"`) or a date; one that is over already is no delay.
-pub(crate) fn delay_until(field: &str, value: &Value, now: Timestamp) -> Result<Option<Timestamp>, Error> {
-    let moment = value
-        .as_str()
-        .and_then(|text| span::parse(text).map(|span| now.plus(span)).or_else(|| Timestamp::parse(text).ok()))
-        .ok_or_else(|| {
-            Error::invalid(field, "give a span like \"1h30m\" (w, d, h, m, s) or a date like \"2026-01-31T09:30:00Z\"")
-        })?;
-    if moment.since(now) > MAX_SPAN {
-        return Err(Error::invalid(field, "is more than 365 days away"));
-    }
-    Ok((moment > now).then_some(moment))
-}
-
-/// A span or a number of seconds; zero is no ttl.
-fn ttl_ms(value: &Value) -> Result<Option<u64>, Error> {
-    let span = match value {
-        Value::Number(seconds) => seconds.as_u64().map(Duration::from_secs),
-        Value::String(text) => span::parse(text),
-        _ => None,
-    };
-    match span.filter(|span| *span <= MAX_SPAN) {
-        Some(span) => Ok(u64::try_from(span.as_millis()).ok().filter(|millis| *millis > 0)),
-        None => Err(Error::invalid(
-            "options.ttl",
-            "give a span like \"10m\" (w, d, h, m, s) or whole seconds, up to 365 days",
-        )),
     }
 }

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyHash};
 use crate::protocol::trigger::{Triggered, trigger_all};
-use crate::request::options::parent_text;
+use crate::request::values::parent_text;
 use crate::request::{Envelope, Parentage, TriggerBody, TriggerRequest};
 use crate::run::TriggerFunction;
 

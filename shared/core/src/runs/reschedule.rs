@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::app::App;
 use crate::error::Error;
 use crate::queue::message::RunMessage;
-use crate::request::options::delay_until;
+use crate::request::values::delay_until;
 use crate::run::{KEPT, Run};
 use crate::runs::find::{find, missing};
 use crate::store::{Move, Moved};

@@ -1,0 +1,36 @@
+//! Shapes that are parsed by hand, for the description of the API alone.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// `{"name": "…"}`.
+#[derive(ToSchema)]
+pub(super) struct QueueSchema {
+    /// The queue's name.
+    #[expect(dead_code, reason = "described, never made")]
+    name: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[expect(dead_code, reason = "described, never made")]
+#[serde(untagged)]
+pub(super) enum TtlSchema {
+    Seconds(u32),
+    Span(String),
+}
+
+#[derive(Serialize, ToSchema)]
+#[expect(dead_code, reason = "described, never made")]
+#[serde(untagged)]
+pub(super) enum TagsSchema {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(Serialize, ToSchema)]
+#[expect(dead_code, reason = "described, never made")]
+#[serde(untagged)]
+pub(super) enum KeySourceSchema {
+    Payload(String),
+    Pointers(Vec<String>),
+}

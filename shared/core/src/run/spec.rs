@@ -1,0 +1,137 @@
+//! What a trigger asked for, which never changes.
+
+use std::time::Duration;
+
+use oncekey_wire::{BatchId, EnvironmentId, RunId, TaskId, TriggerFunction};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::kept::KEPT;
+use crate::clock::Timestamp;
+use crate::key::IdempotencyKey;
+use crate::payload::PayloadType;
+use crate::queue::name::QueueName;
+
+/// How long a run outlives its key: were it gone first, a missing run would mean two things to a duplicate.
+const OUTLIVES_KEY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a trigger asked for. Written once; stored and sent as one JSON text, beside the payload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// The environment it belongs to.
+    pub environment: EnvironmentId,
+    /// The task to run.
+    pub task: TaskId,
+    /// When the key was claimed, or the trigger was made without one. With the run's id it identifies the claim: a key
+    /// item that names this run with another moment is not this run's claim.
+    pub created_at: Timestamp,
+    /// How to read the payload.
+    pub payload_type: PayloadType,
+    /// The key it was triggered with, and when that key's window ends.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<ClaimedKey>,
+    /// The queue that carries it.
+    pub queue: QueueName,
+    /// What else the trigger's options said.
+    #[serde(flatten)]
+    pub options: RunOptions,
+    /// Where it stands in its family, if it has a parent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lineage: Option<Lineage>,
+    /// The call that triggered it.
+    #[serde(skip_serializing_if = "TriggerFunction::is_plain", default)]
+    pub function: TriggerFunction,
+    /// The batch it is an item of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch: Option<BatchId>,
+    /// A fingerprint of the key and the payload that it was asked for with: the same request asks for the same again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked: Option<String>,
+}
+
+/// Where a run stands in its family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The run that triggered this one.
+    pub parent: RunId,
+    /// The first run of the family.
+    pub root: RunId,
+    /// Generations between root and this run, at least 1.
+    pub depth: u32,
+}
+
+/// A run's key and its window's end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClaimedKey {
+    /// The key.
+    #[serde(flatten)]
+    pub key: IdempotencyKey,
+    /// From this moment on the key is free (I5).
+    pub window_ends_at: Timestamp,
+}
+
+/// The options of a trigger that travel with the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// Up to 10 tags of up to 128 characters.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tags: Vec<String>,
+    /// The caller's own data about the run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub metadata: Option<Value>,
+    /// The run starts no earlier.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub delay_until: Option<Timestamp>,
+    /// The run expires unless it has started this many milliseconds after it was due.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ttl_ms: Option<u64>,
+    /// Attempts in all; wins over the task's own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_attempts: Option<u32>,
+    /// Seconds one attempt may compute; wins over the task's own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_duration: Option<u32>,
+    /// Whether the caller marked it as a test.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub test: bool,
+    /// W3C trace context of the trigger.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traceparent: Option<String>,
+    /// Options that only tune placement (`machine`, `region`, `priority`, …): recorded as they came, not acted on.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty", default)]
+    pub placement: serde_json::Map<String, Value>,
+}
+
+impl RunSpec {
+    /// A run of `task` that was asked for at `now`, without anything else: no key, no options, the default queue.
+    #[must_use]
+    pub fn new(environment: EnvironmentId, task: TaskId, now: Timestamp) -> Self {
+        Self {
+            environment,
+            task,
+            created_at: now,
+            payload_type: PayloadType::default(),
+            key: None,
+            queue: QueueName::default(),
+            options: RunOptions::default(),
+            lineage: None,
+            function: TriggerFunction::default(),
+            batch: None,
+            asked: None,
+        }
+    }
+
+    /// When the run may start: its delay's end, or at once.
+    #[must_use]
+    pub fn due_at(&self) -> Timestamp {
+        self.options.delay_until.unwrap_or(self.created_at)
+    }
+
+    /// Until when the record is kept at least, however early the run ends: 30 days beyond its start, so that no message for
+    /// it comes later, and a day beyond its key's window.
+    #[must_use]
+    pub fn kept_until(&self) -> Timestamp {
+        let for_key = self.key.as_ref().map(|key| key.window_ends_at.plus(OUTLIVES_KEY));
+        self.due_at().plus(KEPT).max(for_key.unwrap_or_default())
+    }
+}
