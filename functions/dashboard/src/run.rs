@@ -3,6 +3,7 @@
 use axum::extract::State;
 use maud::{Markup, html};
 use oncekey_core::payload::path::BlobPath;
+use oncekey_core::runs::content::{output_of, payload_of};
 use oncekey_core::runs::find::find;
 use oncekey_core::runs::list::{Filter, PageStart, list};
 use oncekey_core::{App, Error, Run, RunId, Timestamp};
@@ -160,14 +161,20 @@ fn family(run: &Run) -> Markup {
 async fn payload(app: &App, run: &Run) -> Result<Markup, Error> {
     match run.stored_payload() {
         Some(path) => stored(app, run, "Payload", &path).await,
-        None => Ok(value("Payload", run.payload().value().ok().flatten().as_ref())),
+        None => {
+            let payload = payload_of(app, run).await?.and_then(|payload| payload.value().ok().flatten());
+            Ok(value("Payload", payload.as_ref()))
+        }
     }
 }
 
 async fn output(app: &App, run: &Run) -> Result<Markup, Error> {
     match &run.stored_output {
         Some(path) => stored(app, run, "Output", path).await,
-        None => Ok(value("Output", run.output.as_deref().and_then(|text| serde_json::from_str(text).ok()).as_ref())),
+        None => {
+            let output = output_of(app, run).await?.and_then(|text| serde_json::from_str(&text).ok());
+            Ok(value("Output", output.as_ref()))
+        }
     }
 }
 

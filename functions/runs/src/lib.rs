@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::request::options::Options;
 use oncekey_core::request::parse_json;
+use oncekey_core::runs::content::{output_of, payload_of};
 use oncekey_core::runs::find::find;
 use oncekey_core::runs::list::{Cursor, list};
 use oncekey_core::runs::replay::{ReplayRequest, replay};
@@ -83,7 +84,9 @@ async fn retrieved(app: &App, run: &Run) -> Result<RetrievedRun, Error> {
     let relatives = if relatives.is_empty() { Vec::new() } else { app.store.runs(&unique(relatives)).await? };
     let now = app.clock.now();
     let holds = app.store.holds_key(std::slice::from_ref(run), now).await?;
-    let mut shown = view::retrieved(run, holds == [true], &relatives, now);
+    let (payload, output) = tokio::try_join!(payload_of(app, run), output_of(app, run))?;
+    let payload = payload.filter(|_| run.stored_payload().is_none()).and_then(|payload| payload.value().ok().flatten());
+    let mut shown = view::retrieved(run, payload, output, holds == [true], &relatives, now);
     let environment = &run.spec.environment;
     if let Some(path) = run.stored_payload() {
         shown.payload_presigned_url = Some(app.blobs.get_url(environment, &path).await?.to_string());

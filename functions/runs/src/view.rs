@@ -9,8 +9,16 @@ pub(crate) fn item(run: &Run, holds_key: bool, now: Timestamp) -> RunItem {
     RunItem::new(fields(run, holds_key, now), env(run))
 }
 
-/// A run with all that is known of it. `relatives` are those of its parent and root that could be read.
-pub(crate) fn retrieved(run: &Run, holds_key: bool, relatives: &[Run], now: Timestamp) -> RetrievedRun {
+/// A run with all that is known of it. `payload` and `output` are shown unless they are in the bucket; `relatives` are those
+/// of its parent and root that could be read.
+pub(crate) fn retrieved(
+    run: &Run,
+    payload: Option<Value>,
+    output: Option<String>,
+    holds_key: bool,
+    relatives: &[Run],
+    now: Timestamp,
+) -> RetrievedRun {
     let relative = |id: Option<&RunId>| {
         let found = relatives.iter().find(|relative| Some(&relative.id) == id)?;
         Some(RelatedRun::new(fields(found, false, now), family(found)))
@@ -20,8 +28,8 @@ pub(crate) fn retrieved(run: &Run, holds_key: bool, relatives: &[Run], now: Time
     view.attempt_count = if run.started_at.is_some() { run.turn.attempt } else { 0 };
     view.related_runs.root = relative(lineage.map(|line| &line.root));
     view.related_runs.parent = relative(lineage.map(|line| &line.parent));
-    view.payload = if run.stored_payload().is_some() { None } else { run.payload().value().ok().flatten() };
-    view.output = run.output.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    view.payload = payload;
+    view.output = output.and_then(|text| serde_json::from_str(&text).ok());
     view.error.clone_from(&run.error);
     view
 }

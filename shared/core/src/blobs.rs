@@ -156,19 +156,19 @@ impl Blobs {
         self.signer.signed(&method, url, self.clock.now(), SIGNED_FOR).await
     }
 
-    /// Stores a payload that is too large to be kept in its run: what the run keeps is the path.
+    /// Stores a payload that is too large for an item. Its path, which is what the run keeps.
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn offload(&self, environment: &EnvironmentId, payload: Payload) -> Result<Payload, Error> {
-        match payload.text {
-            Some(text) if payload.kind != PayloadType::Store && text.len() > Payload::MAX_INLINE_BYTES => {
-                let path = BlobPath::of_content(PAYLOADS, &text);
-                self.put(environment, &path, payload.kind, text).await?;
-                Ok(Payload { text: Some(path.into()), kind: PayloadType::Store })
-            }
-            _ => Ok(payload),
-        }
+    pub async fn put_payload(
+        &self,
+        environment: &EnvironmentId,
+        kind: PayloadType,
+        text: String,
+    ) -> Result<BlobPath, Error> {
+        let path = BlobPath::of_content(PAYLOADS, &text);
+        self.put(environment, &path, kind, text).await?;
+        Ok(path)
     }
 
     /// Stores an output. Its path.

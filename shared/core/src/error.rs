@@ -47,6 +47,14 @@ pub enum Error {
         /// What the SDK reported.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// AWS refuses what it was asked for, as it does each time: an item that is larger than one may be, for one.
+    #[error("{call} was refused: {why}")]
+    Refused {
+        /// The call, such as `dynamodb:UpdateItem`.
+        call: &'static str,
+        /// AWS's words.
+        why: String,
+    },
     /// A stored item or queued message cannot be read: it was written by something else, or by a newer version.
     #[error("{what} cannot be read: {why}")]
     Unreadable {
@@ -88,6 +96,7 @@ impl Error {
             | Self::TooLarge(_)
             | Self::Unprocessable(_)
             | Self::IllegalMove(_)
+            | Self::Refused { .. }
             | Self::Unreadable { .. } => false,
         }
     }

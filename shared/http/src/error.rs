@@ -53,7 +53,9 @@ impl ErrorView {
             Error::Unprocessable(_) | Error::IllegalMove(_) => (StatusCode::UNPROCESSABLE_ENTITY, false),
             Error::Contended(_) | Error::BeingMade(_) | Error::Throttled(_) => (StatusCode::SERVICE_UNAVAILABLE, true),
             Error::Aws { .. } => (StatusCode::INTERNAL_SERVER_ERROR, true),
-            Error::Unreadable { .. } | Error::Configuration(_) => (StatusCode::INTERNAL_SERVER_ERROR, false),
+            Error::Refused { .. } | Error::Unreadable { .. } | Error::Configuration(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, false)
+            }
         };
         if status != StatusCode::INTERNAL_SERVER_ERROR {
             return Self { status, retry, text: error.to_string() };

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use oncekey_core::payload::Payload;
 use oncekey_core::queue::message::Outcome;
 use oncekey_core::run::RunError;
+use oncekey_core::run::beside::Kept;
 use oncekey_core::{App, Error, Run, Timestamp};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -16,18 +17,19 @@ use tokio::sync::mpsc;
 use crate::context::Context;
 use crate::error::TaskError;
 use crate::invocation::Invocation;
-use crate::output;
+use crate::output::succeeded;
+use crate::patience::patiently;
 use crate::task::Task;
 
 /// Runs the task on what is stored, until it ends, its limit is over, or `stop_at` has come. `None` if there is nothing
 /// to report: the run suspended itself, or is not this invocation's any more.
 pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestamp) -> Result<Option<Outcome>, Error> {
-    let input = match input(app, run).await? {
+    let (input, expiry) = match input(app, run, stop_at).await? {
         Ok(input) => input,
         Err(error) => return Ok(Some(failed(task, run, error))),
     };
     let (halt, mut halted) = mpsc::unbounded_channel();
-    let Some(invocation) = Invocation::of(app, run, halt).await? else {
+    let Some(invocation) = Invocation::of(app, run, expiry, halt).await? else {
         let why = "what the run had journalled has expired: it waited longer than that is kept";
         return Ok(Some(Outcome::SystemFailure { error: RunError::new("SystemFailure", why) }));
     };
@@ -39,7 +41,10 @@ pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestam
         // What ended in the last moment has ended.
         biased;
         ended = body => match ended {
-            Ok(Ok(output)) => succeeded(app, task, run, output).await?,
+            Ok(Ok(output)) => {
+                let text = (!output.is_null()).then(|| output.to_string());
+                succeeded(app, run, text, stop_at).await
+            }
             Ok(Err(error)) => failed(task, run, error),
             Err(panic) => failed(task, run, panicked(panic.as_ref())),
         },
@@ -60,33 +65,32 @@ async fn after(limit: Option<Duration>) {
     }
 }
 
+/// An item of the run's partition, and when it expires.
+type Expiry = Option<(String, Timestamp)>;
+
 /// What the task is given. No attempt can mend what cannot be read.
-async fn input(app: &App, run: &Run) -> Result<Result<Value, TaskError>, Error> {
+async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Value, Expiry), TaskError>, Error> {
     let unreadable = |why: String| Ok(Err(TaskError::abort(format!("the payload cannot be read: {why}"))));
-    let payload = match app.blobs.fetch(&run.spec.environment, run.payload()).await {
+    let (text, expiry) = match &run.payload {
+        None => (None, None),
+        Some(Kept::Inline(text)) => (Some(text.clone()), None),
+        Some(Kept::Beside { beside }) => match patiently(app, stop_at, || app.store.beside(&run.id, beside)).await? {
+            Some(found) => (Some(found.text), Some((beside.as_str().to_owned(), found.expires_at))),
+            None => return unreadable("it has expired".to_owned()),
+        },
+    };
+    let payload = Payload { text, kind: run.spec.payload_type };
+    let fetch = || app.blobs.fetch(&run.spec.environment, payload.clone());
+    let payload = match patiently(app, stop_at, fetch).await {
         Ok(Some(payload)) => payload,
         Ok(None) => return unreadable("it is not in the store".to_owned()),
         Err(error @ (Error::Invalid { .. } | Error::TooLarge(_))) => return unreadable(error.to_string()),
         Err(error) => return Err(error),
     };
     match payload.value() {
-        Ok(value) => Ok(Ok(value.unwrap_or(Value::Null))),
+        Ok(value) => Ok(Ok((value.unwrap_or(Value::Null), expiry))),
         Err(error) => unreadable(error.to_string()),
     }
-}
-
-async fn succeeded(app: &App, task: &Task, run: &Run, output: Value) -> Result<Outcome, Error> {
-    let text = (!output.is_null()).then(|| output.to_string());
-    let size = text.as_ref().map_or(0, String::len);
-    if size > Payload::MAX_BYTES {
-        let message = format!("the output has {size} bytes of JSON; the limit is {} (3 MB)", Payload::MAX_BYTES);
-        return Ok(failed(task, run, TaskError::abort(message)));
-    }
-    let output = match text {
-        Some(text) => Some(output::keep(app, &run.spec.environment, text).await?),
-        None => None,
-    };
-    Ok(Outcome::Succeeded { output })
 }
 
 fn failed(task: &Task, run: &Run, error: TaskError) -> Outcome {

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use oncekey_core::protocol::keep::expiry;
 use oncekey_core::protocol::trigger::{Handle, trigger_all};
 use oncekey_core::protocol::wait::{await_children, ends_of};
-use oncekey_core::queue::message::Output;
 use oncekey_core::request::{Envelope, Parentage, TriggerBody, TriggerRequest, parse_json};
 use oncekey_core::run::end::End;
 use oncekey_core::run::{KEPT_AT_MOST, Lineage, TriggerFunction};
+use oncekey_core::store::StepResult;
 use oncekey_core::{Error, RequestId, RunId, RunStatus, TaskId};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -37,7 +37,8 @@ impl Ended {
     pub(crate) fn output<O: DeserializeOwned>(&self, task: &str, handle: &Handle) -> Result<O, CallError> {
         let unknown = End::unknown();
         let end = self.ends.get(&handle.id).unwrap_or(&unknown);
-        if end.status == RunStatus::Completed {
+        // One that completed has an error if what it returned could not be kept.
+        if end.status == RunStatus::Completed && (end.error.is_none() || end.output.is_some()) {
             return typed(&format!("the output of {task}"), end.output.as_deref().unwrap_or("null"));
         }
         let message = end.error.as_ref().map_or_else(|| "it has no error".to_owned(), |error| error.message.clone());
@@ -167,7 +168,8 @@ impl Invocation {
         }
         for end in ends.values_mut() {
             if let Some(path) = end.stored_output.take() {
-                end.output = Some(output::fetch(&self.app, &self.run.spec.environment, Output::Stored(path)).await?);
+                end.output =
+                    Some(output::fetch(&self.app, &self.run.spec.environment, StepResult::Stored(path)).await?);
             }
         }
         Ok((Ended { handles, ends }, pass))

@@ -76,8 +76,14 @@ impl Drop for Waiting<'_> {
 }
 
 impl Invocation {
-    /// The invocation of a run that starts or resumes now. `None` if what it had journalled is not all there any more.
-    pub(crate) async fn of(app: &App, run: &Run, halt: UnboundedSender<()>) -> Result<Option<Self>, Error> {
+    /// The invocation of a run that starts or resumes now, whose payload stands beside it under a name until then, if it
+    /// does. `None` if what it had journalled is not all there any more.
+    pub(crate) async fn of(
+        app: &App,
+        run: &Run,
+        payload: Option<(String, Timestamp)>,
+        halt: UnboundedSender<()>,
+    ) -> Result<Option<Self>, Error> {
         // On its first way a run has no journal.
         let mut journal = match run.turn {
             Turn::FIRST => Journal::default(),
@@ -86,6 +92,7 @@ impl Invocation {
         if journal.segments.len() < run.segments as usize {
             return Ok(None);
         }
+        journal.expiries.extend(payload);
         let last_wait = journal.waits.iter().filter(|(_, wait)| wait.calls.is_some()).max_by_key(|(call, _)| **call);
         let old = last_wait.and_then(|(_, wait)| wait.calls.as_deref());
         let waiting_on: Vec<u32> =

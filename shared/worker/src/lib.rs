@@ -51,6 +51,7 @@ mod gate;
 mod invocation;
 mod key;
 mod output;
+mod patience;
 mod steps;
 mod task;
 mod timer;

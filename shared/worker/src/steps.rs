@@ -31,7 +31,7 @@ impl Invocation {
             )));
         }
         let run = &self.run;
-        let result = output::keep(&self.app, &run.spec.environment, text.clone()).await?;
+        let result = output::keep_step(&self.app, &run.spec.environment, text.clone()).await?;
         let until = expiry(self.app.clock.now());
         let there = self.app.store.put_step(&run.id, name, result.clone(), until).await?;
         self.note_expiry([step_item(name)], until);

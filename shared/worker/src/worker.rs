@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
-use oncekey_core::protocol::keep::keep_steps;
+use oncekey_core::protocol::keep::keep_for_retry;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
@@ -90,7 +90,7 @@ impl Worker {
             },
         };
         if let Some(pause) = outcome.retry_after() {
-            keep_steps(app, &run, pause).await?;
+            keep_for_retry(app, &run, pause).await?;
         }
         app.queues.send_completion(&CompletionEvent::new(&run, outcome)).await?;
         Ok(Disposition::Done)

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oncekey_core::{RunStatus, Timestamp};
 use oncekey_worker::{Context, Handle};
+use serde_json::Value;
 
 /// A moment of the history: how many events came before.
 pub type Position = usize;
@@ -55,6 +56,8 @@ pub struct History {
     pub separators: Vec<(Position, String)>,
     /// Where each run stands.
     pub statuses: BTreeMap<String, RunStatus>,
+    /// What each run was given.
+    pub given: BTreeMap<String, Value>,
     /// What the step of each run gave.
     pub rolled: BTreeMap<String, u32>,
     /// What was broken as it happened.
@@ -162,6 +165,19 @@ impl Recorder {
     #[must_use]
     pub fn begin(&self) -> Position {
         self.lock().tick()
+    }
+
+    /// A task was given this.
+    pub fn given(&self, ctx: &Context, payload: &Value) {
+        let mut history = self.lock();
+        let run = ctx.run_id().to_string();
+        let sent = payload["number"].as_u64().map(|number| crate::tasks::payload(number as usize));
+        if sent.is_some_and(|sent| sent != *payload) {
+            history.broken.push(format!("{run} was given what nobody sent"));
+        }
+        if *history.given.entry(run.clone()).or_insert_with(|| payload.clone()) != *payload {
+            history.broken.push(format!("{run} was given one payload, and later another"));
+        }
     }
 
     /// A task got what its only step gave.

@@ -10,6 +10,16 @@ use crate::history::Recorder;
 /// Tasks that triggers choose among.
 pub const TASKS: [&str; 7] = ["ok", "fail", "flaky", "parent", "parent", "parent", "timer"];
 
+/// What a caller of this number sends: the second more than stands in a run's own item.
+#[must_use]
+pub fn payload(number: usize) -> Value {
+    if number != 1 {
+        return json!({ "number": number });
+    }
+    let mut random = fastrand::Rng::with_seed(1);
+    json!({ "number": number, "text": (0..1_200).map(|_| random.alphanumeric()).collect::<String>() })
+}
+
 /// A worker whose tasks record what they see.
 pub fn worker(recorder: &Recorder) -> Worker {
     let retry = RetryPolicy { first_pause: Duration::from_secs(2), ..RetryPolicy::default() };
@@ -28,9 +38,10 @@ pub fn worker(recorder: &Recorder) -> Worker {
         }
     };
     let seen = recorder.clone();
-    let timer = move |ctx: Context, _: Value| {
+    let timer = move |ctx: Context, given: Value| {
         let seen = seen.clone();
         async move {
+            seen.given(&ctx, &given);
             for _ in 0..2 {
                 let rolled: u32 = ctx.step("roll", || async { Ok(fastrand::u32(..)) }).await?;
                 seen.rolled(&ctx, rolled);
@@ -39,8 +50,13 @@ pub fn worker(recorder: &Recorder) -> Worker {
             Ok(json!("rang"))
         }
     };
+    let seen = recorder.clone();
+    let ok = move |ctx: Context, given: Value| {
+        seen.given(&ctx, &given);
+        async move { Ok(given) }
+    };
     Worker::new()
-        .task(Task::new("ok", |_: Context, payload: Value| async move { Ok(payload) }).retry(retry))
+        .task(Task::new("ok", ok).retry(retry))
         .task(
             Task::new("fail", |_: Context, _: Value| async move { Err::<Value, _>(TaskError::new("always")) })
                 .max_attempts(1),

@@ -32,6 +32,8 @@ fn every_planted_fault_is_found_by_the_invariant_it_breaks() {
         (Mutant::Lease, 500, "took an attempt up"),
         (Mutant::Expire, 200, "I2"),
         (Mutant::ExpireSteps, 1_000, "its step gave"),
+        (Mutant::ExpirePayloads, 1_000, "which has expired"),
+        (Mutant::LatePayloads, 200, "which is not there"),
     ] {
         let report = run(0..schedules, false, Some(mutant));
         let found = report.violations.iter().any(|(_, violation)| violation.contains(invariant));

@@ -5,7 +5,7 @@ use oncekey_wire::RunId;
 use crate::app::App;
 use crate::error::Error;
 use crate::protocol::hop::{is_replaced, send_on};
-use crate::protocol::keep::keep_steps;
+use crate::protocol::keep::keep_for_retry;
 use crate::protocol::wait::wake;
 use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
@@ -53,7 +53,7 @@ pub async fn end_dead_run(app: &App, message: &RunMessage) -> Result<Disposition
     let error =
         RunError::new("Crashed", "the run's message was delivered too often without the attempt coming to an end");
     if let Some(pause) = pause {
-        keep_steps(app, &run, pause).await?;
+        keep_for_retry(app, &run, pause).await?;
     }
     let retry_after_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
     // An event, and not the move itself: were we to die after the move, this message would not be of the run's present

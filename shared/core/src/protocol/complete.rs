@@ -4,22 +4,38 @@
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::protocol::keep::{expiry, keep_for_record};
 use crate::protocol::wait::{Told, wake_waiters};
 use crate::queue::batch::Disposition;
-use crate::queue::message::{CompletionEvent, RunMessage};
+use crate::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
+use crate::run::beside::Part;
 use crate::run::status::{Event, RunStatus};
-use crate::run::{KEPT_AT_MOST, Run};
+use crate::run::{KEPT_AT_MOST, Run, RunError};
 use crate::store::{Move, Moved};
 use crate::telemetry::metrics::{Metric, record};
 
 /// Carries a completion event out: what is to be done with its message. One of who did not hold the attempt waits for the end
 /// of a lease that it meets, and looks again.
 ///
+/// An end that DynamoDB will never take ends the run all the same, without what there is no room for.
+///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`]; the event is to be delivered again.
 pub async fn complete(app: &App, event: &CompletionEvent) -> Result<Disposition, Error> {
+    let beside = with_output_beside(app, event).await?;
+    let event = beside.as_ref().unwrap_or(event);
+    match carry_out(app, event, false).await {
+        Err(Error::Refused { call, why }) => {
+            tracing::error!(run_id = %event.run_id, call, why, "the run ends without what there is no room for");
+            carry_out(app, &bare(event, &why), true).await
+        }
+        done => done,
+    }
+}
+
+async fn carry_out(app: &App, event: &CompletionEvent, makes_room: bool) -> Result<Disposition, Error> {
     let now = app.clock.now();
-    match app.store.move_run(&event.run_id, move_of(event, now), now).await? {
+    match app.store.move_run(&event.run_id, move_of(event, makes_room, now), now).await? {
         Moved::To(run) => {
             tracing::info!(run_id = %run.id, task = %run.spec.task, environment = %run.spec.environment,
                 attempt = event.turn.attempt, status = %run.status, "attempt ended");
@@ -43,16 +59,46 @@ pub async fn complete(app: &App, event: &CompletionEvent) -> Result<Disposition,
 }
 
 /// The move that `event` asks for at `now`.
-pub(super) fn move_of(event: &CompletionEvent, now: Timestamp) -> Move<'_> {
+pub(super) fn move_of(event: &CompletionEvent, makes_room: bool, now: Timestamp) -> Move<'_> {
     let kept_until = event.kept_until.unwrap_or_else(|| now.plus(KEPT_AT_MOST));
-    Move::End { turn: event.turn, outcome: &event.outcome, kept_until, unless_leased: event.unless_leased }
+    let unless_leased = event.unless_leased;
+    Move::End { turn: event.turn, outcome: &event.outcome, kept_until, unless_leased, makes_room }
+}
+
+/// An event that carries more of an output than a run's item shall have, as it comes from a worker that could not put it
+/// beside the run, with that put there now.
+async fn with_output_beside(app: &App, event: &CompletionEvent) -> Result<Option<CompletionEvent>, Error> {
+    let Outcome::Succeeded { output: Some(Output::Inline(text)), .. } = &event.outcome else { return Ok(None) };
+    if text.len() <= Output::MAX_INLINE_BYTES {
+        return Ok(None);
+    }
+    let until = expiry(app.clock.now()).max(event.kept_until.unwrap_or_default());
+    let outcome = match app.store.put_beside(&event.run_id, Part::Output, text, until).await {
+        Ok(name) => Outcome::Succeeded { output: Some(Output::Beside(name)), lost: None },
+        Err(Error::Refused { why, .. }) => Outcome::without_output(&why),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(CompletionEvent { outcome, ..event.clone() }))
+}
+
+/// An event that DynamoDB will never take, without what may have no room. The task has done what it did, and is not run
+/// again.
+fn bare(event: &CompletionEvent, why: &str) -> CompletionEvent {
+    let outcome = match &event.outcome {
+        Outcome::Succeeded { .. } => Outcome::without_output(why),
+        other if other.event().leads_to().is_final() => other.clone(),
+        _ => Outcome::SystemFailure { error: RunError::new("SystemFailure", why) },
+    };
+    CompletionEvent { outcome, ..event.clone() }
 }
 
 /// Whether the run stands where `event` leads, because it was delivered before.
 fn reached(run: &Run, event: &CompletionEvent) -> bool {
     let what = event.outcome.event();
     let turn = if what == Event::Retry { event.turn.next_attempt() } else { event.turn };
-    run.status == what.leads_to() && (what == Event::Cancel || run.turn == turn)
+    // Or where it was led as there was no room for a retry.
+    let ended = what == Event::Retry && run.status == RunStatus::SystemFailure && run.turn == event.turn;
+    ended || run.status == what.leads_to() && (what == Event::Cancel || run.turn == turn)
 }
 
 /// What must happen after a move: a retry is sent; a failed run's key is cleared, and whoever waits for a final run woken.
@@ -63,6 +109,7 @@ async fn follow_up(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), 
     if run.status.frees_key() && app.store.clear_key(run).await? {
         record(Metric::KeyCleared, app.clock.now());
     }
+    keep_for_record(app, run).await?;
     match wake_waiters(app, run).await? {
         Told::All => Ok(()),
         // There are more than one invocation should tell. Whoever was told is not there any more.

@@ -11,6 +11,7 @@ pub mod complete;
 mod hop;
 pub mod keep;
 pub mod overdue;
+mod plan;
 pub mod reset;
 pub mod start;
 pub mod trigger;

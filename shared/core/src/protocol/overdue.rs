@@ -28,7 +28,7 @@ pub async fn end_if_overdue(app: &App, run: Run) -> Result<Run, Error> {
     let event = CompletionEvent::unless_leased(&run, Outcome::Expired);
     // The event goes first, as with a cancel: it does what follows the move, which may need more permissions than we have.
     app.queues.send_completion(&event).await?;
-    Ok(match app.store.move_run(&run.id, move_of(&event, now), now).await? {
+    Ok(match app.store.move_run(&run.id, move_of(&event, false, now), now).await? {
         Moved::To(ended) => {
             tracing::warn!(run_id = %ended.id, task = %ended.spec.task, "expired: no worker took it up while its message lived");
             record(Metric::RunEnded(ended.status), now);

@@ -1,13 +1,14 @@
 //! Trigger: the first with a key makes a run, every later one within the window gets that run's handle.
 //!
-//! The order of the steps is the protocol: claim the key, send the message, put the run, answer. A run that exists has
-//! been enqueued, so there is no outbox to sweep: the queue is the outbox.
+//! The order of the steps is the protocol: plan the run, claim the key, put what stands beside the run, send the message, put
+//! the run, answer. A run that exists has been enqueued, so there is no outbox to sweep: the queue is the outbox. And
+//! whatever names a payload, the message first of all, finds it there.
 
 use std::collections::HashSet;
 
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::{StreamExt, stream};
-use oncekey_wire::{RunId, TaskId};
+use oncekey_wire::{EnvironmentId, RunId, TaskId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -16,10 +17,10 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::protocol::claim::{Claim, KeyStatus, claim, other_request};
+use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
-use crate::queue::name::QueueName;
 use crate::request::{Parentage, TriggerRequest};
-use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
+use crate::run::{Lineage, Run, RunSpec};
 use crate::store::KeyRecord;
 use crate::telemetry::metrics::{Metric, record};
 
@@ -81,10 +82,12 @@ pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Triggered, Er
     Ok(triggered)
 }
 
-async fn claim_and_send(app: &App, request: TriggerRequest) -> Result<Triggered, Error> {
+async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Triggered, Error> {
     let queue = app.queues.for_run(&request.task, request.queue.as_ref())?;
     let now = app.clock.now();
     let own = RunId::named(&request.environment, &request.task, &request.request_id);
+    // What cannot be made is refused while nothing is written.
+    let planned = Planned::of(&mut request, own.clone(), queue, now)?;
 
     let claim = match &request.key {
         Some(key) => claim(app, &request, key, &own, now).await?,
@@ -101,14 +104,11 @@ async fn claim_and_send(app: &App, request: TriggerRequest) -> Result<Triggered,
         Claim::Help(record) => (record, KeyStatus::Cached),
     };
 
-    let key = KeyOutcome::new(request.key.clone(), &record, status);
     let asked = asked(&request, &record);
-    let payload = app.blobs.offload(&request.environment, request.payload).await?;
-    let request = TriggerRequest { payload, ..request };
+    let key = KeyOutcome::new(request.key, &record, status);
     let from_outside = !matches!(request.parentage, Parentage::Known(_));
-    let mut run = new_run(app, request, record, queue, asked).await?;
-    // The claim may be weeks old, and its run is not: its message goes now.
-    run.updated_at = run.updated_at.max(app.clock.now());
+    let lineage = lineage(app, &request.environment, request.parentage).await?;
+    let run = planned.written(app, record, request.payload, lineage, asked).await?;
     app.queues.send_run(&RunMessage::first(&run)).await?;
     let there = app.store.create_run(&run).await?;
     // A task that calls again after a wait may call with another moment in its payload: its calls are told apart by number.
@@ -155,33 +155,14 @@ pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// The run that a claim makes: the claim's name and moment, the request's everything else.
-async fn new_run(
-    app: &App,
-    request: TriggerRequest,
-    claim: KeyRecord,
-    queue: QueueName,
-    asked: String,
-) -> Result<Run, Error> {
-    let TriggerRequest { environment, task, key, payload, options, parentage, function, batch, .. } = request;
-    let lineage = match parentage {
+/// Where a run of this parentage stands in its family.
+async fn lineage(app: &App, environment: &EnvironmentId, parentage: Parentage) -> Result<Option<Lineage>, Error> {
+    Ok(match parentage {
         Parentage::None => None,
         Parentage::Known(lineage) => Some(lineage),
         Parentage::Named(id) => {
-            let parent = app.store.run(&id).await?.filter(|parent| parent.spec.environment == environment);
+            let parent = app.store.run(&id).await?.filter(|parent| parent.spec.environment == *environment);
             parent.as_ref().map(Lineage::of_child)
         }
-    };
-    let spec = RunSpec {
-        payload_type: payload.kind,
-        key: key.map(|key| ClaimedKey { key, window_ends_at: claim.window_ends_at }),
-        queue,
-        options,
-        lineage,
-        function,
-        batch,
-        asked: Some(asked),
-        ..RunSpec::new(environment, task, claim.created_at)
-    };
-    Ok(Run::new(claim.run_id, spec, payload.text))
+    })
 }

@@ -20,6 +20,7 @@ use crate::run::end::End;
 use crate::run::status::RunStatus;
 use crate::run::waiter::Waiter;
 use crate::run::{KEPT_AT_MOST, Run};
+use crate::runs::content::output_of;
 use crate::store::{Move, Moved, Registration, Settled};
 
 /// Waiters of one run that are told at once.
@@ -86,8 +87,26 @@ pub async fn await_children(
 pub async fn ends_of(app: &App, children: &[RunId]) -> Result<HashMap<RunId, End>, Error> {
     let ids: Vec<&RunId> = children.iter().collect();
     let runs: HashMap<RunId, Run> = app.store.runs(&ids).await?.into_iter().map(|run| (run.id.clone(), run)).collect();
-    let end = |child: &RunId| runs.get(child).map_or_else(|| Some(End::unknown()), End::of);
-    Ok(children.iter().filter_map(|child| Some((child.clone(), end(child)?))).collect())
+    let end = |child: &RunId| {
+        let (child, run) = (child.clone(), runs.get(child));
+        async move {
+            let end = match run {
+                Some(run) => end_of(app, run).await?,
+                None => Some(End::unknown()),
+            };
+            Ok(end.map(|end| (child, end)))
+        }
+    };
+    let looking: Vec<_> = children.iter().map(end).collect();
+    stream::iter(looking).buffer_unordered(AT_ONCE).try_filter_map(|end| async { Ok(end) }).try_collect().await
+}
+
+/// How a run ended, if it has, with what it returned.
+async fn end_of(app: &App, run: &Run) -> Result<Option<End>, Error> {
+    if !run.status.is_final() {
+        return Ok(None);
+    }
+    Ok(End::of(run, output_of(app, run).await?))
 }
 
 /// Suspends `run`, whose attempt has computed for `spent` and has journalled `segments` of calls, in these waits, unless
@@ -127,14 +146,22 @@ pub enum Told {
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`]; to be done again, when it goes on with those that are left.
 pub async fn wake_waiters(app: &App, child: &Run) -> Result<Told, Error> {
-    let Some(end) = End::of(child) else { return Ok(Told::All) };
+    if !child.status.is_final() {
+        return Ok(Told::All);
+    }
+    // Read when somebody waits for it, and not before.
+    let mut end: Option<End> = None;
     for waiter in &child.waiters {
-        tell(app, &child.id, &end, &Registration::of_old(waiter.clone())).await?;
+        let end = known(app, child, &mut end).await?;
+        tell(app, &child.id, end, &Registration::of_old(waiter.clone())).await?;
     }
     for _ in 0..PAGES {
         let page = app.store.registrations(&child.id, PAGE).await?;
         let whole = page.len() == usize::try_from(PAGE).unwrap_or_default();
-        let end = &end;
+        if page.is_empty() {
+            return Ok(Told::All);
+        }
+        let end = known(app, child, &mut end).await?;
         let tell = |waiting: Registration| async move { tell(app, &child.id, end, &waiting).await };
         let told: Vec<_> = stream::iter(page.into_iter().map(tell)).buffer_unordered(AT_ONCE).collect().await;
         // One that fails keeps nobody else from being told.
@@ -146,9 +173,22 @@ pub async fn wake_waiters(app: &App, child: &Run) -> Result<Told, Error> {
     Ok(Told::Some)
 }
 
+/// The end of a run that has ended, read once.
+async fn known<'a>(app: &App, child: &Run, end: &'a mut Option<End>) -> Result<&'a End, Error> {
+    if end.is_none() {
+        *end = end_of(app, child).await?;
+    }
+    Ok(end.get_or_insert_with(End::unknown))
+}
+
 /// Gives a waiting run the end of its child, wakes it if that was the last, and only then forgets it.
 async fn tell(app: &App, child: &RunId, end: &End, waiting: &Registration) -> Result<(), Error> {
-    match app.store.settle(waiting, child, end, app.clock.now().plus(KEPT_AT_MOST)).await? {
+    let until = app.clock.now().plus(KEPT_AT_MOST);
+    let settled = match app.store.settle(waiting, child, end, until).await {
+        Err(Error::Refused { why, .. }) => app.store.settle(waiting, child, &end.without_output(&why), until).await?,
+        settled => settled?,
+    };
+    match settled {
         // Gone with its run, long ago; or its journal went before it ended, which it finds when it is woken.
         Settled::Over | Settled::Gone => wake(app, &waiting.waiter).await?,
         Settled::Pending => {}

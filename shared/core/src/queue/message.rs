@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::payload::path::BlobPath;
 use crate::queue::name::QueueName;
+use crate::run::beside::{Beside, Kept};
 use crate::run::status::{Event, RunStatus};
 use crate::run::turn::Turn;
 use crate::run::waiter::Waiter;
@@ -45,9 +46,9 @@ pub struct RunMessage {
 pub struct FirstDispatch {
     /// What was asked for.
     pub spec: RunSpec,
-    /// The payload's text.
+    /// The payload's text, or where it was put before this was sent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub payload: Option<String>,
+    pub payload: Option<Kept>,
 }
 
 impl RunMessage {
@@ -143,6 +144,8 @@ pub struct CompletionEvent {
 pub enum Output {
     /// Its JSON text.
     Inline(String),
+    /// Its name beside the run, where it was put before this was sent.
+    Beside(Beside),
     /// Where that is stored, as it is large.
     Stored(BlobPath),
 }
@@ -156,6 +159,9 @@ pub enum Outcome {
         /// What it returned, unless that is nothing.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         output: Option<Output>,
+        /// Why that is not kept, if it cannot be.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        lost: Option<RunError>,
     },
     /// The task failed.
     Failed {
@@ -190,8 +196,20 @@ pub enum Outcome {
     Canceled,
 }
 
+impl Output {
+    /// The largest that stands in the run's own item, which is written once with it.
+    pub const MAX_INLINE_BYTES: usize = 1024;
+}
+
 impl Outcome {
-    /// Why it ended, when it did not end well.
+    /// A success whose output cannot be kept, and `why` not. The task has done what it did: it is not run again.
+    #[must_use]
+    pub fn without_output(why: &str) -> Self {
+        let why = format!("the task succeeded, and its output is not kept: {why}");
+        Self::Succeeded { output: None, lost: Some(RunError::new("OutputLost", &why)) }
+    }
+
+    /// Why it ended, when it did not end well; or why what it returned is not kept.
     #[must_use]
     pub fn error(&self) -> Option<&RunError> {
         match self {
@@ -199,7 +217,8 @@ impl Outcome {
             | Self::Crashed { error, .. }
             | Self::TimedOut { error }
             | Self::SystemFailure { error } => Some(error),
-            Self::Succeeded { .. } | Self::Expired | Self::Canceled => None,
+            Self::Succeeded { lost, .. } => lost.as_ref(),
+            Self::Expired | Self::Canceled => None,
         }
     }
 

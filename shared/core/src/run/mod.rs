@@ -1,6 +1,7 @@
 //! A run: what was asked for, which never changes, and where it stands, which does.
 
 mod as_json;
+pub mod beside;
 pub mod end;
 pub mod history;
 mod kept;
@@ -17,8 +18,9 @@ pub use oncekey_wire::{RunError, TriggerFunction};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::payload::PayloadType;
 use crate::payload::path::BlobPath;
-use crate::payload::{Payload, PayloadType};
+use crate::run::beside::{Beside, Kept};
 use crate::run::history::Moment;
 pub use crate::run::kept::{KEPT, KEPT_AT_MOST};
 pub use crate::run::spec::{ClaimedKey, Lineage, RunOptions, RunSpec};
@@ -35,9 +37,9 @@ pub struct Run {
     /// What was asked for.
     #[serde(with = "as_json")]
     pub spec: RunSpec,
-    /// The payload's text.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub payload: Option<String>,
+    /// The payload's text. Written even if there is none: of two who make the run, none adds to what the other wrote.
+    #[serde(default)]
+    pub payload: Option<Kept>,
     /// Where it stands.
     pub status: RunStatus,
     /// The present turn.
@@ -89,11 +91,11 @@ pub struct Run {
     pub history: Vec<Moment>,
     /// The JSON text of what the task returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub output: Option<String>,
-    /// Where that is, if it is too large to be kept here.
+    pub output: Option<Kept>,
+    /// Where that is, if it is too large for an item.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stored_output: Option<BlobPath>,
-    /// Why the last attempt failed.
+    /// Why the last attempt failed; of a run that completed, why its output is not kept.
     #[serde(with = "as_json::option", skip_serializing_if = "Option::is_none", default)]
     pub error: Option<RunError>,
 }
@@ -101,7 +103,7 @@ pub struct Run {
 impl Run {
     /// A run that nobody has started: what a trigger writes.
     #[must_use]
-    pub fn new(id: RunId, spec: RunSpec, payload: Option<String>) -> Self {
+    pub fn new(id: RunId, spec: RunSpec, payload: Option<Kept>) -> Self {
         let status = if spec.due_at() > spec.created_at { RunStatus::Delayed } else { RunStatus::Queued };
         Self {
             id,
@@ -165,14 +167,13 @@ impl Run {
     /// Where the payload is, if it is in the store.
     #[must_use]
     pub fn stored_payload(&self) -> Option<BlobPath> {
-        let path = self.payload.as_deref().filter(|_| self.spec.payload_type == PayloadType::Store)?;
-        BlobPath::parse("payload", path).ok()
+        let path = self.payload.as_ref().filter(|_| self.spec.payload_type == PayloadType::Store)?;
+        BlobPath::parse("payload", path.inline()?).ok()
     }
 
-    /// The payload with its type.
-    #[must_use]
-    pub fn payload(&self) -> Payload {
-        Payload { text: self.payload.clone(), kind: self.spec.payload_type }
+    /// What stands beside it, by name.
+    pub fn beside(&self) -> impl Iterator<Item = &Beside> {
+        [&self.payload, &self.output].into_iter().flatten().filter_map(Kept::beside)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is there, looked at and managed: runs in lists and batches, triggered again, given another start.
 
 pub mod batch;
+pub mod content;
 pub mod find;
 pub mod holder;
 pub mod list;

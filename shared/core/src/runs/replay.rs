@@ -12,6 +12,7 @@ use crate::protocol::trigger::{Triggered, trigger};
 use crate::request::options::Options;
 use crate::request::{Envelope, parse_json};
 use crate::run::{RunOptions, TriggerFunction};
+use crate::runs::content::payload_of;
 use crate::runs::find::find;
 
 /// Who asks for a replay.
@@ -44,7 +45,9 @@ pub async fn replay(app: &App, asked: ReplayRequest, id: &RunId, body: &[u8]) ->
         body => (parse_json(body)?, parse_json(body)?),
     };
     let payload = match (given.payload, options.payload_type) {
-        (None, None) => run.payload(),
+        (None, None) => payload_of(app, &run).await?.ok_or_else(|| {
+            Error::NotFound(format!("the payload of run {id} is not kept any more: give one with the replay"))
+        })?,
         (raw, kind) => Payload::from_wire(raw, kind.unwrap_or_default())?,
     };
     let request_id = asked.request_id.for_replay(id);

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::protocol::keep::keep_for_start;
 use crate::queue::message::RunMessage;
 use crate::request::values::delay_until;
 use crate::run::{KEPT, Run};
@@ -25,6 +26,7 @@ pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, dela
     let now = app.clock.now();
     let due_at = delay_until("delay", delay, now)?.unwrap_or(now);
     let run = find(app, environment, id).await?;
+    keep_for_start(app, &run, due_at).await?;
     // Messages that were sent for an earlier choice may still come.
     let kept_until = run.kept_until().max(due_at.plus(KEPT));
     let run = match app.store.move_run(id, Move::Reschedule { turn: run.turn, due_at, kept_until }, now).await? {

@@ -1,5 +1,5 @@
-//! Payloads at rest: DynamoDB bills a write by the started kilobyte of the whole item, so a payload is kept compressed
-//! whenever that saves one.
+//! Texts at rest: DynamoDB bills a write by the started kilobyte of the whole item, so a long text is kept compressed
+//! whenever that saves one: as a text, or as its bytes after raw DEFLATE (RFC 1951).
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -12,39 +12,55 @@ use flate2::write::DeflateEncoder;
 
 use crate::payload::Payload;
 
-/// The attribute that holds the payload: a text, or its bytes after raw DEFLATE (RFC 1951).
-const PAYLOAD: &str = "payload";
+/// The attribute that holds a run's payload, if it stands in the run's own item.
+pub(super) const PAYLOAD: &str = "payload";
+/// No text up to this is worth compressing, in bytes.
+const SHORT: usize = 128;
 /// What a write unit covers, in bytes: a DynamoDB price.
 const UNIT: usize = 1024;
 
 type Item = HashMap<String, AttributeValue>;
 
-/// Compresses the payload of an item that is about to be written, if that makes it cheaper.
-pub(super) fn compress(item: &mut Item) {
-    let Some(AttributeValue::S(payload)) = item.get(PAYLOAD) else { return };
-    if payload.len() <= UNIT {
+/// Compresses a text of an item that is about to be written, and grows by so many bytes later, if that makes it cheaper.
+pub(super) fn compress(item: &mut Item, attribute: &str, grows_by: usize) {
+    let Some(AttributeValue::S(text)) = item.get(attribute) else { return };
+    if text.len() <= SHORT {
         return;
     }
-    let Some(deflated) = deflate(payload.as_bytes()) else { return };
-    let before = size(item);
-    let after = (before + deflated.len()).saturating_sub(payload.len());
-    if after.div_ceil(UNIT) < before.div_ceil(UNIT) {
-        item.insert(PAYLOAD.to_owned(), AttributeValue::B(Blob::new(deflated)));
+    let before = size(&*item) + grows_by;
+    // Without the text it costs as much: nothing can be saved.
+    if units(before.saturating_sub(text.len())) == units(before) {
+        return;
+    }
+    let Some(deflated) = deflate(text.as_bytes()) else { return };
+    let after = (before + deflated.len()).saturating_sub(text.len());
+    if units(after) < units(before) {
+        item.insert(attribute.to_owned(), AttributeValue::B(Blob::new(deflated)));
     }
 }
 
-/// Makes the payload of an item that was read a text again.
+/// Makes a text of an item that was read a text again.
 ///
 /// # Errors
 /// When it is not what [`compress`] writes.
-pub(super) fn restore(item: &mut Item) -> Result<(), std::io::Error> {
-    if let Some(AttributeValue::B(deflated)) = item.get(PAYLOAD) {
+pub(super) fn restore(item: &mut Item, attribute: &str) -> Result<(), std::io::Error> {
+    if let Some(AttributeValue::B(deflated)) = item.get(attribute) {
         let mut text = String::new();
         // Never more than was let in.
         DeflateDecoder::new(deflated.as_ref()).take(Payload::MAX_BYTES as u64).read_to_string(&mut text)?;
-        item.insert(PAYLOAD.to_owned(), AttributeValue::S(text));
+        item.insert(attribute.to_owned(), AttributeValue::S(text));
     }
     Ok(())
+}
+
+/// Write units that an item of this size costs.
+pub(super) fn units(size: usize) -> usize {
+    size.div_ceil(UNIT)
+}
+
+/// How many bytes a text takes when it is compressed.
+pub(super) fn deflated(text: &str) -> Option<usize> {
+    deflate(text.as_bytes()).map(|bytes| bytes.len())
 }
 
 fn deflate(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -53,16 +69,17 @@ fn deflate(bytes: &[u8]) -> Option<Vec<u8>> {
     encoder.finish().ok()
 }
 
-/// An item's size as DynamoDB reckons it: names and values; a number about half its digits.
-fn size(item: &Item) -> usize {
+/// The size of these attributes as DynamoDB reckons it: names and values; a number about half its digits.
+pub(super) fn size<'a>(attributes: impl IntoIterator<Item = (&'a String, &'a AttributeValue)>) -> usize {
     let value = |value: &AttributeValue| match value {
         AttributeValue::S(text) => text.len(),
         AttributeValue::N(digits) => digits.len() / 2 + 2,
         AttributeValue::B(bytes) => bytes.as_ref().len(),
         AttributeValue::Ss(texts) => texts.iter().map(String::len).sum(),
+        AttributeValue::M(attributes) => 3 + size(attributes),
         _ => 1,
     };
-    item.iter().map(|(name, held)| name.len() + value(held)).sum()
+    attributes.into_iter().map(|(name, held)| name.len() + value(held)).sum()
 }
 
 #[cfg(test)]
@@ -78,9 +95,9 @@ mod tests {
 
     fn is_compressed(payload: &str) -> bool {
         let mut item = item(payload);
-        compress(&mut item);
+        compress(&mut item, PAYLOAD, 0);
         let compressed = item[PAYLOAD].is_b();
-        restore(&mut item).expect("what was written");
+        restore(&mut item, PAYLOAD).expect("what was written");
         assert_eq!(item[PAYLOAD].as_s().expect("text"), payload);
         compressed
     }
@@ -92,9 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_is_compressed_exactly_when_that_saves_a_write_unit() {
-        assert!(!is_compressed(&"x".repeat(1024)), "one unit by itself");
-        assert!(is_compressed(&"x".repeat(1025)));
+    fn a_text_is_compressed_exactly_when_that_saves_a_write_unit() {
+        // Forty-two bytes of the run's id, and the names.
+        let beside = "run_id".len() + 36 + PAYLOAD.len();
+        assert!(!is_compressed(&"x".repeat(1024 - beside)), "one unit as it is");
+        assert!(is_compressed(&"x".repeat(1025 - beside)));
         assert!(is_compressed(&"x".repeat(200 * 1024)));
         assert!(!is_compressed(&noise(1500)), "two units either way");
     }

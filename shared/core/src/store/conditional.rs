@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -35,8 +35,11 @@ impl<T> Written<T> {
     }
 }
 
+/// What DynamoDB says of a request that it will never take.
+const FOR_GOOD: &str = "ValidationException";
+
 /// The error of an operation that can be refused by its condition.
-pub(super) trait Conditional: std::error::Error + Send + Sync + Sized + 'static {
+pub(super) trait Conditional: ProvideErrorMetadata + std::error::Error + Send + Sync + Sized + 'static {
     /// The refusal, or the error that it is instead.
     fn refusal(self) -> Result<ConditionalCheckFailedException, Self>;
 }
@@ -58,7 +61,8 @@ conditional!(PutItemError, UpdateItemError, DeleteItemError);
 /// What came of a conditional write that was sent as `call`.
 ///
 /// # Errors
-/// [`Error::Aws`]; a refusal is no error.
+/// [`Error::Refused`] for what cannot be written, as an item that is too large; [`Error::Aws`]. A refusal by its condition is no
+/// error.
 pub(super) fn written<T, E: Conditional>(
     call: &'static str,
     result: Result<T, SdkError<E, HttpResponse>>,
@@ -67,6 +71,9 @@ pub(super) fn written<T, E: Conditional>(
         Ok(answer) => Ok(Written::Done(answer)),
         Err(SdkError::ServiceError(error)) => match error.into_err().refusal() {
             Ok(refusal) => Ok(Written::Refused(refusal.item)),
+            Err(other) if other.code() == Some(FOR_GOOD) => {
+                Err(Error::Refused { call, why: other.message().unwrap_or(FOR_GOOD).to_owned() })
+            }
             Err(other) => Err(Error::aws(call)(other)),
         },
         Err(error) => Err(Error::aws(call)(error)),

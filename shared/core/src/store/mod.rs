@@ -1,6 +1,7 @@
 //! DynamoDB: one file a table, and what they share.
 
 mod batches;
+mod beside;
 mod bulk;
 mod compressed;
 mod conditional;
@@ -17,8 +18,9 @@ mod waiters;
 
 use aws_sdk_dynamodb::Client;
 
+pub use beside::{Found, Place, place};
 pub use environments::ApiKeyRecord;
-pub use journal::{Journal, Settled, Wait, step_item};
+pub use journal::{Journal, Settled, StepResult, Wait, step_item};
 pub use keys::{Claimed, KeyAddress, KeyRecord};
 pub(crate) use list::Position;
 pub use moves::{Move, Moved};

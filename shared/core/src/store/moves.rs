@@ -12,6 +12,7 @@ use super::runs::{item, read, run_key};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::message::{Outcome, Output};
+use crate::run::beside::Beside;
 use crate::run::history::{Happening, Moment, NOTED};
 use crate::run::status::{Event, RunStatus};
 use crate::run::turn::Turn;
@@ -71,6 +72,8 @@ pub enum Move<'a> {
         unless_leased: bool,
         /// Until when the run is kept at least, if it is final.
         kept_until: Timestamp,
+        /// Whether its payload makes room, which nobody needs any more, as the item would be larger than one may be.
+        makes_room: bool,
     },
 }
 
@@ -145,7 +148,12 @@ impl Move<'_> {
                 write.set("retry_at", moment(*due_at));
                 write.set("kept_until", moment(*kept_until));
             }
-            Self::End { turn, outcome, .. } => end(&mut write, *turn, outcome, now),
+            Self::End { turn, outcome, makes_room, .. } => {
+                end(&mut write, *turn, outcome, now);
+                if *makes_room {
+                    write.remove("payload");
+                }
+            }
         }
         Ok(write)
     }
@@ -205,13 +213,16 @@ fn end(write: &mut Expression, turn: Turn, outcome: &Outcome, now: Timestamp) {
     if let Some(error) = outcome.error().and_then(|error| serde_json::to_string(error).ok()) {
         write.set("error", text(error));
     }
-    if let Outcome::Succeeded { output } = outcome {
+    if let Outcome::Succeeded { output, lost } = outcome {
         match output {
             Some(Output::Inline(output)) => write.set("output", text(output)),
+            Some(Output::Beside(name)) => write.set("output", beside(name)),
             Some(Output::Stored(path)) => write.set("stored_output", text(path.as_str())),
             None => {}
         }
-        write.remove("error");
+        if lost.is_none() {
+            write.remove("error");
+        }
     }
     if let Some(pause) = outcome.retry_after() {
         write.set("attempt", number(turn.next_attempt().attempt));
@@ -219,6 +230,11 @@ fn end(write: &mut Expression, turn: Turn, outcome: &Outcome, now: Timestamp) {
         write.remove("spent_ms");
         write.remove("segments");
     }
+}
+
+/// As [`Kept`](crate::run::beside::Kept) is written.
+fn beside(name: &Beside) -> AttributeValue {
+    AttributeValue::M([("beside".to_owned(), text(name.as_str()))].into())
 }
 
 /// What came of a move.

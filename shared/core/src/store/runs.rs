@@ -16,11 +16,13 @@ use crate::run::Run;
 use crate::run::status::RunStatus;
 use crate::run::turn::Turn;
 
+/// What a run's moves add to its item, about: its lease, its history, its end.
+pub(super) const GROWS_BY: usize = 192;
 /// The sort key of the run itself, among the items of its partition.
 pub(super) const RUN_ITEM: &str = "run";
 
 pub(super) fn read(mut item: HashMap<String, AttributeValue>) -> Result<Run, Error> {
-    compressed::restore(&mut item).map_err(|error| Error::unreadable("a run's payload", error))?;
+    compressed::restore(&mut item, compressed::PAYLOAD).map_err(|error| Error::unreadable("a run's payload", error))?;
     serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a run item", error))
 }
 
@@ -31,7 +33,7 @@ pub(super) fn item(run: &Run) -> Result<HashMap<String, AttributeValue>, Error> 
     item.insert("item".to_owned(), text(RUN_ITEM));
     item.insert("list_pk".to_owned(), text(list_pk(&run.spec.environment, run.id.shard(SHARDS))));
     item.insert("list_sk".to_owned(), text(Position::of(run).to_string()));
-    compressed::compress(&mut item);
+    compressed::compress(&mut item, compressed::PAYLOAD, GROWS_BY);
     Ok(item)
 }
 

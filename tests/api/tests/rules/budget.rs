@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::dashboard::Visitor;
+use crate::large::noise;
 
 /// Units that each call used, by operation.
 type Units = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
@@ -220,4 +221,46 @@ async fn a_page_of_fifty_runs_costs_one_index_query_and_one_batch_read() {
     // The index is sharded: its one query is a call to each shard, all at once.
     assert_eq!(calls, BTreeMap::from([("Query", SHARDS as usize), ("BatchGetItem", 1)]));
     assert_eq!(page.matches("class=\"id\"").count(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_and_an_output_of_20_kb_take_fifty_write_units_and_duplicates_and_lists_cost_what_small_ones_do() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let mut listed = Vec::new();
+    for (payload, most) in [(json!(1), 5.0), (json!(noise(20 * 1024)), 50.0)] {
+        let (oncekey, units) = counted(place).await;
+        oncekey.list("").await;
+        let mut body =
+            json!({ "payload": payload, "options": { "idempotencyKey": "k", "onPayloadMismatch": "error" } });
+        take(&units);
+        let run = oncekey.trigger("echo", body.clone()).await;
+        settled(&oncekey).await;
+        let (writes, _) = take(&units);
+        assert!(writes <= most, "{writes}");
+        assert_eq!(oncekey.run(&run.id).await["output"], payload);
+        take(&units);
+        assert!(oncekey.trigger("echo", body.clone()).await.is_cached);
+        assert_eq!(take(&units), (1.0, 1.0), "a duplicate");
+        body["payload"] = json!([payload]);
+        assert_eq!(oncekey.try_trigger("echo", body).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(take(&units), (1.0, 1.0), "a refusal");
+        oncekey.list("").await;
+        listed.push(take(&units));
+    }
+    assert_eq!(listed[0], listed[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_of_a_kilobyte_is_written_once_and_not_with_every_move() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let (oncekey, units) = counted(place).await;
+    oncekey.list("").await;
+    for bytes in [100, 400, 700, 900] {
+        take(&units);
+        oncekey.trigger("echo", json!({ "payload": { "text": noise(bytes) }, "options": { "maxAttempts": 1 } })).await;
+        settled(&oncekey).await;
+        let (writes, _) = take(&units);
+        // Its output is its payload, and may take the last write over a kilobyte.
+        assert!(writes <= PLAIN_RUN + 2.0, "{bytes}: {writes}");
+    }
 }

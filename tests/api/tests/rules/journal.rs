@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use oncekey::Options;
 use oncekey_core::RunStatus;
 use oncekey_core::protocol::cancel::cancel;
-use oncekey_core::queue::message::Output;
 use oncekey_core::run::waiter::Waiter;
+use oncekey_core::store::StepResult;
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, dev, run_id};
 use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
 use serde_json::{Value, json};
@@ -182,7 +182,7 @@ async fn of_two_who_ran_a_step_at_once_both_get_the_first_ones_result() {
     let oncekey = Oncekey::start(place).await;
     let (store, run) = (&oncekey.app().store, run_id(&format!("run_{}", "a".repeat(32))));
     let until = oncekey.clock.now().plus(DAY);
-    let (one, other) = (Output::Inline("1".to_owned()), Output::Inline("2".to_owned()));
+    let (one, other) = (StepResult::Inline("1".to_owned()), StepResult::Inline("2".to_owned()));
     assert_eq!(store.put_step(&run, "charge", one.clone(), until).await.unwrap(), one);
     assert_eq!(store.put_step(&run, "charge", other, until).await.unwrap(), one);
     assert_eq!(store.journal(&run, 1).await.unwrap().step("charge"), Some(&one));

@@ -19,7 +19,7 @@ fn repeat() -> Worker {
 }
 
 /// A text of so many bytes of JSON that no compression makes small.
-fn noise(bytes: usize) -> String {
+pub(crate) fn noise(bytes: usize) -> String {
     let mut random = fastrand::Rng::with_seed(1);
     (0..bytes - 2).map(|_| random.lowercase()).collect()
 }
@@ -65,7 +65,7 @@ async fn a_payload_up_to_3_mb_runs_and_one_over_200_kb_is_shown_by_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_output_up_to_3_mb_is_kept_and_a_larger_one_fails_the_run_and_says_so() {
+async fn an_output_up_to_3_mb_is_kept_and_of_a_larger_one_the_run_says_so_and_keeps_its_key() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = Oncekey::running(place, repeat(), |options| options).await;
     for (bytes, stored) in [(150 * 1024, false), (150 * 1024 + 1, true)] {
@@ -73,10 +73,20 @@ async fn an_output_up_to_3_mb_is_kept_and_a_larger_one_fails_the_run_and_says_so
         let run = oncekey.in_status(&run.id, "COMPLETED").await;
         assert_eq!((run.get("output").is_none(), run.get("outputPresignedUrl").is_some()), (stored, stored));
     }
-    let run = oncekey.trigger("repeat", json!({ "payload": 3 * 1024 * 1024 - 1 })).await;
-    let run = oncekey.in_status(&run.id, "FAILED").await;
-    assert_eq!(run["error"]["message"], "the output has 3145729 bytes of JSON; the limit is 3145728 (3 MB)");
+    let body = json!({ "payload": 3 * 1024 * 1024 - 1, "options": { "idempotencyKey": "k" } });
+    let first = oncekey.trigger("repeat", body.clone()).await;
+    let run = oncekey.in_status(&first.id, "COMPLETED").await;
+    let said =
+        "the task succeeded, and its output is not kept: it has 3145729 bytes of JSON; the limit is 3145728 (3 MB)";
+    assert_eq!((&run["error"]["message"], run.get("output")), (&json!(said), None));
     assert_eq!(run["attemptCount"], 1);
+    // What it did is not done again.
+    let second = oncekey.trigger("repeat", body).await;
+    assert_eq!((second.id, second.is_cached), (first.id, true));
+    let parent =
+        oncekey.trigger("ask", json!({ "payload": 3 * 1024 * 1024 - 1, "options": { "maxAttempts": 1 } })).await;
+    let parent = oncekey.in_status(&parent.id, "FAILED").await;
+    assert!(parent["error"]["message"].as_str().unwrap().ends_with(said), "{parent}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::batch::Disposition;
 use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
+use oncekey_core::run::beside::Kept;
 use oncekey_core::run::{Run, RunError, RunSpec};
 use oncekey_core::{RequestId, RunId};
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, dev, task};
@@ -43,7 +44,7 @@ async fn i8_an_attempt_whose_start_is_sent_again_because_its_answer_was_lost_is_
 async fn queued(oncekey: &Oncekey) -> (Run, RunMessage) {
     let app = oncekey.app();
     let id = RunId::named(&dev(), &task("echo"), &RequestId::fresh());
-    let run = Run::new(id, RunSpec::new(dev(), task("echo"), app.clock.now()), Some("1".to_owned()));
+    let run = Run::new(id, RunSpec::new(dev(), task("echo"), app.clock.now()), Some(Kept::Inline("1".to_owned())));
     app.store.create_run(&run).await.unwrap();
     let message = RunMessage::first(&run);
     (run, message)
@@ -64,7 +65,7 @@ async fn i8_the_late_event_of_a_dead_lettered_copy_leaves_an_attempt_that_anothe
         assert_eq!(complete(app, &event).await.unwrap(), Disposition::LeaveUntil(lease_until));
         app.queues.send_completion(&event).await.unwrap();
         if ends_well {
-            let event = CompletionEvent::new(&run, Outcome::Succeeded { output: None });
+            let event = CompletionEvent::new(&run, Outcome::Succeeded { output: None, lost: None });
             app.queues.send_completion(&event).await.unwrap();
             oncekey.in_status(run.id.as_str(), "COMPLETED").await;
         } else {

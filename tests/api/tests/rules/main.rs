@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod batches;
+mod beside;
 mod buckets;
 mod budget;
 mod characters;

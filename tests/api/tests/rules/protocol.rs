@@ -8,6 +8,7 @@ use oncekey_core::payload::{Payload, PayloadType};
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
+use oncekey_core::run::beside::Kept;
 use oncekey_core::run::turn::Turn;
 use oncekey_core::run::{ClaimedKey, Run, RunError, RunSpec};
 use oncekey_core::store::{Claimed, KeyAddress, KeyRecord};
@@ -29,7 +30,7 @@ fn run_to_be(oncekey: &Oncekey) -> Run {
         key: Some(ClaimedKey { key: key("k"), window_ends_at: now.plus(HOUR) }),
         ..RunSpec::new(dev(), task("echo"), now)
     };
-    Run::new(id, spec, Some("1".to_owned()))
+    Run::new(id, spec, Some(Kept::Inline("1".to_owned())))
 }
 
 async fn claim(oncekey: &Oncekey, run: &Run) {
@@ -192,7 +193,7 @@ async fn i7_completion_events_may_come_twice_late_and_out_of_order() {
         event(1, failed(Some(0))),
         event(1, failed(None)),
         event(2, failed(None)),
-        event(1, Outcome::Succeeded { output: Some(Output::Inline("\"other\"".to_owned())) }),
+        event(1, Outcome::Succeeded { output: Some(Output::Inline("\"other\"".to_owned())), lost: None }),
         event(1, Outcome::Canceled),
     ] {
         complete(app, &stale).await.unwrap();

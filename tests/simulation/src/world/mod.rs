@@ -58,6 +58,10 @@ pub enum Mutant {
     Expire,
     /// What a step gave expires though its run has not ended.
     ExpireSteps,
+    /// A run's payload expires though the run has not ended.
+    ExpirePayloads,
+    /// A run is written before its payload.
+    LatePayloads,
 }
 
 /// What a process was for.
@@ -111,6 +115,8 @@ pub struct World<'a> {
     failed: BTreeSet<Process>,
     resets: u32,
     cancels: u32,
+    /// Payloads that are not written yet, and whose run they are of: the planted fault.
+    late: Vec<(String, String)>,
     /// How often nobody is at work for days.
     absences: u32,
     faults: bool,
@@ -176,6 +182,7 @@ impl<'a> World<'a> {
             failed: BTreeSet::new(),
             resets: random.u32(0..=3),
             cancels: random.u32(0..=2),
+            late: Vec::new(),
             absences: if random.bool() { 0 } else { 5 },
             faults: true,
             mutant,

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{End, Work, World};
 use crate::history::{Answer, Position};
-use crate::tasks::TASKS;
+use crate::tasks::{TASKS, payload};
 
 /// How often a caller sends a request that fails.
 const TRIES: u32 = 6;
@@ -41,8 +41,8 @@ impl World<'_> {
         caller.at_work = true;
         let position = self.recorder.begin();
         caller.first_asked.get_or_insert(position);
-        let body =
-            json!({ "payload": number, "options": { "idempotencyKey": caller.key, "idempotencyKeyTTL": caller.ttl } });
+        let options = json!({ "idempotencyKey": caller.key, "idempotencyKeyTTL": caller.ttl });
+        let body = json!({ "payload": payload(number), "options": options });
         let request_id = RequestId::from_caller(&caller.request).expect("a request id");
         let envelope = Envelope::new(caller.environment.clone(), caller.task.clone(), request_id, self.clock.now());
         self.recorder.lock().note(|| format!("{} triggers {} with {:?}", caller.request, caller.task, caller.key));

@@ -1,5 +1,6 @@
 //! What has expired goes, at any moment from then on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use oncekey_core::Timestamp;
@@ -29,6 +30,8 @@ impl World<'_> {
     /// Deletes what has expired of the runs table. Of keys the window decides, and not whether they are still there.
     pub(super) fn sweep(&mut self) {
         let mut from = Value::Null;
+        let mut runs = Vec::new();
+        let mut names_what_went = BTreeSet::new();
         loop {
             let mut scan = json!({ "TableName": "runs" });
             if !from.is_null() {
@@ -45,11 +48,20 @@ impl World<'_> {
                     assert_eq!(status, 200, "{answer}");
                     let (run, name) = (text(item, "run_id"), text(item, "item"));
                     self.recorder.lock().note(|| format!("{run} {name} has expired"));
+                    names_what_went.insert(run);
+                } else if text(item, "item") == "run" {
+                    runs.push(item.clone());
                 }
             }
             from = page["LastEvaluatedKey"].clone();
             if from.is_null() {
-                return;
+                break;
+            }
+        }
+        for run in runs.iter().filter(|run| names_what_went.contains(&text(run, "run_id"))) {
+            for missing in self.missing_beside(run) {
+                let broken = format!("{} names {missing}, which has expired", text(run, "run_id"));
+                self.recorder.lock().broken.push(broken);
             }
         }
     }
@@ -60,6 +72,9 @@ impl World<'_> {
             return self.created_at.get(&run).map(|at| at.plus(TOO_SHORT));
         }
         if self.mutant == Some(Mutant::ExpireSteps) && text(item, "item").starts_with("step#") {
+            return self.created_at.get(&run).map(|at| at.plus(TOO_SHORT));
+        }
+        if self.mutant == Some(Mutant::ExpirePayloads) && text(item, "item").starts_with("payload#") {
             return self.created_at.get(&run).map(|at| at.plus(TOO_SHORT));
         }
         // In earnest no message for a run is left by then: it lives for fourteen days.

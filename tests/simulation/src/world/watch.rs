@@ -1,7 +1,7 @@
 //! An onlooker, who sees what was written to the tables, and holds it against the invariants.
 
 use oncekey_core::{RunStatus, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Work, World};
 use crate::history::Claim;
@@ -72,6 +72,12 @@ impl World<'_> {
         if let Some(before) = before.filter(|before| before.is_final()) {
             history.broken.push(format!("{run} was {before} and became {status}"));
         }
+        // What was there stays there, or the sweep tells.
+        if before.is_none() || status == RunStatus::Completed {
+            for missing in self.missing_beside(item) {
+                history.broken.push(format!("{run} names {missing}, which is not there"));
+            }
+        }
         let spec: Value = serde_json::from_str(&text(item, "spec")).unwrap_or_default();
         self.created_at.insert(run.clone(), Timestamp::from_millis(spec["created_at"].as_i64().unwrap_or_default()));
         if status.frees_key()
@@ -88,6 +94,20 @@ impl World<'_> {
                 history.end_claim(&key, "its run failed");
             }
         }
+    }
+}
+
+impl World<'_> {
+    /// What a run's item names and what is not beside it.
+    pub(super) fn missing_beside(&self, item: &Value) -> Vec<String> {
+        let names = ["payload", "output"].into_iter().filter_map(|part| item[part]["M"]["beside"]["S"].as_str());
+        let is_missing = |name: &&str| {
+            let key = json!({ "run_id": item["run_id"], "item": { "S": name } });
+            let get = json!({ "TableName": "runs", "Key": key }).to_string();
+            let (_, answer) = oncekey::aws::dynamodb::execute(self.database, "GetItem", get.as_bytes());
+            !answer.contains("\"Item\"")
+        };
+        names.filter(is_missing).map(str::to_owned).collect()
     }
 }
 

@@ -21,9 +21,8 @@ use super::conditional::written;
 use super::expression::{number, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::queue::message::Output;
 
-pub use steps::step_item;
+pub use steps::{StepResult, step_item};
 pub(super) use waits::chunk_of;
 pub use waits::{Settled, Wait};
 
@@ -38,7 +37,7 @@ pub struct Journal {
     /// The waits of the present attempt, by call number.
     pub waits: HashMap<u32, Wait>,
     /// What each finished step gave, by its item's name.
-    steps: HashMap<String, Output>,
+    steps: HashMap<String, StepResult>,
     /// When each item expires.
     pub expiries: BTreeMap<String, Timestamp>,
 }
@@ -89,7 +88,7 @@ impl Store {
 impl Journal {
     /// What the step of this name gave, if it is done.
     #[must_use]
-    pub fn step(&self, name: &str) -> Option<&Output> {
+    pub fn step(&self, name: &str) -> Option<&StepResult> {
         self.steps.get(&steps::step_item(name))
     }
 

@@ -14,12 +14,20 @@ use super::item_key;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::payload::path::BlobPath;
-use crate::queue::message::Output;
 
 const PREFIX: &str = "step#";
 const HASHED_PREFIX: &str = "step_hash#";
 /// A longer name stands as its hash: a sort key has at most 1,024 bytes.
 const MAX_NAME_BYTES: usize = 200;
+
+/// What a step gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepResult {
+    /// Its JSON text.
+    Inline(String),
+    /// Where that is stored, as it is large.
+    Stored(BlobPath),
+}
 
 /// The name of the item of a step of this name.
 #[must_use]
@@ -31,16 +39,16 @@ pub fn step_item(name: &str) -> String {
 }
 
 /// What an item of this name holds, if it is a step's.
-pub(super) fn read(name: &str, item: &HashMap<String, AttributeValue>) -> Result<Option<Output>, Error> {
+pub(super) fn read(name: &str, item: &HashMap<String, AttributeValue>) -> Result<Option<StepResult>, Error> {
     if !name.starts_with(PREFIX) && !name.starts_with(HASHED_PREFIX) {
         return Ok(None);
     }
     let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
     if let Some(path) = attribute("stored_result") {
-        return BlobPath::parse("stored_result", &path).map(Output::Stored).map(Some);
+        return BlobPath::parse("stored_result", &path).map(StepResult::Stored).map(Some);
     }
     let result = attribute("result").ok_or_else(|| Error::unreadable("a step", "it has no result"))?;
-    Ok(Some(Output::Inline(result)))
+    Ok(Some(StepResult::Inline(result)))
 }
 
 impl Store {
@@ -48,12 +56,18 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
-    pub async fn put_step(&self, run: &RunId, name: &str, result: Output, until: Timestamp) -> Result<Output, Error> {
+    pub async fn put_step(
+        &self,
+        run: &RunId,
+        name: &str,
+        result: StepResult,
+        until: Timestamp,
+    ) -> Result<StepResult, Error> {
         let item = step_item(name);
         let put = self.client.put_item().table_name(&self.tables.runs).set_item(Some(item_key(run, &item)));
         let put = match &result {
-            Output::Inline(result) => put.item("result", text(result)),
-            Output::Stored(path) => put.item("stored_result", text(path.as_str())),
+            StepResult::Inline(result) => put.item("result", text(result)),
+            StepResult::Stored(path) => put.item("stored_result", text(path.as_str())),
         };
         let put = put
             .item("expires_at", number(until.seconds_rounded_up()))

@@ -1,0 +1,86 @@
+//! Plan: the run that a trigger would make, built and measured before its key is claimed, so that what cannot be made is refused
+//! while nothing is written.
+
+use oncekey_wire::RunId;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::payload::{Payload, PayloadType};
+use crate::protocol::keep::beside_until;
+use crate::queue::name::QueueName;
+use crate::request::TriggerRequest;
+use crate::run::beside::{Kept, Part};
+use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
+use crate::store::{KeyRecord, Place, place};
+
+/// A run that fits, and where its payload goes.
+pub(super) struct Planned {
+    /// The run without its payload.
+    bare: Run,
+    place: Place,
+}
+
+impl Planned {
+    /// The run `own` that `request` would make at `now`. It takes over what only the run needs.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`].
+    pub(super) fn of(
+        request: &mut TriggerRequest,
+        own: RunId,
+        queue: QueueName,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let window_ends_at = request.window.end(now);
+        let spec = RunSpec {
+            payload_type: request.payload.kind,
+            key: request.key.clone().map(|key| ClaimedKey { key, window_ends_at }),
+            queue,
+            options: std::mem::take(&mut request.options),
+            function: request.function,
+            batch: request.batch.take(),
+            ..RunSpec::new(request.environment.clone(), request.task.clone(), now)
+        };
+        let bare = Run::new(own, spec, None);
+        let place = place(&bare, &request.payload)?;
+        Ok(Self { bare, place })
+    }
+
+    /// The run that a claim makes: the claim's name and moment, the plan's everything else. What stands beside it is written.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Refused`].
+    pub(super) async fn written(
+        self,
+        app: &App,
+        claim: KeyRecord,
+        payload: Payload,
+        lineage: Option<Lineage>,
+        asked: String,
+    ) -> Result<Run, Error> {
+        let mut spec = self.bare.spec;
+        spec.created_at = claim.created_at;
+        if let Some(key) = &mut spec.key {
+            key.window_ends_at = claim.window_ends_at;
+        }
+        (spec.lineage, spec.asked) = (lineage, Some(asked));
+        let mut run = Run::new(claim.run_id, spec, None);
+        // The claim may be weeks old, and its run is not: its message goes now.
+        let now = app.clock.now();
+        run.updated_at = run.updated_at.max(now);
+        run.payload = match (payload.text, self.place) {
+            (None, _) => None,
+            (Some(text), Place::Inline) => Some(Kept::Inline(text)),
+            (Some(text), Place::Beside) => {
+                Some(app.store.put_beside(&run.id, Part::Payload, &text, beside_until(&run, now)).await?.into())
+            }
+            (Some(text), Place::Bucket) => {
+                let path = app.blobs.put_payload(&run.spec.environment, payload.kind, text).await?;
+                run.spec.payload_type = PayloadType::Store;
+                Some(Kept::Inline(path.into()))
+            }
+        };
+        Ok(run)
+    }
+}
