@@ -30,7 +30,7 @@ export async function folder(files) {
 export async function startHost(files, options = {}) {
   const { root, remove } = await folder({ "package.json": "{}", ...files });
   const out = path.join(root, "out");
-  await bundle({ esbuild, project: await projectOf(root), out, ...options.bundle });
+  await bundle({ esbuild, project: await projectOf(path.join(root, options.tasks ?? ".")), out, ...options.bundle });
   const host = new Host(out, options);
   host.root = root;
   host.removing = remove;

@@ -44,9 +44,15 @@ export class Api {
     if (call) call.parked = true;
   }
 
-  /** Resolves when each call of the run has its answer, or is parked. */
-  async settled(run) {
-    while ([...this.#open.values()].some((call) => call.run === run && !call.parked)) await new Promise((resolve) => setTimeout(resolve, 2));
+  /** Resolves when each call that the run has begun has its answer, or is parked: `hidden()` is what leads to calls yet. */
+  async settled(run, hidden) {
+    const open = () => [...this.#open.values()].some((call) => call.run === run && !call.parked);
+    do {
+      await new Promise(setImmediate);
+      while (open() || hidden() > 0) await new Promise((resolve) => setTimeout(resolve, 2));
+      // What has had its answer may call once more.
+      await new Promise(setImmediate);
+    } while (open());
   }
 
   /** Sends a request to the host. */

@@ -9,6 +9,9 @@ import { replace } from "./replace.mjs";
 /** What works in the thread pool, and is not among Node's active resources. */
 let hidden = 0;
 
+/** How much works in the thread pool that Node does not tell of. */
+export const hiddenWork = () => hidden;
+
 /** Counts what Node does not tell of. */
 export function countHidden() {
   const done = () => {

@@ -98,6 +98,7 @@ export class Recorder {
       }
       if (this.behind || !this.#live) {
         await new Promise((resolve) => this.#parked.set(resolve, what));
+        if (run.over) return never(run, what);
       }
       return await this.#exchange(run, request, asked);
     } finally {
@@ -126,7 +127,8 @@ export class Recorder {
   }
 
   async #exchange(run, request, asked) {
-    if (run.over) return never(run, asked.what);
+    // What a run sends in its last moment is sent: there is nothing to start again any more.
+    if (run.over) return this.send(request);
     const id = ++this.#ids;
     const place = this.#places++;
     let closed = false;

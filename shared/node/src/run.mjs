@@ -1,6 +1,7 @@
 // One run: the SDK's own executor, with what it needs around it.
 
 import { within } from "./context.mjs";
+import { hiddenWork } from "./pending.mjs";
 
 /** How often what a run says of itself is sent, in milliseconds. */
 const METADATA_MS = 1000;
@@ -32,7 +33,7 @@ export class Runner {
     let result;
     try {
       result = await within(run, () => this.#carryOut(run, message));
-      await api.settled(run);
+      await api.settled(run, hiddenWork);
     } finally {
       run.over = true;
       managers.metadata.reset();

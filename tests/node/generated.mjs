@@ -1,0 +1,218 @@
+// Random programs of fetches, calls, waits, branches and races, suspended at random moments and started again from the top, on the
+// recorder and the order that the harness has. No fetch may go out twice, and each branch must get its own answer.
+//
+// node generated.mjs [--seed 1] [--count 20000]
+
+import { parseArgs } from "node:util";
+import { fileURLToPath } from "node:url";
+
+import { Order } from "../../shared/node/src/order.mjs";
+import { Recorder } from "../../shared/node/src/record.mjs";
+
+const forever = new Promise(() => {});
+const turn = () => new Promise(setImmediate);
+
+/** Numbers that are the same for the same seed. */
+function dice(seed) {
+  let state = seed >>> 0;
+  const next = () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  return { below: (limit) => Math.floor(next() * limit), chance: (part) => next() < part };
+}
+
+/** A program: a tree of what is done one after the other, at once, or in a race. */
+function program(random, depth = 0, state = { ops: 0 }) {
+  const kind = depth === 0 ? 0 : random.below(depth > 3 ? 4 : 10);
+  if (kind > 0 && kind < 7) {
+    state.ops += 1;
+    if (kind <= 3) {
+      // Some say the same as others; some tell the time, which only those may that are made one by one.
+      return { op: "fetch", name: random.chance(0.25) ? "same" : `f${state.ops}`, timed: random.chance(0.2), turns: random.below(6) };
+    }
+    if (kind <= 5) return { op: "wait", name: `w${state.ops}`, turns: random.below(8) };
+    return { op: "sleep", turns: random.below(6) };
+  }
+  const op = depth === 0 || kind === 0 || kind === 7 ? "seq" : kind === 8 ? "all" : "race";
+  const parts = Array.from({ length: 1 + random.below(4) }, () => program(random, depth + 1, state));
+  return { op, parts };
+}
+
+const some = (node, wanted) => wanted(node) || Boolean(node.parts?.some((part) => some(part, wanted)));
+const races = (tree) => some(tree, ({ op }) => op === "race");
+
+/** Whether it must come to its end: a race with a timer, or times that are told in what is beside, may make it another program. */
+function strict(tree) {
+  const beside = (node, many) => (node.op === "fetch" ? node.timed && many : Boolean(node.parts?.some((part) => beside(part, many || (node.op === "all" && node.parts.length > 1)))));
+  return !(races(tree) && some(tree, ({ op, timed }) => op === "sleep" || timed)) && !beside(tree, false);
+}
+
+/** The outside, and what the host keeps of an attempt. */
+class World {
+  arrived = [];
+  exchanges = [];
+  /** Ends of waits in the order in which they were given. */
+  given = [];
+}
+
+/** One execution of a program, from the top. Ends with its result, or with `suspended`. */
+function execute(tree, world, random, { suspendable }) {
+  const order = new Order();
+  order.start(world.exchanges);
+  const said = [];
+  const fetching = new Set();
+  let alive = true;
+  let pending = 0;
+  const waits = new Map();
+  const before = [...world.given];
+  const replaying = before.length > 0 || world.exchanges.length > 0;
+  const recorder = new Recorder({
+    say(message) {
+      said.push(message);
+      if (message.type === "fetching") fetching.add(message.id);
+      if (message.type === "recorded") {
+        fetching.delete(message.id);
+        world.exchanges.push(message.record);
+      }
+      if (message.type === "effect") throw new Error(`an effect: ${message.what}`);
+    },
+    effect(what) {
+      throw new Error(`an effect: ${what}`);
+    },
+    beside: () => pending + waits.size,
+    order,
+    async send(request) {
+      if (!alive) return forever;
+      const what = `${request.url}#${request.headers.get("x-op")}`;
+      world.arrived.push(what);
+      const n = world.arrived.length;
+      for (let turns = Number(request.headers.get("x-turns")); turns > 0; turns -= 1) await turn();
+      return alive ? new Response(JSON.stringify({ n, name: request.headers.get("x-op") })) : forever;
+    },
+  });
+  const run = { id: "run", over: false };
+  recorder.start(run, { exchanges: world.exchanges.map((record) => structuredClone(record)), replaying });
+  const look = () => {
+    if (before.length === 0) recorder.live();
+  };
+  look();
+
+  // The host: ends of before in their order, new ones only after all of them.
+  const end = async (name) => {
+    if (world.given.includes(name) && before[0] !== name) return;
+    if (!before.includes(name) && before.length > 0) return;
+    const wait = waits.get(name);
+    if (!wait || wait.ending) return;
+    wait.ending = true;
+    await order.answer();
+    if (!alive) return;
+    if (before[0] === name) before.shift();
+    else world.given.push(name);
+    waits.delete(name);
+    wait.resolve();
+    look();
+    if (waits.has(before[0])) void end(before[0]);
+  };
+  const ops = {
+    async fetch({ name, timed, turns }) {
+      const answer = await recorder.fetch(`http://outside/${name}`, {
+        method: "POST", body: timed ? String(world.arrived.length * 1000 + Math.random()) : name, headers: { "x-op": name, "x-turns": String(turns) },
+      });
+      const body = await answer.json();
+      if (body.name !== name) throw new Error(`${name} got the answer of ${body.name}`);
+      return alive ? body.n : forever;
+    },
+    wait: ({ name, turns }) => new Promise((resolve) => {
+      waits.set(name, { resolve });
+      if (before[0] === name) return void end(name);
+      void (async () => {
+        for (let left = turns; left > 0; left -= 1) await turn();
+        // Nobody but the host ends it, when nothing of before is left.
+        while (alive && before.length > 0 && waits.has(name)) await turn();
+        if (alive && waits.has(name)) await end(name);
+      })();
+    }),
+    async sleep({ turns: usual }) {
+      pending += 1;
+      const turns = strict(tree) ? usual : random.below(6);
+      for (let left = turns; left > 0; left -= 1) await turn();
+      pending -= 1;
+      return alive ? 0 : forever;
+    },
+    async seq({ parts }) {
+      const all = [];
+      for (const part of parts) all.push(await go(part));
+      return all;
+    },
+    all: ({ parts }) => Promise.all(parts.map(go)),
+    race: ({ parts }) => Promise.race(parts.map(async (part, place) => [place, await go(part)])),
+  };
+  const go = (node) => ops[node.op](node);
+
+  return new Promise((resolve, reject) => {
+    const stop = (answer) => {
+      alive = false;
+      run.over = true;
+      resolve(answer);
+    };
+    go(tree).then((result) => stop({ result }), reject);
+    let looks = 0;
+    const watch = async () => {
+      for (let idle = 0; alive; idle += 1) {
+        await turn();
+        looks += 1;
+        // As the host does: only in a wait, with no exchange open.
+        if (suspendable && waits.size > 0 && fetching.size === 0 && random.chance(0.25)) return stop({ suspended: true });
+        if (idle > 2000 && !strict(tree)) return stop({ stalled: true });
+        if (idle > 20_000) return reject(new Error(`it hangs: waits ${[...waits.keys()]}, before ${before}, unmade ${recorder.unmade}, parked ${recorder.parked}`));
+      }
+    };
+    watch().catch(reject);
+  });
+}
+
+/** Runs the program of a seed to its end. Throws if anything went out twice, or came to a wrong branch. */
+export async function carryOut(seed) {
+  const random = dice(seed);
+  const tree = program(random);
+  const world = new World();
+  let starts = 0;
+  for (;;) {
+    starts += 1;
+    const ended = await execute(tree, world, random, { suspendable: starts < 12 });
+    if (ended.suspended) continue;
+    const most = new Map();
+    (function count(node) {
+      if (node.op === "fetch") most.set(node.name, (most.get(node.name) ?? 0) + 1);
+      for (const part of node.parts ?? []) count(part);
+    })(tree);
+    for (const [name, times] of most) {
+      const went = world.arrived.filter((what) => what.endsWith(`#${name}`)).length;
+      if (went > times) throw new Error(`${name} went out ${went} times, and the program has it ${times} times`);
+    }
+    return { starts, fetches: world.arrived.length, stalled: Boolean(ended.stalled) };
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = parseArgs({ options: { seed: { type: "string", default: "1" }, count: { type: "string", default: "20000" } } });
+  let starts = 0;
+  let fetches = 0;
+  let stalled = 0;
+  const first = Number(values.seed);
+  for (let seed = first; seed < first + Number(values.count); seed += 1) {
+    try {
+      const done = await carryOut(seed);
+      starts += done.starts;
+      fetches += done.fetches;
+      stalled += done.stalled ? 1 : 0;
+    } catch (error) {
+      console.error(`seed ${seed}: ${error.stack}`);
+      process.exitCode = 1;
+    }
+    if ((seed - first) % 1000 === 999) console.log(`${seed - first + 1} programs, ${starts} starts, ${fetches} fetches, ${stalled} told that they cannot go on`);
+  }
+}
