@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use oncekey_core::key::{KeyGroup, KeyPlace, Parent, Scope};
+use oncekey_core::protocol::reset::reset_claim;
 use oncekey_core::runs::holder::look_up;
 use oncekey_core::store::{KeyAddress, KeyRecord};
 use oncekey_core::{App, Error, KeyHash, Run, RunId, RunStatus, TaskId, Timestamp};
@@ -182,16 +183,21 @@ fn form(fields: &Fields) -> Markup {
 async fn found(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Markup, Error> {
     let Some(asked) = KeyQuery::parse(fields)? else { return Ok(html! {}) };
     let now = app.clock.now();
-    let record = match look_up(app, asked.address(visitor)).await {
+    let record = match look_up(app, asked.address(visitor), asked.hash.as_str()).await {
         Ok(record) => Some(record),
         Err(Error::NotFound(_)) => None,
         Err(error) => return Err(error),
     };
-    let hidden = html! {
-        @for field in ["task", "key", "scope", "parent", "attempt"] {
-            input type="hidden" name=(field) value=(fields.get(field));
+    let hidden = record.as_ref().map(|record| {
+        html! {
+            @for field in ["task", "key", "scope", "parent", "attempt"] {
+                input type="hidden" name=(field) value=(fields.get(field));
+            }
+            // The claim that the page shows: pressed again, or on an old page, the button ends no other.
+            input type="hidden" name="holder" value=(record.run_id);
+            input type="hidden" name="since" value=(record.created_at.millis());
         }
-    };
+    });
     Ok(html! {
         section.card #found {
             dl.details {
@@ -214,7 +220,7 @@ async fn found(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Markup, 
                     }
                 }
             }
-            @if record.is_some() { (reset(&visitor.session, "/keys", hidden)) }
+            @if let Some(hidden) = hidden { (reset(&visitor.session, "/keys", hidden)) }
         }
     })
 }
@@ -228,8 +234,10 @@ pub(crate) fn shown_again(fields: &Fields) -> Response {
     Redirect::to(&format!("/keys?{}", query.append_pair("done", "reset").finish())).into_response()
 }
 
-/// Frees the key that the fields name.
+/// Frees the key that the fields name, if the claim that they name holds it.
 pub(crate) async fn free(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(), Error> {
     let asked = KeyQuery::parse(fields)?.ok_or_else(|| Error::invalid("key", "say which key, and of which task"))?;
-    oncekey_core::protocol::reset::reset(app, asked.address(visitor)).await
+    let holder = RunId::parse(fields.get("holder"))?;
+    let since = fields.get("since").parse().map_err(|_| Error::invalid("since", "say when it was claimed"))?;
+    reset_claim(app, asked.address(visitor), &holder, Timestamp::from_millis(since)).await
 }

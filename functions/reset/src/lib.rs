@@ -63,8 +63,8 @@ async fn reset_key(
     let hash = KeyHash::from_wire("idempotency key", &key)?;
     let address = KeyAddress { environment: &environment, place, hash: &hash };
     match header_text(&headers, "x-trigger-request-idempotency-key")? {
-        Some(id) => reset_once(&app, address, &RequestId::from_caller(id)?).await?,
-        None => reset(&app, address).await?,
+        Some(id) => reset_once(&app, address, &key, &RequestId::from_caller(id)?).await?,
+        None => reset(&app, address, &key).await?,
     }
     Ok(Json(ResetAnswer::new(key)))
 }

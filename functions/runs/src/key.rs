@@ -35,7 +35,7 @@ pub(crate) async fn look_up_key(
     let (task, group) = place(query.as_deref().unwrap_or_default())?;
     let place = KeyPlace::of(task.as_ref(), group.as_ref())?;
     let hash = KeyHash::from_wire("idempotency key", &key)?;
-    let record = look_up(&app, KeyAddress { environment: &environment, place, hash: &hash }).await?;
+    let record = look_up(&app, KeyAddress { environment: &environment, place, hash: &hash }, &key).await?;
     let shown = record.key.unwrap_or_else(|| hash.to_string());
     let mut held = HeldKey::new(shown, hash, record.run_id, record.created_at, record.window_ends_at);
     held.scope = record.scope.map(Into::into);

@@ -146,7 +146,7 @@ impl Context {
             let task = Child::new(task, ()).task_id()?;
             let Some(key) = key.into().hashed(self.inner.parent()) else { return Ok(Answer::Held(false)) };
             let address = KeyAddress { environment: self.environment(), place: key.place(&task), hash: &key.hash };
-            match oncekey_core::protocol::reset::reset(&self.inner.app, address).await {
+            match oncekey_core::protocol::reset::reset(&self.inner.app, address, key.shown()).await {
                 Ok(()) => Ok(Answer::Held(true)),
                 Err(Error::NotFound(_)) => Ok(Answer::Held(false)),
                 Err(error) => Err(error.into()),

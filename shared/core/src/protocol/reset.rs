@@ -10,16 +10,20 @@ use crate::runs::holder::free;
 use crate::store::{KeyAddress, ResetRecord};
 use crate::telemetry::metrics::{Metric, record};
 
-/// Frees a key.
+/// Frees a key, which an error calls as `shown`. It ends the claim that holds the key when it looks, and no later one: a
+/// delete whose answer is lost is sent again by the SDK, and may come after the next claim.
 ///
 /// # Errors
-/// [`Error::NotFound`] when nobody holds it or its window is over (R42), [`Error::Aws`].
-pub async fn reset(app: &App, address: KeyAddress<'_>) -> Result<(), Error> {
-    if app.store.reset_key(address, app.clock.now()).await? {
-        tell(app, address);
-        return Ok(());
-    }
-    Err(free(address))
+/// [`Error::NotFound`] when nobody holds it or its window is over (R42), [`Error::Aws`], [`Error::Unreadable`].
+pub async fn reset(app: &App, address: KeyAddress<'_>, shown: &str) -> Result<(), Error> {
+    let Some((run, claimed_at)) = claim(app, address).await? else { return Err(free(address, shown)) };
+    reset_claim(app, address, &run, claimed_at).await
+}
+
+/// The claim that holds a key now.
+async fn claim(app: &App, address: KeyAddress<'_>) -> Result<Option<(RunId, Timestamp)>, Error> {
+    let holder = app.store.key(address).await?.filter(|holder| holder.window_ends_at > app.clock.now());
+    Ok(holder.map(|holder| (holder.run_id, holder.created_at)))
 }
 
 /// Frees a key, once for a request: sent again, it answers what it answered, and leaves the key to whoever claimed it since.
@@ -27,16 +31,14 @@ pub async fn reset(app: &App, address: KeyAddress<'_>) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`reset`]; [`Error::Unprocessable`] when the request's id was used to free another key.
-pub async fn reset_once(app: &App, address: KeyAddress<'_>, request: &RequestId) -> Result<(), Error> {
-    let now = app.clock.now();
-    let holder = app.store.key(address).await?.filter(|holder| holder.window_ends_at > now);
-    let claim = holder.map(|holder| (holder.run_id, holder.created_at));
+pub async fn reset_once(app: &App, address: KeyAddress<'_>, shown: &str, request: &RequestId) -> Result<(), Error> {
+    let record = ResetRecord::new(address, claim(app, address).await?);
     // Before the delete: whoever dies in between has said which claim it meant, and the next try ends that one.
-    let meant = app.store.remember_reset(request, ResetRecord::new(address, claim), now).await?;
+    let meant = app.store.remember_reset(request, record, app.clock.now()).await?;
     if !meant.is_of(address) {
         return Err(other_request());
     }
-    let Some((run, claimed_at)) = meant.claim() else { return Err(free(address)) };
+    let Some((run, claimed_at)) = meant.claim() else { return Err(free(address, shown)) };
     reset_claim(app, address, run, claimed_at).await
 }
 

@@ -5,28 +5,28 @@ use crate::error::Error;
 use crate::protocol::overdue::end_if_overdue;
 use crate::store::{KeyAddress, KeyRecord};
 
-/// Who holds a key, and until when.
+/// Who holds a key, which an error calls as `shown`, and until when.
 ///
 /// # Errors
 /// [`Error::NotFound`] when nobody does: its window may be over, or its run have failed though the key is not cleared yet;
 /// [`Error::Aws`], [`Error::Unreadable`].
-pub async fn look_up(app: &App, address: KeyAddress<'_>) -> Result<KeyRecord, Error> {
+pub async fn look_up(app: &App, address: KeyAddress<'_>, shown: &str) -> Result<KeyRecord, Error> {
     let record = app.store.key(address).await?.filter(|record| record.window_ends_at > app.clock.now());
-    let record = record.ok_or_else(|| free(address))?;
+    let record = record.ok_or_else(|| free(address, shown))?;
     let run = match app.store.run(&record.run_id).await? {
         Some(run) => Some(end_if_overdue(app, run).await?),
         None => None,
     };
     match run {
-        Some(run) if run.status.frees_key() || !record.made(&run) => Err(free(address)),
+        Some(run) if run.status.frees_key() || !record.made(&run) => Err(free(address, shown)),
         // Without a run, its claimer is a moment behind, or died: either way the key names a run to come.
         _ => Ok(record),
     }
 }
 
 /// Nobody holds this key.
-pub(crate) fn free(KeyAddress { place, hash, .. }: KeyAddress<'_>) -> Error {
+pub(crate) fn free(KeyAddress { place, .. }: KeyAddress<'_>, shown: &str) -> Error {
     Error::NotFound(format!(
-        "no live idempotency key {hash} for {place}: it was never used, has been reset, its run failed, or its window is over"
+        "no live idempotency key {shown:?} for {place}: it was never used, has been reset, its run failed, or its window is over"
     ))
 }

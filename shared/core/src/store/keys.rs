@@ -175,23 +175,6 @@ impl Store {
         Ok(written("dynamodb:DeleteItem", deleted)?.is_done())
     }
 
-    /// Deletes a key, whoever holds it, on condition that its window is not over at `now`. Whether there was one.
-    ///
-    /// # Errors
-    /// [`Error::Aws`].
-    pub async fn reset_key(&self, address: KeyAddress<'_>, now: Timestamp) -> Result<bool, Error> {
-        let deleted = self
-            .client
-            .delete_item()
-            .table_name(&self.tables.keys)
-            .key("pk", address.partition_key())
-            .condition_expression("window_ends_at > :now")
-            .expression_attribute_values(":now", moment(now))
-            .send()
-            .await;
-        Ok(written("dynamodb:DeleteItem", deleted)?.is_done())
-    }
-
     /// Who holds a key, strongly consistent; also one whose window is over and that is not deleted yet.
     ///
     /// # Errors

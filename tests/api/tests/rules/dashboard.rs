@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oncekey_core::EnvironmentId;
 use oncekey_core::environment::{create, revoke};
-use oncekey_tests_api::{DEV, Oncekey, PROD, Place};
+use oncekey_tests_api::{DEV, Oncekey, PROD, Place, run_id};
 use reqwest::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
@@ -172,8 +172,10 @@ async fn i6_a_session_sees_the_environments_that_it_has_keys_of_and_no_other() {
         let answer = visitor.send("/", &format!("/runs/{}/{action}", run.id), &fields).await;
         assert_eq!(answer.status(), status, "{action}");
     }
-    let reset = visitor.send("/", "/keys", &[("task", "echo"), ("key", "k")]).await;
-    assert_eq!(reset.status(), StatusCode::NOT_FOUND);
+    let claimed_at = oncekey.app().store.run(&run_id(&run.id)).await.unwrap().unwrap().spec.created_at;
+    let since = claimed_at.millis().to_string();
+    let holder = [("task", "echo"), ("key", "k"), ("holder", run.id.as_str()), ("since", since.as_str())];
+    assert!(led_to(&visitor.send("/", "/keys", &holder).await).starts_with("/keys?"));
     assert_eq!(oncekey.run(&run.id).await["idempotencyKey"], "k");
 
     // With the other key too, one may switch.
@@ -282,4 +284,25 @@ async fn what_cannot_be_meant_is_told_on_a_page() {
         assert!(answer.text().await.unwrap().contains(text), "{text}");
     }
     assert!(oncekey.all_runs().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_page_of_a_key_frees_no_later_claim_of_it() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let visitor = Visitor::signed_in(&oncekey, DEV).await;
+    let first = oncekey.keyed("echo", "k").await;
+    let page = visitor.get("/keys?task=echo&key=k").await;
+    let hidden = |name: &str| {
+        let field = page.split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap();
+        field.split('"').next().unwrap().to_owned()
+    };
+    let (holder, since) = (hidden("holder"), hidden("since"));
+    assert_eq!(holder, first.id);
+    let fields = [("task", "echo"), ("key", "k"), ("holder", holder.as_str()), ("since", since.as_str())];
+    visitor.send("/", "/keys", &fields).await;
+    let second = oncekey.keyed("echo", "k").await;
+    assert_ne!(second.id, first.id);
+    visitor.send("/", "/keys", &fields).await;
+    assert_eq!(oncekey.keyed("echo", "k").await.id, second.id);
 }

@@ -1,10 +1,15 @@
 //! R40–R42: freeing a key.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use oncekey::Options;
 use oncekey_core::key::{KeyHash, Parent, Scope};
 use oncekey_core::protocol::reset::reset_claim;
 use oncekey_core::store::KeyAddress;
 use oncekey_tests_api::{Oncekey, PROD, Place, answer, run_id};
 use serde_json::json;
+
+use super::faults::{Fate, faulty_database};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r40_after_a_reset_a_trigger_makes_a_new_run_and_the_old_one_goes_on_without_the_key() {
@@ -112,4 +117,54 @@ async fn r42_a_reset_of_one_claim_leaves_the_key_to_the_next() {
     let address = KeyAddress::of_run(&first).unwrap();
     reset_claim(oncekey.app(), address, &first.id, first.spec.created_at).await.unwrap();
     assert_eq!(oncekey.keyed("echo", "k").await.id, second.id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r42_a_reset_whose_delete_is_sent_again_by_the_sdk_leaves_the_key_to_the_next() {
+    let Some(place) = Place::here_alone("it brings a database of its own") else { return };
+    let (deleted, was_deleted) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let may_go_on = std::sync::Mutex::new(may_go_on);
+    let deletes = AtomicU32::new(0);
+    let url = faulty_database(move |operation, _| match operation {
+        "DeleteItem" if deletes.fetch_add(1, Ordering::SeqCst) == 0 => {
+            deleted.send(()).unwrap();
+            Fate::LosesItsAnswer
+        }
+        "DeleteItem" => {
+            may_go_on.lock().unwrap().recv().unwrap();
+            Fate::Passes
+        }
+        _ => Fate::Passes,
+    })
+    .await;
+    let oncekey = Oncekey::with(place, |options| Options { dynamodb_endpoint: Some(url), ..options }).await;
+    let first = oncekey.keyed("echo", "k").await;
+    // Without a request id, as from a shell.
+    let reset = oncekey.post("/api/v1/idempotencyKeys/k/reset", r#"{"taskIdentifier":"echo"}"#).send();
+    let (reset, second) = tokio::join!(reset, async {
+        tokio::task::spawn_blocking(move || was_deleted.recv()).await.unwrap().unwrap();
+        let second = loop {
+            // Until the first delete has taken effect.
+            match oncekey.keyed("echo", "k").await {
+                answer if answer.id == first.id => tokio::task::yield_now().await,
+                answer => break answer,
+            }
+        };
+        go_on.send(()).unwrap();
+        second
+    });
+    assert_eq!(reset.unwrap().status().as_u16(), 200);
+    assert_eq!(oncekey.keyed("echo", "k").await.id, second.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r42_the_refusal_shows_the_key_as_it_was_sent() {
+    let oncekey = Oncekey::anywhere().await;
+    let (status, answer) = oncekey.reset("echo", "nobody's").await;
+    assert_eq!(status, 404);
+    assert!(
+        answer["error"].as_str().unwrap().starts_with("no live idempotency key \"nobody's\" for echo: "),
+        "{answer}"
+    );
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use oncekey_core::key::KeyPlace;
 use oncekey_core::store::KeyAddress;
-use oncekey_tests_api::{Handle, Oncekey, Place, dev, key_hash, task};
+use oncekey_tests_api::{Handle, Oncekey, Place, run_id};
 use serde_json::{Value, json};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -104,9 +103,9 @@ async fn r23_the_window_ends_when_the_item_is_gone() {
     let oncekey = Oncekey::frozen(place).await;
     let first = ran(&oncekey, with_ttl("60s")).await;
     // What DynamoDB's native TTL does, sooner or later.
-    let (environment, task, hash) = (dev(), task("echo"), key_hash("k"));
-    let address = KeyAddress { environment: &environment, place: KeyPlace::Task(&task), hash: &hash };
-    oncekey.app().store.reset_key(address, oncekey.clock.now()).await.unwrap();
+    let run = oncekey.app().store.run(&run_id(&first.id)).await.unwrap().unwrap();
+    let address = KeyAddress::of_run(&run).unwrap();
+    assert!(oncekey.app().store.free_key(address, &run.id, run.spec.created_at).await.unwrap());
     assert_eq!(key_items(&oncekey).await, 0);
     oncekey.clock.advance(Duration::from_secs(60));
     assert_ne!(oncekey.keyed("echo", "k").await.id, first.id);

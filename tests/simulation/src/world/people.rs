@@ -94,7 +94,7 @@ impl World<'_> {
         let hash = KeyHash::from_wire("key", caller.key.as_deref().unwrap_or_default()).expect("a key");
         self.start(Work::Reset, async move {
             let address = KeyAddress { environment: &environment, place: KeyPlace::Task(&task), hash: &hash };
-            let _ = oncekey_core::protocol::reset::reset(&app, address).await;
+            let _ = oncekey_core::protocol::reset::reset(&app, address, hash.as_str()).await;
             End::Person
         });
     }
