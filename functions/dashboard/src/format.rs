@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
-use oncekey_core::{Run, RunStatus, Timestamp};
-use serde_json::Value;
+use oncekey_core::{Json, Run, RunStatus, Timestamp};
 
 /// Most characters of a payload or an output that a page shows.
 const MAX_SHOWN: usize = 20_000;
@@ -104,8 +103,8 @@ pub(crate) fn took(run: &Run, now: Timestamp) -> Option<Duration> {
 }
 
 /// JSON, spread over lines, cut where it gets long. Whether it was cut.
-pub(crate) fn pretty(value: &Value) -> (String, bool) {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+pub(crate) fn pretty(value: &Json) -> (String, bool) {
+    let text = value.pretty();
     match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => (text[..end].to_owned(), true),
         None => (text, false),
@@ -143,7 +142,7 @@ mod tests {
 
     #[test]
     fn long_json_is_cut_between_characters() {
-        let (text, cut) = pretty(&Value::String("é".repeat(30_000)));
+        let (text, cut) = pretty(&Json::of(&"é".repeat(30_000)).expect("json"));
         assert!(cut && text.chars().count() == MAX_SHOWN);
     }
 }

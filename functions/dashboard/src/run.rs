@@ -6,9 +6,8 @@ use oncekey_core::payload::path::BlobPath;
 use oncekey_core::runs::content::{output_of, payload_of};
 use oncekey_core::runs::find::find;
 use oncekey_core::runs::list::{Filter, PageStart, list};
-use oncekey_core::{App, Error, Run, RunId, Timestamp};
+use oncekey_core::{App, Error, Json, Run, RunId, Timestamp};
 use oncekey_http::Segment;
-use serde_json::Value;
 
 use crate::form::{Query, token};
 use crate::format::{badge, moment, pretty, span, took};
@@ -139,7 +138,9 @@ fn details(run: &Run, now: Timestamp) -> Markup {
             @if let Some(seconds) = options.max_duration { dt { "Limit" } dd { (seconds) " s an attempt" } }
             @if options.test { dt { "Test" } dd { "yes" } }
             @if let Some(batch) = &run.spec.batch { dt { "Batch" } dd { code { (batch) } } }
-            @if let Some(metadata) = &options.metadata { dt { "Metadata" } dd { pre { (pretty(metadata).0) } } }
+            @if let Some(metadata) = options.metadata.as_ref().and_then(|metadata| Json::of(metadata).ok()) {
+                dt { "Metadata" } dd { pre { (pretty(&metadata).0) } }
+            }
             @if let Some(trace) = &options.traceparent { dt { "Trace" } dd { code { (trace) } } }
         }
     }
@@ -162,7 +163,7 @@ async fn payload(app: &App, run: &Run) -> Result<Markup, Error> {
     match run.stored_payload() {
         Some(path) => stored(app, run, "Payload", &path).await,
         None => {
-            let payload = payload_of(app, run).await?.and_then(|payload| payload.value().ok().flatten());
+            let payload = payload_of(app, run).await?.and_then(|payload| payload.json().ok().flatten());
             Ok(value("Payload", payload.as_ref()))
         }
     }
@@ -188,7 +189,7 @@ async fn stored(app: &App, run: &Run, title: &str, path: &BlobPath) -> Result<Ma
 }
 
 /// A value, with a button to copy it.
-fn value(title: &str, value: Option<&Value>) -> Markup {
+fn value(title: &str, value: Option<&Json>) -> Markup {
     let id = title.to_lowercase();
     match value.map(pretty) {
         None => html! { h2 { (title) } p.muted { "None." } },

@@ -85,7 +85,7 @@ async fn retrieved(app: &App, run: &Run) -> Result<RetrievedRun, Error> {
     let now = app.clock.now();
     let holds = app.store.holds_key(std::slice::from_ref(run), now).await?;
     let (payload, output) = tokio::try_join!(payload_of(app, run), output_of(app, run))?;
-    let payload = payload.filter(|_| run.stored_payload().is_none()).and_then(|payload| payload.value().ok().flatten());
+    let payload = payload.filter(|_| run.stored_payload().is_none()).and_then(|payload| payload.json().ok().flatten());
     let mut shown = view::retrieved(run, payload, output, holds == [true], &relatives, now);
     let environment = &run.spec.environment;
     if let Some(path) = run.stored_payload() {

@@ -1,6 +1,6 @@
 //! A run as the API shows it. An absent field is left out, as the client refuses `null`.
 
-use oncekey_core::{Run, RunId, RunStatus, Timestamp};
+use oncekey_core::{Json, Run, RunId, RunStatus, Timestamp};
 use oncekey_wire::{Env, Family, RelatedRun, RetrievedRun, RunFields, RunItem};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub(crate) fn item(run: &Run, holds_key: bool, now: Timestamp) -> RunItem {
 /// of its parent and root that could be read.
 pub(crate) fn retrieved(
     run: &Run,
-    payload: Option<Value>,
+    payload: Option<Json>,
     output: Option<String>,
     holds_key: bool,
     relatives: &[Run],

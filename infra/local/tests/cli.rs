@@ -129,6 +129,9 @@ fn runs_are_listed_shown_cancelled_replayed_and_watched() {
     assert_eq!(stack.run(&["runs", "cancel", id]).out.trim(), format!("{id}  CANCELED"));
     let run = stack.run(&["runs", "get", id, "--json"]).json();
     assert_eq!((&run["payload"], &run["ttl"]), (&1.into(), &"600s".into()));
+    let exact = stack.run(&["trigger", "echo", "123456789012345678901234567890", "--json"]).json()["id"].clone();
+    let shown = stack.run(&["runs", "get", exact.as_str().unwrap(), "--json"]).out;
+    assert!(shown.contains("\"payload\":123456789012345678901234567890"), "{shown}");
     let watched = stack.run(&["runs", "watch", id]);
     assert_eq!(watched.code, 3);
     let again = stack.run(&["runs", "replay", id]);

@@ -1,6 +1,6 @@
 //! Batches: up to a thousand triggers under one id, sent in pieces, each of which may be sent again.
 
-use oncekey_wire::{BatchHandle, BatchReport, KeyOptions, TriggerOptions};
+use oncekey_wire::{BatchHandle, BatchReport, Json, KeyOptions, TriggerBody, TriggerOptions};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -18,14 +18,23 @@ const MAX_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct BatchItem {
     task: String,
-    payload: Result<Value, String>,
+    payload: Result<Json, String>,
     options: TriggerOptions,
+}
+
+/// A line of a call that brings items.
+#[derive(Serialize)]
+struct Line {
+    index: usize,
+    task: String,
+    #[serde(flatten)]
+    body: TriggerBody,
 }
 
 impl BatchItem {
     /// A trigger of a task with a payload, which is written as JSON.
     pub fn new(task: &str, payload: &impl Serialize) -> Self {
-        let payload = serde_json::to_value(payload).map_err(|error| error.to_string());
+        let payload = Json::of(payload).map_err(|error| error.to_string());
         Self { task: task.to_owned(), payload, options: TriggerOptions::new() }
     }
 
@@ -65,14 +74,12 @@ impl BatchItem {
         self
     }
 
-    pub(crate) fn into_body(self) -> Result<(String, Value), Error> {
+    pub(crate) fn into_body(self) -> Result<(String, TriggerBody), Error> {
         use serde::ser::Error as _;
         let source = serde_json::Error::custom;
         let payload = self.payload.map_err(|why| Error::Json { what: "the payload", source: source(why) })?;
-        let mut body = json!({ "options": self.options });
-        if !payload.is_null() {
-            body["payload"] = payload;
-        }
+        let mut body = TriggerBody::new(payload);
+        body.options = self.options;
         Ok((self.task, body))
     }
 }
@@ -119,7 +126,7 @@ impl Client {
                 body["idempotencyKeyOptions"] = json!({ "key": text, "scope": key.told_scope().as_str() });
             }
         }
-        self.call(Method::POST, &["api", "v3", "batches"], &[], Content::Json(body)).await
+        self.call(Method::POST, &["api", "v3", "batches"], &[], Content::json(&body)?).await
     }
 
     /// Sends items of a batch with their indexes, in pieces, as the iterator gives them; `sent` is told how many went with
@@ -135,10 +142,9 @@ impl Client {
     ) -> Result<(), Error> {
         let (mut lines, mut count) = (String::new(), 0);
         for (index, item) in items {
-            let (task, mut line) = item.into_body()?;
-            line["index"] = json!(index);
-            line["task"] = json!(task);
-            let line = line.to_string();
+            let (task, body) = item.into_body()?;
+            let line = serde_json::to_string(&Line { index, task, body });
+            let line = line.map_err(|source| Error::Json { what: "an item", source })?;
             if count == MAX_ITEMS || (count > 0 && lines.len() + line.len() > MAX_BYTES) {
                 self.send_lines(batch.as_ref(), std::mem::take(&mut lines)).await?;
                 sent(std::mem::take(&mut count));

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use oncekey_wire::ErrorAnswer;
+use oncekey_wire::{ErrorAnswer, Json};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -31,9 +31,15 @@ pub struct Client {
 /// What a call sends.
 pub(crate) enum Content {
     None,
-    Json(Value),
+    Json(Json),
     /// A JSON value a line.
     Lines(String),
+}
+
+impl Content {
+    pub(crate) fn json(body: &impl Serialize) -> Result<Self, Error> {
+        Json::of(body).map(Self::Json).map_err(|source| Error::Json { what: "the request", source })
+    }
 }
 
 impl Client {
@@ -81,17 +87,23 @@ impl Client {
 
     /// Gets a value that is too large to be kept in its run; `None` if it was never put there, or is there no more. Its URL
     /// says by itself who may: the API key stays here.
-    pub(crate) async fn stored(&self, url: &str) -> Result<Option<Value>, Error> {
+    pub(crate) async fn stored(&self, url: &str) -> Result<Option<Json>, Error> {
         let (kind, text) = match answered(|| self.http.get(url)).await {
             Err(Error::Refused { status: 403 | 404, .. }) => return Ok(None),
             answer => answer?,
         };
-        if kind.starts_with("text/plain") {
-            return Ok(Some(Value::String(String::from_utf8_lossy(&text).into_owned())));
+        #[derive(Deserialize)]
+        struct SuperJson {
+            json: Option<Json>,
         }
-        let mut value: Value =
-            serde_json::from_slice(&text).map_err(|source| Error::Json { what: "what is stored", source })?;
-        Ok(Some(if kind.starts_with("application/super+json") { value["json"].take() } else { value }))
+        let stored = match kind.as_str() {
+            kind if kind.starts_with("text/plain") => Json::of(&String::from_utf8_lossy(&text)).map(Some),
+            kind if kind.starts_with("application/super+json") => {
+                serde_json::from_slice::<SuperJson>(&text).map(|stored| stored.json)
+            }
+            _ => serde_json::from_slice(&text).map(Some),
+        };
+        stored.map_err(|source| Error::Json { what: "what is stored", source })
     }
 
     fn request(

@@ -16,7 +16,7 @@ impl Client {
     /// [`Error::KeyNeeds`] when the key cannot be hashed as it was; [`Error::Refused`] with 404 when nobody holds it.
     pub async fn reset(&self, task: &str, key: impl Into<Key>) -> Result<(), Error> {
         let hash = key.into().hash_elsewhere()?;
-        let body = Content::Json(json!({ "taskIdentifier": task }));
+        let body = Content::json(&json!({ "taskIdentifier": task }))?;
         let _: ResetAnswer =
             self.call(Method::POST, &["api", "v1", "idempotencyKeys", hash.as_str(), "reset"], &[], body).await?;
         Ok(())

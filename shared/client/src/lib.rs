@@ -19,7 +19,7 @@
 //! assert!(again.is_cached);
 //!
 //! let run = client.runs().poll(&first.id).await?;
-//! assert_eq!(run.output, Some(json!({ "order": 42 })));
+//! assert_eq!(run.output.expect("an output"), json!({ "order": 42 }));
 //! # Ok(())
 //! # }
 //! ```
@@ -41,8 +41,8 @@ pub use error::Error;
 pub use key::Key;
 pub use oncekey_wire::{
     BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus, Env, EnvironmentId, Family, Handle, HeldKey,
-    Idempotency, KeyGroup, KeyHash, KeyStatus, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields,
-    RunId, RunStatus, Scope, TaskId, Timestamp, TriggerFunction, TriggerOptions,
+    Idempotency, Json, KeyGroup, KeyHash, KeyStatus, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError,
+    RunFields, RunId, RunStatus, Scope, TaskId, Timestamp, TriggerFunction, TriggerOptions,
 };
 pub use runs::{ListRuns, Page, Runs};
 pub use trigger::Trigger;

@@ -95,7 +95,7 @@ impl Runs<'_> {
     /// # Errors
     /// [`Error::Refused`] with 422 when it is not delayed any more, and as [`Runs::retrieve`].
     pub async fn reschedule(&self, id: impl AsRef<str>, delay: &str) -> Result<Run, Error> {
-        let body = Content::Json(json!({ "delay": delay }));
+        let body = Content::json(&json!({ "delay": delay }))?;
         self.client.call(Method::POST, &["api", "v1", "runs", id.as_ref(), "reschedule"], &[], body).await
     }
 

@@ -102,7 +102,7 @@ impl Trigger {
 
     async fn send(self) -> Result<Handle, Error> {
         let (task, body) = self.item.into_body()?;
-        self.client.call(Method::POST, &["api", "v1", "tasks", &task, "trigger"], &[], Content::Json(body)).await
+        self.client.call(Method::POST, &["api", "v1", "tasks", &task, "trigger"], &[], Content::json(&body)?).await
     }
 }
 

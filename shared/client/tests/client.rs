@@ -44,7 +44,7 @@ async fn r41_a_key_from_inside_a_task_is_reset_with_its_run() {
     let (_stack, client) = start().await;
     let order = json!({ "orderId": "7", "email": "a@example.com" });
     let parent = client.trigger("process-order", &order).await.unwrap();
-    let child = client.runs().poll(&parent.id).await.unwrap().output.unwrap()["child"].clone();
+    let child = client.runs().poll(&parent.id).await.unwrap().output.unwrap().value()["child"].clone();
     let key = Key::from("confirm-order-7");
     let error = client.reset("send-email", key.clone()).await.unwrap_err();
     assert!(matches!(error, Error::KeyNeeds { scope: Scope::Run, .. }), "{error}");
@@ -61,7 +61,7 @@ async fn a_large_payload_and_output_come_back_whole() {
     let text = "x".repeat(1_000_000);
     let run = client.trigger("echo", &text).await.unwrap();
     let run = client.runs().poll(&run.id).await.unwrap();
-    assert_eq!((run.payload.as_ref(), run.output.as_ref()), (Some(&json!(text)), Some(&json!(text))));
+    assert_eq!((run.payload.unwrap().value(), run.output.unwrap().value()), (json!(text), json!(text)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +71,7 @@ async fn runs_are_retrieved_cancelled_replayed_and_rescheduled() {
     let delayed = client.trigger("echo", &1).delay("1h").tags(["a"]).metadata(json!({ "m": 1 })).await.unwrap();
     let run = runs.retrieve(&delayed.id).await.unwrap();
     assert_eq!(run.status, RunStatus::Delayed);
-    assert_eq!((&run.payload, &run.tags), (&Some(json!(1)), &vec!["a".to_owned()]));
+    assert_eq!((run.payload.as_ref().unwrap().value(), &run.tags), (json!(1), &vec!["a".to_owned()]));
     let moved = runs.reschedule(&delayed.id, "2h").await.unwrap();
     assert!(moved.delayed_until > run.delayed_until);
     runs.cancel(&delayed.id).await.unwrap();
@@ -80,7 +80,7 @@ async fn runs_are_retrieved_cancelled_replayed_and_rescheduled() {
     assert_eq!(runs.reschedule(&delayed.id, "2h").await.unwrap_err().status(), Some(422));
 
     let again = runs.poll(&runs.replay(&delayed.id).await.unwrap()).await.unwrap();
-    assert_eq!((again.status.known(), again.output), (Some(RunStatus::Completed), Some(json!(1))));
+    assert_eq!((again.status.known(), again.output.unwrap().value()), (Some(RunStatus::Completed), json!(1)));
     let unknown = runs.retrieve("run_nothing").await.unwrap_err();
     assert!(
         matches!(&unknown, Error::Refused { status: 404, message } if message.contains("run_nothing")),

@@ -30,7 +30,7 @@ pub use clock::{Clock, Timestamp};
 pub use error::Error;
 pub use key::window::Window;
 pub use key::{IdempotencyKey, KeyHash, Scope};
-pub use oncekey_wire::{BatchId, EnvironmentId, Invalid, RequestId, RunId, TaskId};
+pub use oncekey_wire::{BatchId, EnvironmentId, Invalid, Json, RequestId, RunId, TaskId};
 pub use run::Run;
 pub use run::status::RunStatus;
 pub use settings::Settings;

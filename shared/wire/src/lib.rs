@@ -7,6 +7,7 @@
 mod batch;
 mod error;
 mod ids;
+mod json;
 mod key;
 mod options;
 mod read;
@@ -19,8 +20,9 @@ mod trigger;
 pub use batch::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer, Processing};
 pub use error::{ErrorAnswer, Invalid};
 pub use ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
+pub use json::Json;
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
-pub use options::TriggerOptions;
+pub use options::{TriggerBody, TriggerOptions};
 pub use read::Run;
 pub use reported::Reported;
 pub use run::{

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::json::Json;
 use crate::key::{KeyHash, KeyOptions};
 
 /// The options of a trigger, each under its name on the wire. What triggers in Rust, a client or a task, builds them here,
@@ -115,8 +116,21 @@ impl TriggerOptions {
     }
 }
 
-impl From<TriggerOptions> for Value {
-    fn from(options: TriggerOptions) -> Self {
-        Self::Object(options.0)
+/// What a trigger says beside its task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TriggerBody {
+    /// What the task is given.
+    #[serde(skip_serializing_if = "Json::is_null")]
+    pub payload: Json,
+    /// What else is said.
+    pub options: TriggerOptions,
+}
+
+impl TriggerBody {
+    /// A payload without options.
+    #[must_use]
+    pub fn new(payload: Json) -> Self {
+        Self { payload, options: TriggerOptions::new() }
     }
 }

@@ -3,8 +3,8 @@
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use crate::json::Json;
 use crate::reported::Reported;
 use crate::run::{Env, RelatedRuns, RunError, RunFields, TriggerFunction};
 
@@ -34,13 +34,13 @@ pub struct Run {
     pub related_runs: Option<RelatedRuns>,
     /// What the task is given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub payload: Option<Value>,
+    pub payload: Option<Json>,
     /// Where that can be got for fifteen minutes, if it is large.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub payload_presigned_url: Option<String>,
     /// What the task returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub output: Option<Value>,
+    pub output: Option<Json>,
     /// Where that can be got for fifteen minutes, if it is large.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub output_presigned_url: Option<String>,
@@ -59,7 +59,7 @@ impl Deref for Run {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::run::{Family, RelatedRun, RetrievedRun, RunItem};
@@ -106,9 +106,9 @@ mod tests {
             attempts: Vec::new(),
             attempt_count: 3,
             related_runs: RelatedRuns { root: Some(related.clone()), parent: Some(related) },
-            payload: Some(json!([1])),
+            payload: Json::of(&[1u128 << 100]).ok(),
             payload_presigned_url: Some("https://a".to_owned()),
-            output: Some(json!([2])),
+            output: Json::of(&[2]).ok(),
             output_presigned_url: Some("https://b".to_owned()),
             error: Some(RunError::new("Error", "wrong")),
         }
@@ -124,9 +124,9 @@ mod tests {
     #[test]
     fn everything_that_is_written_of_a_run_is_read() {
         let full = full();
-        let json = written(&full);
-        let read: Run = serde_json::from_value(json.clone()).expect("a run");
-        assert_eq!(serde_json::to_value(&read).expect("json"), json);
+        let text = serde_json::to_string(&full).expect("json");
+        let read: Run = serde_json::from_str(&text).expect("a run");
+        assert_eq!((serde_json::to_value(&read).expect("json"), &read.payload), (written(&full), &full.payload));
         let json = written(&RunItem { run: full.run, env: full.env });
         let read: Run = serde_json::from_value(json.clone()).expect("a run of a list");
         assert_eq!(serde_json::to_value(&read).expect("json"), json);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
+use crate::json::Json;
 use crate::reported::Reported;
 use crate::status::RunStatus;
 use crate::time::{Timestamp, iso};
@@ -298,13 +299,15 @@ pub struct RetrievedRun {
     pub related_runs: RelatedRuns,
     /// What the task is given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub payload: Option<Value>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Value>))]
+    pub payload: Option<Json>,
     /// Where that can be got for fifteen minutes, if it is large.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub payload_presigned_url: Option<String>,
     /// What the task returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub output: Option<Value>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Value>))]
+    pub output: Option<Json>,
     /// Where that can be got for fifteen minutes, if it is large.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub output_presigned_url: Option<String>,

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use oncekey_core::key::{KeyOptions, Parent};
 use oncekey_core::{Error, IdempotencyKey, TaskId};
-use oncekey_wire::TriggerOptions;
+use oncekey_wire::{Json, TriggerBody, TriggerOptions};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::key::Key;
 
@@ -14,7 +13,7 @@ use crate::key::Key;
 #[derive(Clone, Debug)]
 pub struct Child {
     pub(crate) task: String,
-    payload: Result<Value, String>,
+    payload: Result<Json, String>,
     key: Option<Key>,
     options: TriggerOptions,
 }
@@ -24,7 +23,7 @@ impl Child {
     pub fn new(task: &str, payload: impl Serialize) -> Self {
         Self {
             task: task.to_owned(),
-            payload: serde_json::to_value(payload).map_err(|error| error.to_string()),
+            payload: Json::of(&payload).map_err(|error| error.to_string()),
             key: None,
             options: TriggerOptions::new(),
         }
@@ -100,18 +99,15 @@ impl Child {
     }
 
     /// The trigger's body, as it would go over HTTP: it is checked at the same door.
-    pub(crate) fn body(&self, key: Option<&IdempotencyKey>) -> Result<Map<String, Value>, Error> {
+    pub(crate) fn body(&self, key: Option<&IdempotencyKey>) -> Result<TriggerBody, Error> {
         let payload = self.payload.clone().map_err(|why| Error::invalid("payload", why))?;
         let mut options = self.options.clone();
         if let Some(key) = key {
             let shown = key.text.clone().zip(key.scope).map(|(text, scope)| KeyOptions::new(text, scope));
             options = options.key(&key.hash, shown.as_ref());
         }
-        let mut body = Map::new();
-        if !payload.is_null() {
-            body.insert("payload".to_owned(), payload);
-        }
-        body.insert("options".to_owned(), options.into());
+        let mut body = TriggerBody::new(payload);
+        body.options = options;
         Ok(body)
     }
 }

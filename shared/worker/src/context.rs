@@ -8,10 +8,10 @@ use oncekey_core::key::{KeyHash, Scope};
 use oncekey_core::protocol::trigger::Handle;
 use oncekey_core::run::TriggerFunction;
 use oncekey_core::store::KeyAddress;
-use oncekey_core::{EnvironmentId, Error, RunId, Timestamp};
+use oncekey_core::{EnvironmentId, Error, RunId, TaskId, Timestamp};
+use oncekey_wire::TriggerBody;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 
 use crate::call::{Answer, CallError, typed};
 use crate::child::Child;
@@ -19,6 +19,19 @@ use crate::error::TaskError;
 use crate::family::only;
 use crate::invocation::Invocation;
 use crate::key::Key;
+
+/// A trigger as it goes by message.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Message<'a> {
+    environment: &'a EnvironmentId,
+    task: TaskId,
+    request_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(flatten)]
+    body: TriggerBody,
+}
 
 /// The run that a task is executing. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -118,15 +131,11 @@ impl Context {
         let number = call.number;
         let make = async {
             let task = child.task_id()?;
-            let mut message = child.body(child.hashed_key(self.inner.parent()).as_ref())?;
-            message["options"]["parentRunId"] = json!(self.run_id());
-            message.insert("environment".to_owned(), json!(self.environment()));
-            message.insert("task".to_owned(), json!(task));
-            message.insert("requestId".to_owned(), json!(self.inner.request(number, 0)));
-            if let Some(traceparent) = self.traceparent() {
-                message.insert("traceparent".to_owned(), json!(traceparent));
-            }
-            self.inner.app.queues.send_trigger(&Value::Object(message)).await?;
+            let mut body = child.body(child.hashed_key(self.inner.parent()).as_ref())?;
+            body.options = body.options.option("parentRunId", self.run_id());
+            let (environment, traceparent) = (self.environment(), self.traceparent());
+            let message = Message { environment, task, request_id: self.inner.request(number, 0), traceparent, body };
+            self.inner.app.queues.send_trigger(&message).await?;
             Ok(Answer::Done)
         };
         let sent = self.inner.answer(&call, make).await;

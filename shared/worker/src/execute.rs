@@ -11,7 +11,7 @@ use oncekey_core::queue::message::Outcome;
 use oncekey_core::run::RunError;
 use oncekey_core::run::beside::Kept;
 use oncekey_core::{App, Error, Run, Timestamp};
-use serde_json::Value;
+use oncekey_wire::Json;
 use tokio::sync::mpsc;
 
 use crate::context::Context;
@@ -69,7 +69,7 @@ async fn after(limit: Option<Duration>) {
 type Expiry = Option<(String, Timestamp)>;
 
 /// What the task is given. No attempt can mend what cannot be read.
-async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Value, Expiry), TaskError>, Error> {
+async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Json, Expiry), TaskError>, Error> {
     let unreadable = |why: String| Ok(Err(TaskError::abort(format!("the payload cannot be read: {why}"))));
     let (text, expiry) = match &run.payload {
         None => (None, None),
@@ -87,8 +87,8 @@ async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Value
         Err(error @ (Error::Invalid { .. } | Error::TooLarge(_))) => return unreadable(error.to_string()),
         Err(error) => return Err(error),
     };
-    match payload.value() {
-        Ok(value) => Ok(Ok((value.unwrap_or(Value::Null), expiry))),
+    match payload.json().and_then(|json| json.map_or_else(|| Json::of(&()), Ok)) {
+        Ok(json) => Ok(Ok((json, expiry))),
         Err(error) => unreadable(error.to_string()),
     }
 }

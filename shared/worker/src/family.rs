@@ -11,7 +11,6 @@ use oncekey_core::run::{KEPT_AT_MOST, Lineage, TriggerFunction};
 use oncekey_core::store::StepResult;
 use oncekey_core::{Error, RequestId, RunId, RunStatus, TaskId};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
 use crate::call::{Answer, CallError, typed};
 use crate::calls::Open;
@@ -106,7 +105,7 @@ impl Invocation {
     fn request_of(
         &self,
         task: TaskId,
-        body: &Map<String, Value>,
+        body: &oncekey_wire::TriggerBody,
         name: String,
         function: TriggerFunction,
     ) -> Result<TriggerRequest, Error> {

@@ -10,14 +10,14 @@ use oncekey_core::TaskId;
 use oncekey_core::queue::name::QueueName;
 use oncekey_core::run::RunSpec;
 use oncekey_core::run::retry::RetryPolicy;
+use oncekey_wire::Json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::TaskError;
 
-type Body = Box<dyn Fn(Context, Value) -> BoxFuture<'static, Result<Value, TaskError>> + Send + Sync>;
+type Body = Box<dyn Fn(Context, Json) -> BoxFuture<'static, Result<Json, TaskError>> + Send + Sync>;
 
 /// A task that a worker can run.
 pub struct Task {
@@ -43,10 +43,10 @@ impl Task {
             Ok(id) => id,
             Err(error) => panic!("Task::new({id:?}, …): {error}"),
         };
-        let body: Body = Box::new(move |context, input| match serde_json::from_value(input) {
+        let body: Body = Box::new(move |context, input| match input.read() {
             Ok(input) => {
                 let running = run(context, input);
-                async move { Ok(serde_json::to_value(running.await?)?) }.boxed()
+                async move { Ok(Json::of(&running.await?)?) }.boxed()
             }
             // No attempt can mend a payload.
             Err(error) => {
@@ -100,7 +100,7 @@ impl Task {
         spec.options.max_duration.map(|seconds| Duration::from_secs(seconds.into())).or(self.max_duration)
     }
 
-    pub(crate) fn run(&self, context: Context, input: Value) -> BoxFuture<'static, Result<Value, TaskError>> {
+    pub(crate) fn run(&self, context: Context, input: Json) -> BoxFuture<'static, Result<Json, TaskError>> {
         (self.body)(context, input)
     }
 }

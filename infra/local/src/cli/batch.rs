@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use data_encoding::HEXLOWER;
 use indicatif::{ProgressBar, ProgressStyle};
-use oncekey_client::{BatchId, BatchItem, BatchReport, Client, Key};
+use oncekey_client::{BatchId, BatchItem, BatchReport, Client, Json, Key};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -39,7 +39,7 @@ pub(crate) struct BatchArgs {
 struct Line {
     task: Option<String>,
     #[serde(default)]
-    payload: Value,
+    payload: Option<Json>,
     #[serde(default)]
     options: Map<String, Value>,
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use oncekey_client::{Run, Timestamp};
+use oncekey_client::{Json, Run, Timestamp};
 use serde::Serialize;
 
 /// Prints a line; a reader that has gone away is no reason to complain.
@@ -41,7 +41,6 @@ pub(crate) fn print_runs(runs: &[Run]) {
 
 /// Prints all that is known of a run.
 pub(crate) fn print_run(run: &Run) {
-    let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).unwrap_or_default();
     let shown = |moment: Option<Timestamp>| moment.map(|moment| moment.to_string());
     let tags = Some(run.tags.join(", ")).filter(|tags| !tags.is_empty());
     let lines = [
@@ -57,8 +56,8 @@ pub(crate) fn print_run(run: &Run) {
         ("took", run.started_at.map(|_| milliseconds(run.duration_ms))),
         ("attempts", run.attempt_count.map(|count| count.to_string())),
         ("error", run.error.as_ref().map(|error| error.message.clone())),
-        ("payload", run.payload.as_ref().map(pretty)),
-        ("output", run.output.as_ref().map(pretty)),
+        ("payload", run.payload.as_ref().map(Json::pretty)),
+        ("output", run.output.as_ref().map(Json::pretty)),
     ];
     for (name, value) in lines {
         if let Some(value) = value {

@@ -4,8 +4,7 @@ use std::io::Read;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use oncekey_client::{Handle, Key};
-use serde_json::Value;
+use oncekey_client::{Handle, Json, Key};
 
 use super::failure::{Failure, end_of};
 use super::output;
@@ -97,7 +96,7 @@ fn told(handle: &Handle) -> String {
     format!("{}  {}  {:?} until {}", handle.id, key.status, key.key, key.window_ends_at)
 }
 
-fn payload(text: &str) -> Result<Value, Failure> {
+fn payload(text: &str) -> Result<Json, Failure> {
     let (from, text) = match text.strip_prefix('@') {
         Some(path) => (path, std::fs::read_to_string(path)),
         None if text == "-" => {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyHash};
+use crate::payload::number::marked;
 use crate::payload::{Payload, PayloadType};
 
 /// A key made of the payload, for callers who have none to give: equal payloads are one run.
@@ -44,15 +45,14 @@ impl KeySource {
     /// neither the order of fields nor the spelling of numbers makes a difference.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no payload, a pointer names nothing or null in it, or a whole number is too large for
-    /// canonical JSON, in which it would be taken for its neighbour.
+    /// [`Error::Invalid`] when there is no payload, a pointer names nothing or null in it, or a number has more digits than
+    /// canonical JSON keeps, in which it would be taken for its neighbour.
     pub fn key_of(&self, payload: &Payload) -> Result<IdempotencyKey, Error> {
         let refuse = |why: String| Error::invalid("options.idempotencyKeyFrom", why);
         if payload.kind == PayloadType::Store {
             return Err(refuse("the payload is in the store: send it in the body, or give a key".into()));
         }
-        let value =
-            payload.value().ok().flatten().ok_or_else(|| refuse("there is no payload to make a key of".into()))?;
+        let value = payload.marked_value().ok_or_else(|| refuse("there is no payload to make a key of".into()))?;
         if value.is_null() {
             return Err(refuse("the payload is null, which would be one key for all".into()));
         }
@@ -75,24 +75,20 @@ impl KeySource {
             }
         };
         if let Some(number) = inexact(&picked) {
-            return Err(refuse(format!("{number} is too large a number to make a key of: send it as a text")));
+            return Err(refuse(format!("{number} has too many digits to make a key of: send it as a text")));
         }
         let canonical = serde_json_canonicalizer::to_vec(&picked).map_err(|error| refuse(error.to_string()))?;
         Ok(IdempotencyKey { text, ..IdempotencyKey::of_hash(KeyHash::of_bytes(&canonical)) })
     }
 }
 
-/// A whole number in `value` beyond 2^53 - 1: canonical JSON has only doubles.
-fn inexact(value: &Value) -> Option<&serde_json::Number> {
-    const MAX_EXACT: u64 = (1 << 53) - 1;
+/// A number in `value` that no double stands for: canonical JSON has only doubles.
+fn inexact(value: &Value) -> Option<&str> {
     match value {
-        Value::Number(number) => {
-            let size = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs))?;
-            (size > MAX_EXACT).then_some(number)
-        }
+        Value::String(text) => marked(text),
         Value::Array(list) => list.iter().find_map(inexact),
         Value::Object(fields) => fields.values().find_map(inexact),
-        Value::Null | Value::Bool(_) | Value::String(_) => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
@@ -141,7 +137,14 @@ mod tests {
     #[test]
     fn numbers_that_canonical_json_would_confuse_are_refused() {
         assert!(key(json!("payload"), "9007199254740991").is_ok());
-        for number in ["9007199254740993", "-9007199254740993", "[{\"a\": 18446744073709551615}]"] {
+        for number in [
+            "9007199254740993",
+            "-9007199254740993",
+            "[{\"a\": 18446744073709551615}]",
+            "9007199254740993.0",
+            "{\"n\": 100000000000000000001}",
+            "0.12345678901234567891",
+        ] {
             let error = key(json!("payload"), number).expect_err(number);
             assert!(error.contains("send it as a text"), "{error}");
         }

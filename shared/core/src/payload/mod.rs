@@ -1,14 +1,17 @@
 //! What a run is given and what it returns: text of a declared type.
 
+pub(crate) mod number;
 pub mod path;
 
 use data_encoding::BASE64URL_NOPAD;
+use oncekey_wire::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+use crate::payload::number::mark_inexact;
 use crate::payload::path::BlobPath;
 
 /// How a payload's text is to be read. The names are the wire's.
@@ -106,18 +109,33 @@ impl Payload {
     /// # Errors
     /// The parser's, when the text is not of its declared type.
     pub fn value(&self) -> Result<Option<Value>, serde_json::Error> {
+        self.json()?.map(|json| json.read()).transpose()
+    }
+
+    /// The same as it was written, to the last digit.
+    ///
+    /// # Errors
+    /// As [`Payload::value`].
+    pub fn json(&self) -> Result<Option<Json>, serde_json::Error> {
         let Some(text) = &self.text else { return Ok(None) };
         Ok(match self.kind {
-            PayloadType::Text | PayloadType::Store => Some(Value::String(text.clone())),
+            PayloadType::Text | PayloadType::Store => Some(Json::of(text)?),
             PayloadType::Json => Some(serde_json::from_str(text)?),
             PayloadType::SuperJson => serde_json::from_str::<SuperJson>(text)?.json,
         })
     }
 
-    /// sha256 of the canonical JSON (RFC 8785) of what the task sees: equal for equal values, however they are spelled.
+    /// The value with a [text](number::mark_inexact) in the place of each number that no double stands for.
+    pub(crate) fn marked_value(&self) -> Option<Value> {
+        let json = self.json().ok().flatten()?;
+        serde_json::from_str(&mark_inexact(json.get())).ok()
+    }
+
+    /// sha256 of the canonical JSON (RFC 8785) of what the task sees: equal for equal values, however they are spelled, and
+    /// different for numbers that differ in any digit.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let value = self.value().ok().flatten().unwrap_or(Value::Null);
+        let value = self.marked_value().unwrap_or(Value::Null);
         let canonical = serde_json_canonicalizer::to_vec(&value).unwrap_or_default();
         BASE64URL_NOPAD.encode(&Sha256::digest(&canonical))
     }
@@ -126,7 +144,7 @@ impl Payload {
 #[derive(Deserialize)]
 struct SuperJson {
     #[serde(default)]
-    json: Option<Value>,
+    json: Option<Json>,
 }
 
 #[cfg(test)]
@@ -166,6 +184,27 @@ mod tests {
         let third = payload(r#"{"a":1,"b":[3]}"#, PayloadType::Json).expect("payload");
         assert_eq!(one.fingerprint(), other.fingerprint());
         assert_ne!(one.fingerprint(), third.fingerprint());
+    }
+
+    #[test]
+    fn the_fingerprint_tells_numbers_apart_that_doubles_do_not() {
+        let of = |raw| payload(raw, PayloadType::Json).expect("payload").fingerprint();
+        for (one, other) in [
+            ("9007199254740993", "9007199254740992"),
+            ("9007199254740993.0", "9007199254740992.0"),
+            ("100000000000000000001", "100000000000000000002"),
+            (
+                r#"{"a": 100000000000000000001, "b": 100000000000000000002}"#,
+                r#"{"a": 100000000000000000002, "b": 100000000000000000001}"#,
+            ),
+            ("0.12345678901234567891", "0.12345678901234567892"),
+        ] {
+            assert_ne!(of(one), of(other), "{one} {other}");
+        }
+        for spelled in ["1", "1.0", "1e0", "10E-1"] {
+            assert_eq!(of(spelled), of("1"), "{spelled}");
+        }
+        assert_eq!(of("100000000000000000001"), of("1000000000000000000010e-1"));
     }
 
     #[test]

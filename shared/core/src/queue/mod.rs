@@ -117,7 +117,7 @@ impl Queues {
     ///
     /// # Errors
     /// [`Error::TooLarge`] when the message would not fit, [`Error::Aws`].
-    pub async fn send_trigger(&self, message: &serde_json::Value) -> Result<(), Error> {
+    pub async fn send_trigger(&self, message: &impl serde::Serialize) -> Result<(), Error> {
         self.send(&self.urls.triggers, message, 0).await
     }
 

@@ -179,3 +179,21 @@ async fn a_group_with_a_bad_name_is_refused() {
     assert_eq!(status, 400);
     assert!(error["error"].as_str().unwrap().contains("a group is 1 to 128 characters"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_differ_in_their_last_digit_are_different_payloads() {
+    let oncekey = Oncekey::anywhere().await;
+    let ask = async |payload: &str, options: &str| {
+        let body = format!(r#"{{"payload": {{"amount": {payload}}}, "options": {{{options}}}}}"#);
+        answer(oncekey.post("/api/v1/tasks/echo/trigger", body)).await
+    };
+    let guarded = r#""idempotencyKey": "k", "onPayloadMismatch": "error""#;
+    let (_, first) = ask("9007199254740993", guarded).await;
+    assert_eq!(ask("9007199254740992", guarded).await.0, 422);
+    assert_eq!(ask("9007199254740993.0", guarded).await.1["id"], first["id"]);
+    for number in ["100000000000000000001", "9007199254740993.0", "0.12345678901234567891"] {
+        let (status, refusal) = ask(number, r#""idempotencyKeyFrom": "payload""#).await;
+        assert_eq!(status, 400, "{refusal}");
+        assert!(refusal["error"].as_str().unwrap().contains("send it as a text"), "{refusal}");
+    }
+}

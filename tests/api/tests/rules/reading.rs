@@ -1,6 +1,7 @@
 //! Retrieving and listing runs.
 
 use oncekey_tests_api::{Oncekey, PROD, Place, answer};
+use oncekey_worker::{Child, Context, Task, Worker};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,4 +184,21 @@ async fn a_page_of_large_runs_ends_before_lambdas_limit_and_the_next_goes_on() {
         next = page["pagination"]["next"].clone();
     }
     assert_eq!(shown, 110);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_and_an_output_have_every_digit_that_they_were_given() {
+    let Some(place) = Place::own_stack() else { return };
+    let next = |_: Context, number: u128| async move { Ok(number + 1) };
+    let parent =
+        |ctx: Context, number: u128| async move { Ok(ctx.trigger_and_wait::<u128>(Child::new("next", number)).await?) };
+    let worker = Worker::new().task(Task::new("next", next)).task(Task::new("parent", parent));
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
+    let body = r#"{"payload": 123456789012345678901234567890}"#;
+    let (_, made) = answer(oncekey.post("/api/v1/tasks/parent/trigger", body)).await;
+    let id = made["id"].as_str().unwrap();
+    oncekey.in_status(id, "COMPLETED").await;
+    let shown = oncekey.get(&format!("/api/v3/runs/{id}")).send().await.unwrap().text().await.unwrap();
+    assert!(shown.contains(r#""payload":123456789012345678901234567890,"#), "{shown}");
+    assert!(shown.contains(r#""output":123456789012345678901234567891"#), "{shown}");
 }
