@@ -55,7 +55,7 @@ export async function bundle({ esbuild, project, out, inside = false, minify = f
       bundle: true, splitting: true, platform: "node", format: "esm", target: "node20", minify, keepNames: minify,
       sourcemap: "linked", sourcesContent: false, metafile: true, write: false, logLevel: "silent", legalComments: "none",
       banner: { js: BANNER }, external,
-      plugins: [own(project, external), ...(inside ? [mapless] : [outside(external)])],
+      plugins: [own(project), ...(inside ? [] : [outside(external)])],
     });
   } catch (error) {
     if (!error.errors) throw error;
@@ -105,15 +105,3 @@ const outside = (external) => ({
     });
   },
 });
-
-/** The maps of packages are most of all maps, and nobody's own code. */
-const mapless = {
-  name: "oncekey-mapless",
-  setup(build) {
-    build.onLoad({ filter: /[\\/]node_modules[\\/].*\.[cm]?js$/ }, async ({ path: file }) => {
-      const { readFile } = await import("node:fs/promises");
-      const text = await readFile(file, "utf8");
-      return { contents: `${text}\n//# sourceMappingURL=data:application/json;base64,eyJ2ZXJzaW9uIjozLCJzb3VyY2VzIjpbIiJdLCJtYXBwaW5ncyI6IkEifQ==`, loader: "default" };
-    });
-  },
-};
