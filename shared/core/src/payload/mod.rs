@@ -125,6 +125,16 @@ impl Payload {
         })
     }
 
+    /// The path of a packet that its caller may still change.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no path, which was refused before.
+    pub(crate) fn packet(&self) -> Result<Option<BlobPath>, Error> {
+        let text = self.text.as_ref().filter(|_| self.kind == PayloadType::Store);
+        let path = text.map(|text| BlobPath::parse("payload", text)).transpose()?;
+        Ok(path.filter(|path| !path.is_ours()))
+    }
+
     /// The value with a [text](number::mark_inexact) in the place of each number that no double stands for.
     pub(crate) fn marked_value(&self) -> Option<Value> {
         let json = self.json().ok().flatten()?;

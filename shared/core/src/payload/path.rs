@@ -42,10 +42,15 @@ impl BlobPath {
     /// # Errors
     /// [`Error::Invalid`] naming `field`.
     pub fn for_caller(field: &str, text: &str) -> Result<Self, Error> {
-        if [PAYLOADS, OUTPUTS].into_iter().any(|ours| text.split('/').next() == Some(ours)) {
+        if is_ours(text) {
             return Err(Error::invalid(field, format!("{PAYLOADS}/ and {OUTPUTS}/ are written by the server alone")));
         }
         Self::parse(field, text)
+    }
+
+    /// Whether it is one of those that we write, and so named by its content.
+    pub(crate) fn is_ours(&self) -> bool {
+        is_ours(&self.0)
     }
 
     /// The path that content of this kind gets.
@@ -58,6 +63,10 @@ impl BlobPath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn is_ours(path: &str) -> bool {
+    [PAYLOADS, OUTPUTS].into_iter().any(|ours| path.split('/').next() == Some(ours))
 }
 
 impl TryFrom<String> for BlobPath {

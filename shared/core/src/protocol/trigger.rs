@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
+use crate::payload::Payload;
 use crate::protocol::claim::{Claim, KeyStatus, claim, other_request};
 use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
@@ -86,6 +87,7 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     let queue = app.queues.for_run(&request.task, request.queue.as_ref())?;
     let now = app.clock.now();
     let own = RunId::named(&request.environment, &request.task, &request.request_id);
+    request.payload = as_it_is_now(app, &request.environment, request.payload).await?;
     // What cannot be made is refused while nothing is written.
     let planned = Planned::of(&mut request, own.clone(), queue, now)?;
 
@@ -121,6 +123,18 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     // In a group, whoever was first under this name may have made it a run of another task.
     let task = there.map_or(task, |first| first.spec.task);
     Ok(Triggered { handle: Handle { id, is_cached: status == KeyStatus::Cached }, task, key })
+}
+
+/// What a packet holds now: its caller may put another there while its URL is good, and what is triggered is this. Ours are
+/// named by their content, and stay what they are.
+async fn as_it_is_now(app: &App, environment: &EnvironmentId, payload: Payload) -> Result<Payload, Error> {
+    let Some(path) = payload.packet()? else { return Ok(payload) };
+    let Some(packet) = app.blobs.get(environment, &path).await? else {
+        let text = format!("there is nothing at {}: put the payload there before you trigger with it", path.as_str());
+        return Err(Error::invalid("payload", text));
+    };
+    packet.value().map_err(|error| Error::json(path.as_str(), &error))?;
+    Ok(packet)
 }
 
 /// A fingerprint of the key and the payload that a claim was made for. A helper's run has the claimer's.

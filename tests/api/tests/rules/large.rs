@@ -122,27 +122,45 @@ async fn a_duplicate_stores_no_large_payload_again_and_gets_the_same_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_packet_that_was_never_put_fails_its_run_and_says_so() {
+async fn i10_a_packet_that_is_not_there_too_large_or_not_json_is_refused_and_its_key_stays_free() {
     let oncekey = Oncekey::anywhere().await;
-    let (_, body) = upload_place(&oncekey, "never/put.json").await;
+    let (url, mut body) = upload_place(&oncekey, "bad.json").await;
+    body["options"]["idempotencyKey"] = json!("k");
+    let (status, answer) = oncekey.try_trigger("echo", body.clone()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let said = "payload: there is nothing at bad.json: put the payload there before you trigger with it";
+    assert_eq!(answer["error"], said);
+    let large = format!("\"{}\"", "x".repeat(3 * 1024 * 1024));
+    for (content, status, error) in [
+        (large, StatusCode::PAYLOAD_TOO_LARGE, "more than 3145728 bytes (3 MB)"),
+        ("{".to_owned(), StatusCode::BAD_REQUEST, "EOF while parsing"),
+    ] {
+        assert_eq!(put(&url, content).await, StatusCode::OK);
+        let (refused, answer) = oncekey.try_trigger("echo", body.clone()).await;
+        let message = answer["error"].as_str().unwrap();
+        assert_eq!(refused, status, "{message}");
+        assert!(message.starts_with("bad.json: ") && message.contains(error), "{message}");
+    }
+    assert_eq!(put(&url, "1").await, StatusCode::OK);
     let run = oncekey.trigger("echo", body).await;
-    let run = oncekey.in_status(&run.id, "FAILED").await;
-    assert_eq!(run["error"]["message"], "the payload cannot be read: it is not in the store");
-    assert_eq!(run["attemptCount"], 1);
+    assert!(!run.is_cached);
+    assert_eq!(oncekey.in_status(&run.id, "COMPLETED").await["output"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_packet_over_3_mb_or_not_json_fails_its_run_and_says_so() {
-    let oncekey = Oncekey::anywhere().await;
-    let large = format!("\"{}\"", "x".repeat(3 * 1024 * 1024));
-    for (content, error) in [(large, "more than 3145728 bytes (3 MB)"), ("{".to_owned(), "EOF while parsing")] {
-        let (url, body) = upload_place(&oncekey, "bad.json").await;
-        assert_eq!(put(&url, content).await, StatusCode::OK);
-        let run = oncekey.trigger("echo", body).await;
-        let run = oncekey.in_status(&run.id, "FAILED").await;
-        let message = run["error"]["message"].as_str().unwrap();
-        assert!(message.starts_with("the payload cannot be read:") && message.contains(error), "{message}");
-    }
+async fn what_is_triggered_is_what_was_there_though_another_packet_is_put_in_its_place() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let (url, mut body) = upload_place(&oncekey, "mine.json").await;
+    let first = noise(300_000);
+    assert_eq!(put(&url, format!("\"{first}\"")).await, StatusCode::OK);
+    (body["options"]["idempotencyKey"], body["options"]["delay"]) = (json!("k"), json!("1h"));
+    let run = oncekey.trigger("echo", body.clone()).await;
+    assert_eq!(put(&url, "\"other\"").await, StatusCode::OK);
+    assert!(oncekey.trigger("echo", body).await.is_cached);
+    oncekey.clock.advance(Duration::from_secs(3_600));
+    let run = oncekey.in_status(&run.id, "COMPLETED").await;
+    assert_eq!(got(&run["outputPresignedUrl"]).await.1, format!("\"{first}\""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,8 +173,7 @@ async fn i6_a_packet_is_one_of_its_environment() {
     assert_eq!(got(&found["presignedUrl"]).await.0, StatusCode::NOT_FOUND);
     let (prod_url, _) = upload_place(&oncekey, "mine.json").await;
     assert_ne!(prod_url.split('?').next(), dev_url.split('?').next());
-    let run = oncekey.trigger("echo", body).await;
-    assert_eq!(oncekey.finished(&run.id).await["status"], "FAILED");
+    assert_eq!(oncekey.try_trigger("echo", body).await.0, StatusCode::BAD_REQUEST);
     // Nor does the URL of the one, with the signature of the other, lead there.
     let mixed = format!("{}?{}", dev_url.split('?').next().unwrap(), prod_url.split('?').nth(1).unwrap());
     assert_eq!(put(&mixed, "1").await, StatusCode::FORBIDDEN);
