@@ -38,7 +38,8 @@ pub(crate) fn named(id: &str) -> Result<RunId, Error> {
 }
 
 async fn shown(app: &App, visitor: &Visitor, id: &str, done: &str) -> Result<(String, Markup), Error> {
-    let run = find(app, &visitor.environment, &named(id)?).await?;
+    let mut run = find(app, &visitor.environment, &named(id)?).await?;
+    app.store.read_metadata(std::slice::from_mut(&mut run)).await?;
     let now = app.clock.now();
     let children = children(app, &run).await?;
     let content = html! {

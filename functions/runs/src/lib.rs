@@ -75,13 +75,16 @@ async fn retrieve(
     Segment(id): Segment,
 ) -> Result<Json<RetrievedRun>, ApiError> {
     let run = find(&app, &environment, &run_id(&id)?).await?;
-    Ok(Json(retrieved(&app, &run).await?))
+    Ok(Json(retrieved(&app, run).await?))
 }
 
 /// A run with its relatives, and its key if it holds that.
-async fn retrieved(app: &App, run: &Run) -> Result<RetrievedRun, Error> {
+async fn retrieved(app: &App, mut run: Run) -> Result<RetrievedRun, Error> {
     let relatives: Vec<&RunId> = run.spec.lineage.iter().flat_map(|line| [&line.parent, &line.root]).collect();
-    let relatives = if relatives.is_empty() { Vec::new() } else { app.store.runs(&unique(relatives)).await? };
+    let mut relatives = if relatives.is_empty() { Vec::new() } else { app.store.runs(&unique(relatives)).await? };
+    app.store.read_metadata(&mut relatives).await?;
+    app.store.read_metadata(std::slice::from_mut(&mut run)).await?;
+    let run = &run;
     let now = app.clock.now();
     let holds = app.store.holds_key(std::slice::from_ref(run), now).await?;
     let (payload, output) = tokio::try_join!(payload_of(app, run), output_of(app, run))?;
@@ -216,7 +219,7 @@ async fn reschedule_run(
 ) -> Result<Json<RetrievedRun>, ApiError> {
     let body: RescheduleBody = parse_json(&body)?;
     let run = reschedule(&app, &environment, &run_id(&id)?, &body.delay).await?;
-    Ok(Json(retrieved(&app, &run).await?))
+    Ok(Json(retrieved(&app, run).await?))
 }
 
 /// What cannot be a run's id names no run.

@@ -24,12 +24,12 @@ use crate::task::Task;
 /// Runs the task on what is stored, until it ends, its limit is over, or `stop_at` has come. `None` if there is nothing
 /// to report: the run suspended itself, or is not this invocation's any more.
 pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestamp) -> Result<Option<Outcome>, Error> {
-    let (input, expiry) = match input(app, run, stop_at).await? {
+    let (input, expiries) = match input(app, run, stop_at).await? {
         Ok(input) => input,
         Err(error) => return Ok(Some(failed(task, run, error))),
     };
     let (halt, mut halted) = mpsc::unbounded_channel();
-    let Some(invocation) = Invocation::of(app, run, expiry, halt).await? else {
+    let Some(invocation) = Invocation::of(app, run, expiries, halt).await? else {
         let why = "what the run had journalled has expired: it waited longer than that is kept";
         return Ok(Some(Outcome::SystemFailure { error: RunError::new("SystemFailure", why) }));
     };
@@ -65,20 +65,29 @@ async fn after(limit: Option<Duration>) {
     }
 }
 
-/// An item of the run's partition, and when it expires.
-type Expiry = Option<(String, Timestamp)>;
+/// When each of what stands beside the run expires, by its item.
+type Expiries = Vec<(String, Timestamp)>;
 
 /// What the task is given. No attempt can mend what cannot be read.
-async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Json, Expiry), TaskError>, Error> {
+async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Json, Expiries), TaskError>, Error> {
     let unreadable = |why: String| Ok(Err(TaskError::abort(format!("the payload cannot be read: {why}"))));
-    let (text, expiry) = match &run.payload {
-        None => (None, None),
-        Some(Kept::Inline(text)) => (Some(text.clone()), None),
+    let mut expiries = Expiries::new();
+    let text = match &run.payload {
+        None => None,
+        Some(Kept::Inline(text)) => Some(text.clone()),
         Some(Kept::Beside { beside }) => match patiently(app, stop_at, || app.store.beside(&run.id, beside)).await? {
-            Some(found) => (Some(found.text), Some((beside.as_str().to_owned(), found.expires_at))),
+            Some(found) => {
+                expiries.push((beside.as_str().to_owned(), found.expires_at));
+                Some(found.text)
+            }
             None => return unreadable("it has expired".to_owned()),
         },
     };
+    if let Some(name) = &run.spec.metadata_beside
+        && let Some(found) = patiently(app, stop_at, || app.store.beside(&run.id, name)).await?
+    {
+        expiries.push((name.as_str().to_owned(), found.expires_at));
+    }
     let payload = Payload { text, kind: run.spec.payload_type };
     let fetch = || app.blobs.fetch(&run.spec.environment, payload.clone());
     let payload = match patiently(app, stop_at, fetch).await {
@@ -88,7 +97,7 @@ async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Json,
         Err(error) => return Err(error),
     };
     match payload.json().and_then(|json| json.map_or_else(|| Json::of(&()), Ok)) {
-        Ok(json) => Ok(Ok((json, expiry))),
+        Ok(json) => Ok(Ok((json, expiries))),
         Err(error) => unreadable(error.to_string()),
     }
 }

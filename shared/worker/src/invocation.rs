@@ -76,12 +76,11 @@ impl Drop for Waiting<'_> {
 }
 
 impl Invocation {
-    /// The invocation of a run that starts or resumes now, whose payload stands beside it under a name until then, if it
-    /// does. `None` if what it had journalled is not all there any more.
+    /// The invocation of a run that starts or resumes now, with when each of what stands beside it expires. `None` if what it had journalled is not all there any more.
     pub(crate) async fn of(
         app: &App,
         run: &Run,
-        payload: Option<(String, Timestamp)>,
+        beside: Vec<(String, Timestamp)>,
         halt: UnboundedSender<()>,
     ) -> Result<Option<Self>, Error> {
         // On its first way a run has no journal.
@@ -92,7 +91,7 @@ impl Invocation {
         if journal.segments.len() < run.segments as usize {
             return Ok(None);
         }
-        journal.expiries.extend(payload);
+        journal.expiries.extend(beside);
         let last_wait = journal.waits.iter().filter(|(_, wait)| wait.calls.is_some()).max_by_key(|(call, _)| **call);
         let old = last_wait.and_then(|(_, wait)| wait.calls.as_deref());
         let waiting_on: Vec<u32> =

@@ -12,13 +12,15 @@ use crate::queue::name::QueueName;
 use crate::request::TriggerRequest;
 use crate::run::beside::{Kept, Part};
 use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
-use crate::store::{KeyRecord, Place, place};
+use crate::store::{KeyRecord, Place, place, take_metadata};
 
 /// A run that fits, and where its payload goes.
 pub(super) struct Planned {
     /// The run without its payload.
     bare: Run,
     place: Place,
+    /// What of its metadata goes beside it.
+    metadata: Option<String>,
 }
 
 impl Planned {
@@ -42,9 +44,10 @@ impl Planned {
             batch: request.batch.take(),
             ..RunSpec::new(request.environment.clone(), request.task.clone(), now)
         };
-        let bare = Run::new(own, spec, None);
+        let mut bare = Run::new(own, spec, None);
+        let metadata = take_metadata(&mut bare);
         let place = place(&bare, &request.payload)?;
-        Ok(Self { bare, place })
+        Ok(Self { bare, place, metadata })
     }
 
     /// The run that a claim makes: the claim's name and moment, the plan's everything else. What stands beside it is written.
@@ -69,6 +72,9 @@ impl Planned {
         // The claim may be weeks old, and its run is not: its message goes now.
         let now = app.clock.now();
         run.updated_at = run.updated_at.max(now);
+        if let Some(metadata) = self.metadata {
+            app.store.put_beside(&run.id, Part::Metadata, &metadata, beside_until(&run, now)).await?;
+        }
         run.payload = match (payload.text, self.place) {
             (None, _) => None,
             (Some(text), Place::Inline) => Some(Kept::Inline(text)),

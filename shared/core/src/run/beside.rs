@@ -13,15 +13,18 @@ pub enum Part {
     Payload,
     /// What it returned.
     Output,
+    /// Its caller's own data about it.
+    Metadata,
 }
 
 impl Part {
-    const ALL: [Self; 2] = [Self::Payload, Self::Output];
+    const ALL: [Self; 3] = [Self::Payload, Self::Output, Self::Metadata];
 
     fn prefix(self) -> &'static str {
         match self {
             Self::Payload => "payload#",
             Self::Output => "output#",
+            Self::Metadata => "metadata#",
         }
     }
 }

@@ -173,7 +173,8 @@ impl Run {
 
     /// What stands beside it, by name.
     pub fn beside(&self) -> impl Iterator<Item = &Beside> {
-        [&self.payload, &self.output].into_iter().flatten().filter_map(Kept::beside)
+        let kept = [&self.payload, &self.output].into_iter().flatten();
+        kept.filter_map(Kept::beside).chain(&self.spec.metadata_beside)
     }
 }
 

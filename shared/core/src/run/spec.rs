@@ -6,6 +6,7 @@ use oncekey_wire::{BatchId, EnvironmentId, RunId, TaskId, TriggerFunction};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::beside::Beside;
 use super::kept::KEPT;
 use crate::clock::Timestamp;
 use crate::key::IdempotencyKey;
@@ -47,6 +48,9 @@ pub struct RunSpec {
     /// A fingerprint of the key and the payload that it was asked for with: the same request asks for the same again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub asked: Option<String>,
+    /// Where its metadata is, if that is large: then its options have none, until it is read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub metadata_beside: Option<Beside>,
 }
 
 /// Where a run stands in its family.
@@ -118,6 +122,7 @@ impl RunSpec {
             function: TriggerFunction::default(),
             batch: None,
             asked: None,
+            metadata_beside: None,
         }
     }
 

@@ -139,8 +139,10 @@ pub async fn list(
     loop {
         let places = next_places(app, environment, (&place, &end), ascending, look).await?;
         let exhausted = places.len() < look;
-        let runs = runs_in_order(app, &places).await?;
-        found.extend(runs.into_iter().filter(|run| filter.matches(run)));
+        let mut runs = runs_in_order(app, &places).await?;
+        runs.retain(|run| filter.matches(run));
+        app.store.read_metadata(&mut runs).await?;
+        found.extend(runs);
         examined += places.len();
         let fits = fitting(&found, size);
         if found.len() > fits {

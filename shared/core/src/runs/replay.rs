@@ -39,7 +39,8 @@ struct Given<'a> {
 /// # Errors
 /// [`Error::NotFound`] when this environment has no such run, and those of a trigger.
 pub async fn replay(app: &App, asked: ReplayRequest, id: &RunId, body: &[u8]) -> Result<Triggered, Error> {
-    let run = find(app, &asked.environment, id).await?;
+    let mut run = find(app, &asked.environment, id).await?;
+    app.store.read_metadata(std::slice::from_mut(&mut run)).await?;
     let (given, options) = match body.trim_ascii() {
         b"" => (Given::default(), Options::default()),
         body => (parse_json(body)?, parse_json(body)?),

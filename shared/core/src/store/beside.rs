@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use oncekey_wire::RunId;
+use serde_json::Value;
 
 use super::Store;
 use super::compressed::{self, size, units};
@@ -21,6 +22,8 @@ use crate::run::{Run, RunOptions};
 const TEXT: &str = "text";
 /// A payload up to this is never worth an item of its own.
 const NEVER_BESIDE: usize = 128;
+/// The largest metadata that stands in the run's own item: lists show it, and read that anyway.
+const MAX_METADATA_BYTES: usize = 1024;
 /// The longest text that a run's first message carries, in bytes: its escapes take six times as much at most.
 const MAX_CARRIED: usize = 32 * 1024;
 /// The largest run without its payload: what DynamoDB's 400 KB an item leave beside that and an inline output.
@@ -48,6 +51,18 @@ pub enum Place {
     Beside,
     /// Into the bucket: it is larger than an item may be.
     Bucket,
+}
+
+/// Takes metadata of over a kilobyte out of a run that is about to be made: its JSON, which goes beside the run.
+#[must_use]
+pub fn take_metadata(bare: &mut Run) -> Option<String> {
+    let text = bare.spec.options.metadata.as_ref()?.to_string();
+    if text.len() <= MAX_METADATA_BYTES {
+        return None;
+    }
+    bare.spec.options.metadata = None;
+    bare.spec.metadata_beside = Some(Beside::of_content(Part::Metadata, &text));
+    Some(text)
 }
 
 /// Measures a run that is about to be made, and tells where this payload of its goes. `bare` is the run without it.
@@ -103,6 +118,30 @@ impl Store {
             .expression_attribute_values(":until", number(until.seconds_rounded_up()));
         written("dynamodb:PutItem", put.send().await)?;
         Ok(name)
+    }
+
+    /// Reads the metadata of those of `runs` that have it beside them. What is not there any more is left out.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Throttled`], [`Error::Unreadable`].
+    pub async fn read_metadata(&self, runs: &mut [Run]) -> Result<(), Error> {
+        let mut wanted = Vec::new();
+        for run in runs.iter() {
+            let name = run.spec.metadata_beside.as_ref().map(|name| key(&run.id, name));
+            wanted.extend(name.filter(|key| !wanted.contains(key)));
+        }
+        for mut item in self.batch_get_items(&self.tables.runs, wanted).await? {
+            compressed::restore(&mut item, TEXT).map_err(|error| Error::unreadable("metadata", error))?;
+            let (Some(AttributeValue::S(of)), Some(AttributeValue::S(json))) = (item.get("run_id"), item.get(TEXT))
+            else {
+                return Err(Error::unreadable("metadata", "it has no text"));
+            };
+            let metadata: Value = serde_json::from_str(json).map_err(|error| Error::unreadable("metadata", error))?;
+            for run in runs.iter_mut().filter(|run| run.id.as_str() == of) {
+                run.spec.options.metadata = Some(metadata.clone());
+            }
+        }
+        Ok(())
     }
 
     /// Reads what stands beside a run under this name, strongly consistent. `None` if it is not there any more.

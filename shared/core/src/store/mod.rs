@@ -18,7 +18,7 @@ mod waiters;
 
 use aws_sdk_dynamodb::Client;
 
-pub use beside::{Found, Place, place};
+pub use beside::{Found, Place, place, take_metadata};
 pub use environments::ApiKeyRecord;
 pub use journal::{Journal, Settled, StepResult, Wait, step_item};
 pub use keys::{Claimed, KeyAddress, KeyRecord};

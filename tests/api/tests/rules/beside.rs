@@ -268,3 +268,20 @@ async fn a_payload_that_cannot_be_read_for_a_while_costs_no_attempt() {
     };
     assert_eq!((ended.status, ended.turn.attempt), (RunStatus::Completed, 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_metadata_is_shown_with_its_run_in_lists_and_of_its_replay() {
+    let oncekey = Oncekey::anywhere().await;
+    let metadata = json!({ "customer": noise(20_000) });
+    let small = json!({ "customer": 7 });
+    let mut runs = Vec::new();
+    for metadata in [&metadata, &small] {
+        runs.push(oncekey.trigger("echo", json!({ "payload": 1, "options": { "metadata": metadata } })).await.id);
+    }
+    assert_eq!(oncekey.in_status(&runs[0], "COMPLETED").await["metadata"], metadata);
+    let (_, replayed) = answer(oncekey.post(&format!("/api/v1/runs/{}/replay", runs[0]), "")).await;
+    assert_eq!(oncekey.run(replayed["id"].as_str().unwrap()).await["metadata"], metadata);
+    let listed = oncekey.list("").await;
+    let listed: Vec<&Value> = listed["data"].as_array().unwrap().iter().map(|run| &run["metadata"]).collect();
+    assert_eq!(listed, [&metadata, &small, &metadata]);
+}

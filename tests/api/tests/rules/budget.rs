@@ -251,6 +251,22 @@ async fn a_payload_and_an_output_of_20_kb_take_fifty_write_units_and_duplicates_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn metadata_of_20_kb_is_written_once_and_read_by_no_duplicate() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let (oncekey, units) = counted(place).await;
+    oncekey.list("").await;
+    let options = json!({ "idempotencyKey": "k", "metadata": { "text": noise(20 * 1024) } });
+    let body = json!({ "payload": 1, "options": options });
+    take(&units);
+    oncekey.trigger("echo", body.clone()).await;
+    settled(&oncekey).await;
+    let (writes, _) = take(&units);
+    assert!(writes <= 5.0 + 21.0, "{writes}");
+    assert!(oncekey.trigger("echo", body).await.is_cached);
+    assert_eq!(take(&units), (1.0, 1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_payload_of_a_kilobyte_is_written_once_and_not_with_every_move() {
     let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
     let (oncekey, units) = counted(place).await;

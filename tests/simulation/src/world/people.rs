@@ -41,7 +41,10 @@ impl World<'_> {
         caller.at_work = true;
         let position = self.recorder.begin();
         caller.first_asked.get_or_insert(position);
-        let options = json!({ "idempotencyKey": caller.key, "idempotencyKeyTTL": caller.ttl });
+        let mut options = json!({ "idempotencyKey": caller.key, "idempotencyKeyTTL": caller.ttl });
+        if number == 2 {
+            options["metadata"] = json!({ "text": "m".repeat(1_100) });
+        }
         let body = json!({ "payload": payload(number), "options": options });
         let request_id = RequestId::from_caller(&caller.request).expect("a request id");
         let envelope = Envelope::new(caller.environment.clone(), caller.task.clone(), request_id, self.clock.now());

@@ -101,13 +101,15 @@ impl World<'_> {
     /// What a run's item names and what is not beside it.
     pub(super) fn missing_beside(&self, item: &Value) -> Vec<String> {
         let names = ["payload", "output"].into_iter().filter_map(|part| item[part]["M"]["beside"]["S"].as_str());
-        let is_missing = |name: &&str| {
+        let spec: Value = serde_json::from_str(&text(item, "spec")).unwrap_or_default();
+        let names = names.map(str::to_owned).chain(spec["metadata_beside"].as_str().map(str::to_owned));
+        let is_missing = |name: &String| {
             let key = json!({ "run_id": item["run_id"], "item": { "S": name } });
             let get = json!({ "TableName": "runs", "Key": key }).to_string();
             let (_, answer) = oncekey::aws::dynamodb::execute(self.database, "GetItem", get.as_bytes());
             !answer.contains("\"Item\"")
         };
-        names.filter(is_missing).map(str::to_owned).collect()
+        names.filter(is_missing).collect()
     }
 }
 
