@@ -33,6 +33,7 @@ async fn ingest(app: &App, message: SqsMessage) -> Result<Disposition, Error> {
 async fn trigger_from(app: &App, message: &SqsMessage) -> Result<(), Error> {
     let body = message.body.as_deref().unwrap_or_default();
     let asked: TriggerMessage<'_> = parse_json(body.as_bytes())?;
+    app.environments.require(&asked.environment).await?;
     let request_id = match &asked.request_id {
         Some(id) => RequestId::from_caller(id)?,
         None => RequestId::from_message(message.message_id.as_deref().unwrap_or_default()),

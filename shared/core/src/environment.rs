@@ -145,11 +145,12 @@ pub struct Environments {
     store: Store,
     clock: Clock,
     seen: Arc<RwLock<HashMap<String, (ApiKeyRecord, Timestamp)>>>,
+    known: Arc<RwLock<HashMap<EnvironmentId, Timestamp>>>,
 }
 
 impl Environments {
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, seen: Arc::default() }
+        Self { store, clock, seen: Arc::default(), known: Arc::default() }
     }
 
     /// The environment that `api_key` opens. The key is looked up by its hash, so no comparison's time tells of it.
@@ -176,6 +177,31 @@ impl Environments {
         let environment = record.environment.clone();
         self.remember(hash, record, now);
         Ok(environment)
+    }
+
+    /// Refuses an environment that no API key opens: nobody would see what is done in it. For callers that name one without
+    /// a key.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is such a one, [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn require(&self, environment: &EnvironmentId) -> Result<(), Error> {
+        let now = self.clock.now();
+        let is_known = |known: &HashMap<EnvironmentId, Timestamp>| {
+            known.get(environment).is_some_and(|at| now.since(*at) < CACHED)
+        };
+        if self.known.read().is_ok_and(|known| is_known(&known)) {
+            return Ok(());
+        }
+        if live(&self.store, &self.clock, environment).await?.is_empty() {
+            let text = format!(
+                "there is no environment {environment} that an API key opens: make it with `oncekey env create`"
+            );
+            return Err(Error::invalid("environment", text));
+        }
+        if let Ok(mut known) = self.known.write() {
+            known.insert(environment.clone(), now);
+        }
+        Ok(())
     }
 
     fn remembered(&self, hash: &str, now: Timestamp) -> Option<ApiKeyRecord> {

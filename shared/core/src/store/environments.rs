@@ -124,12 +124,12 @@ impl Store {
         Ok(secret.and_then(|secret| secret.as_s().ok().cloned()))
     }
 
-    /// Every API key, by a scan: for administration, which is rare, and not for requests.
+    /// Every API key, by a scan: for what is rare, and not for each request.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
     pub async fn api_keys(&self) -> Result<Vec<ApiKeyRecord>, Error> {
-        let scan = self.client.scan().table_name(&self.tables.environments);
+        let scan = self.client.scan().table_name(&self.tables.environments).consistent_read(true);
         let keys_alone = scan.filter_expression("attribute_exists(environment)");
         let mut pages = keys_alone.into_paginator().items().send();
         let mut records = Vec::new();

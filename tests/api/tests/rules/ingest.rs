@@ -42,6 +42,7 @@ async fn a_message_that_is_not_valid_goes_to_the_dead_letter_queue_and_its_batch
         "no json".to_owned(),
         json!({ "task": "echo" }).to_string(),
         json!({ "environment": "nowhere", "task": "echo" }).to_string(),
+        json!({ "environment": "locl/dev", "task": "echo" }).to_string(),
         json!({ "environment": "local/dev", "task": "echo", "options": { "idempotencyKeyTTL": "soon" } }).to_string(),
     ];
     for body in &bad {
@@ -66,7 +67,13 @@ async fn a_message_that_is_not_valid_goes_to_the_dead_letter_queue_and_its_batch
         .map(|message| message.message_attributes().unwrap()["oncekey-error"].string_value().unwrap().to_owned())
         .collect();
     reasons.sort();
-    let starts = ["body: ", "body: missing field `environment`", "environment: ", "options.idempotencyKeyTTL: "];
+    let starts = [
+        "body: ",
+        "body: missing field `environment`",
+        "environment: ",
+        "environment: there is no environment locl/dev that an API key opens",
+        "options.idempotencyKeyTTL: ",
+    ];
     assert_eq!(reasons.len(), starts.len(), "{reasons:?}");
     for (reason, start) in reasons.iter().zip(starts) {
         assert!(reason.starts_with(start), "{reason}");
