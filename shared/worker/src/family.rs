@@ -18,6 +18,7 @@ use crate::child::Child;
 use crate::gate::Pass;
 use crate::invocation::{Begun, Invocation};
 use crate::output;
+use crate::patience::until_read;
 
 /// Children that were triggered by a call.
 pub(crate) struct Started<'a> {
@@ -155,7 +156,8 @@ impl Invocation {
                 drop(pass);
                 pass = self.suspend(number).await?;
                 let seen = self.wakes();
-                let wait = self.app.store.wait(&self.waiter(number)).await?;
+                let waiter = self.waiter(number);
+                let wait = until_read(&self.app, || self.app.store.wait(&waiter)).await?;
                 ends.extend(wait.ends);
                 if wait.pending.is_empty() {
                     // Taken out by an older version, which did not tell the end.
@@ -167,8 +169,9 @@ impl Invocation {
         }
         for end in ends.values_mut() {
             if let Some(path) = end.stored_output.take() {
-                end.output =
-                    Some(output::fetch(&self.app, &self.run.spec.environment, StepResult::Stored(path)).await?);
+                let stored = StepResult::Stored(path);
+                let fetch = || output::fetch(&self.app, &self.run.spec.environment, stored.clone());
+                end.output = Some(until_read(&self.app, fetch).await?);
             }
         }
         Ok((Ended { handles, ends }, pass))
@@ -182,7 +185,7 @@ impl Invocation {
         ends: &mut HashMap<RunId, End>,
     ) -> Result<(), CallError> {
         let missing: Vec<RunId> = ids.iter().filter(|id| !ends.contains_key(*id)).cloned().collect();
-        let found = ends_of(&self.app, &missing).await?;
+        let found = until_read(&self.app, || ends_of(&self.app, &missing)).await?;
         if !found.is_empty() {
             self.calls().note(number, |call| call.ends.extend(found.clone()));
         }

@@ -31,3 +31,15 @@ where
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
+
+/// What `read` answers, which must be such that it may be asked again: asked until it answers, or the attempt is ended by its
+/// time. A task is told what its calls gave, and never that it could not be read just now.
+///
+/// # Errors
+/// Those of `read` that asking again does not mend.
+pub(crate) async fn until_read<T, F>(app: &App, read: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    patiently(app, Timestamp::from_millis(i64::MAX), read).await
+}

@@ -8,6 +8,7 @@ use oncekey_core::store::step_item;
 use crate::error::TaskError;
 use crate::invocation::{Invocation, lock};
 use crate::output;
+use crate::patience::until_read;
 
 impl Invocation {
     /// What the step of this name gave, if it is done.
@@ -17,7 +18,10 @@ impl Invocation {
         }
         match self.journal.step(name) {
             None => Ok(None),
-            Some(output) => output::fetch(&self.app, &self.run.spec.environment, output.clone()).await.map(Some),
+            Some(output) => {
+                let fetch = || output::fetch(&self.app, &self.run.spec.environment, output.clone());
+                until_read(&self.app, fetch).await.map(Some)
+            }
         }
     }
 

@@ -2,15 +2,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use aws_config::BehaviorVersion;
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use oncekey_core::blobs::Blobs;
 use oncekey_core::payload::path::BlobPath;
-use oncekey_core::{Clock, Error};
-use oncekey_tests_api::dev;
+use oncekey_core::protocol::complete::complete;
+use oncekey_core::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
+use oncekey_core::run::turn::Turn;
+use oncekey_core::store::{Move, Moved};
+use oncekey_core::{App, Clock, Error};
+use oncekey_tests_api::{Oncekey, Place, dev, run_id};
+use oncekey_worker::{Child, Context, Task, Worker};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 /// A bucket that answers so, one request after the other, and from then on as it did last. `None` is no answer at all.
@@ -63,4 +71,39 @@ async fn an_object_that_may_not_be_read_is_not_taken_for_one_that_is_not_there()
     let refused = blobs.get(&dev(), &path()).await.unwrap_err();
     assert!(matches!(refused, Error::Aws { .. }), "{refused}");
     assert_eq!(asked.load(Ordering::SeqCst), 1, "a refusal is no failure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_the_bucket_does_not_give_yet_is_no_failure_of_the_child() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    // As often as nobody asks in one go.
+    let (blobs, asked) = bucket(&[[Some(503); 7].as_slice(), &[Some(200)]].concat()).await;
+    let app = App { blobs, ..oncekey.app().clone() };
+    let now = app.clock.now();
+    let minute = now.plus(Duration::from_secs(60));
+
+    // Delayed, so that the stack's own worker leaves them alone.
+    let held = json!({ "options": { "delay": "1h", "idempotencyKey": "k" } });
+    let child = run_id(&oncekey.trigger("child", held).await.id);
+    let (turn, lease_name) = (Turn::FIRST, "a test's");
+    let take_up = Move::Start { turn, lease_until: minute, lease_name, max_attempts: None, absent: None };
+    let Moved::To(child) = app.store.move_run(&child, take_up, now).await.unwrap() else { panic!("it is there") };
+    let outcome = Outcome::Succeeded { output: Some(Output::Stored(path())), lost: None };
+    complete(&app, &CompletionEvent::new(&child, outcome)).await.unwrap();
+
+    let worker = Worker::new().task(Task::new("parent", |ctx: Context, (): ()| async move {
+        let key = ctx.idempotency_key(["k"]).global();
+        Ok(ctx.trigger_and_wait::<u32>(Child::new("child", ()).idempotency_key(key)).await?)
+    }));
+    let parent = oncekey.trigger("parent", json!({ "options": { "delay": "1h", "maxAttempts": 1 } })).await;
+    let run = app.store.run(&run_id(&parent.id)).await.unwrap().unwrap();
+    let mut message = SqsMessage::default();
+    message.body = Some(serde_json::to_string(&RunMessage::of(&run)).unwrap());
+    let mut event = SqsEvent::default();
+    event.records = vec![message];
+    assert!(worker.handle(&app, event, minute).await.batch_item_failures.is_empty());
+    let parent = oncekey.finished(&parent.id).await;
+    assert_eq!((&parent["status"], &parent["output"]), (&json!("COMPLETED"), &json!(1)), "{parent}");
+    assert_eq!(asked.load(Ordering::SeqCst), 8);
 }
