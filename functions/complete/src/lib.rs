@@ -3,8 +3,9 @@
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use oncekey_core::protocol::bury::{end_dead_run, end_unreadable_run};
 use oncekey_core::protocol::complete::complete;
+use oncekey_core::protocol::wait::rouse;
 use oncekey_core::queue::batch::{self, Disposition};
-use oncekey_core::queue::message::{CompletionEvent, RunMessage, run_id_in};
+use oncekey_core::queue::message::{CompletionEvent, Remains, RunMessage};
 use oncekey_core::{App, Error};
 
 /// Handles one batch, from whichever of the three queues it came.
@@ -24,8 +25,9 @@ async fn bury(app: &App, message: &SqsMessage) -> Result<Disposition, Error> {
     let body = message.body.as_deref().unwrap_or_default();
     match RunMessage::parse(body) {
         Ok(dead) => end_dead_run(app, &dead).await,
-        Err(error) => match run_id_in(body) {
-            Some(run) => end_unreadable_run(app, &run, &error.to_string()).await,
+        Err(error) => match Remains::of(body) {
+            Some(Remains { run_id, wakes: true }) => rouse(app, &run_id).await,
+            Some(Remains { run_id, .. }) => end_unreadable_run(app, &run_id, &error.to_string()).await,
             None => {
                 tracing::error!(message_id = ?message.message_id, %error, "a dead run message names no run; dropped");
                 Ok(Disposition::Done)

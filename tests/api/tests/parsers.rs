@@ -5,7 +5,7 @@
 
 use oncekey_core::key::{KeyGroup, KeyHash};
 use oncekey_core::payload::path::BlobPath;
-use oncekey_core::queue::message::{CompletionEvent, RunMessage, run_id_in};
+use oncekey_core::queue::message::{CompletionEvent, Remains, RunMessage};
 use oncekey_core::request::{BatchLine, Envelope, TriggerBody, TriggerMessage, parse_json};
 use oncekey_core::run::waiter::Waiter;
 use oncekey_core::runs::list::Cursor;
@@ -145,7 +145,7 @@ proptest! {
     fn messages_are_read_or_refused(body in nearly_json(), text in any::<String>()) {
         for body in [String::from_utf8_lossy(&body).into_owned(), text] {
             let _ = parse_json::<TriggerMessage<'_>>(body.as_bytes()).map(|message| message.into_body().check(envelope(None)));
-            let _ = run_id_in(&body);
+            let _ = Remains::of(&body);
             if let Ok(message) = RunMessage::parse(&body) {
                 let again = serde_json::to_string(&message).unwrap();
                 prop_assert!(RunMessage::parse(&again).is_ok());

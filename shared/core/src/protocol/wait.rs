@@ -15,6 +15,7 @@ use oncekey_wire::RunId;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::queue::batch::Disposition;
 use crate::queue::message::RunMessage;
 use crate::run::end::End;
 use crate::run::status::RunStatus;
@@ -194,6 +195,26 @@ async fn tell(app: &App, child: &RunId, end: &End, waiting: &Registration) -> Re
         Settled::Pending => {}
     }
     app.store.unregister(child, waiting).await
+}
+
+/// Rouses a run of which a message is lost that was to end one of its waits. What is to be done with what is left of that
+/// message. Done twice, it sends the resume message twice, and one of them is dropped.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn rouse(app: &App, run: &RunId) -> Result<Disposition, Error> {
+    let now = app.clock.now();
+    match app.store.move_run(run, Move::Rouse, now).await? {
+        Moved::To(run) => app.queues.send_run(&RunMessage::of(&run)).await?,
+        // Whoever roused it may have died before the message was sent.
+        Moved::Refused(run) if run.status == RunStatus::Queued => app.queues.send_run(&RunMessage::of(&run)).await?,
+        // It may be suspended in that wait again, without a message.
+        Moved::Refused(Run { status: RunStatus::Executing, lease_until: Some(until), .. }) if until > now => {
+            return Ok(Disposition::LeaveUntil(until));
+        }
+        Moved::Refused(_) | Moved::Gone => {}
+    }
+    Ok(Disposition::Done)
 }
 
 /// Wakes a run whose wait is over. Done twice, it sends the resume message twice, and one of them is dropped.

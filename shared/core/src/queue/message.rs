@@ -313,12 +313,38 @@ fn read<'a, T: Deserialize<'a>>(what: &str, body: &'a str, version: impl Fn(&T) 
     }
 }
 
-/// The run that a message names, even if nothing else in it can be read.
-#[must_use]
-pub fn run_id_in(body: &str) -> Option<RunId> {
-    #[derive(Deserialize)]
-    struct Named {
-        run_id: RunId,
+/// What can be told of a run message that cannot be read otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Remains {
+    /// The run.
+    pub run_id: RunId,
+    /// Whether it was to end a wait, in whichever form.
+    #[serde(deserialize_with = "is_there", default)]
+    pub wakes: bool,
+}
+
+impl Remains {
+    /// Those of a message; `None` if it names no run.
+    #[must_use]
+    pub fn of(body: &str) -> Option<Self> {
+        serde_json::from_str(body).ok()
     }
-    serde_json::from_str::<Named>(body).ok().map(|named| named.run_id)
+}
+
+fn is_there<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<serde::de::IgnoredAny>::deserialize(deserializer)?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_message_tells_whether_it_was_to_end_a_wait() {
+        let run = format!("run_{}", "a".repeat(32));
+        let wakes = |rest: &str| Remains::of(&format!("{{\"run_id\": \"{run}\"{rest}}}")).expect("remains").wakes;
+        assert!(wakes(r#", "v": 99, "wakes": {"call": 1}"#) && wakes(r#", "wakes": 1"#));
+        assert!(!wakes("") && !wakes(r#", "wakes": null"#));
+        assert_eq!(Remains::of("{}"), None);
+    }
 }

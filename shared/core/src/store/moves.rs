@@ -53,6 +53,8 @@ pub enum Move<'a> {
         /// What that is.
         waiter: &'a Waiter,
     },
+    /// A message that was to end a wait is lost: the run is to look itself, and to send such messages anew.
+    Rouse,
     /// This turn, which is delayed, is to start at another time.
     Reschedule {
         /// The turn.
@@ -83,7 +85,7 @@ impl Move<'_> {
         match self {
             Self::Start { .. } => Event::Start,
             Self::Suspend { .. } => Event::Suspend,
-            Self::Wake { .. } => Event::Wake,
+            Self::Wake { .. } | Self::Rouse => Event::Wake,
             Self::Reschedule { .. } => Event::Reschedule,
             Self::End { outcome, .. } => outcome.event(),
         }
@@ -92,7 +94,7 @@ impl Move<'_> {
     /// The turn in which alone it may happen.
     fn turn(&self) -> Option<Turn> {
         match self {
-            Self::Wake { .. } | Self::End { outcome: Outcome::Canceled, .. } => None,
+            Self::Wake { .. } | Self::Rouse | Self::End { outcome: Outcome::Canceled, .. } => None,
             Self::Start { turn, .. }
             | Self::Suspend { turn, .. }
             | Self::Reschedule { turn, .. }
@@ -140,9 +142,13 @@ impl Move<'_> {
                 write.set("spent_ms", number(spent.as_millis()));
                 write.set("segments", number(segments));
             }
-            Self::Wake { .. } => {
+            Self::Wake { .. } | Self::Rouse => {
                 write.add("resume", 1);
                 write.remove("retry_at");
+                if matches!(self, Self::Rouse) {
+                    // What stands here has a message under way.
+                    write.remove("waiting_on");
+                }
             }
             Self::Reschedule { due_at, kept_until, .. } => {
                 write.set("retry_at", moment(*due_at));
@@ -191,7 +197,7 @@ impl Move<'_> {
                 let (lease, now) = (write.name("lease_until"), write.value(moment(now)));
                 condition = format!("{condition} AND (attribute_not_exists({lease}) OR {lease} <= {now})");
             }
-            Self::Reschedule { .. } | Self::End { .. } => {}
+            Self::Rouse | Self::Reschedule { .. } | Self::End { .. } => {}
         }
         condition
     }
