@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 
 import esbuild from "esbuild";
 
-import { bundle } from "../../shared/node/src/bundle.mjs";
+import { bundle, prepareSdk } from "../../shared/node/src/bundle.mjs";
 import { projectOf } from "../../shared/node/src/project.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
@@ -30,7 +30,8 @@ export async function folder(files) {
 export async function startHost(files, options = {}) {
   const { root, remove } = await folder({ "package.json": "{}", ...files });
   const out = path.join(root, "out");
-  await bundle({ esbuild, project: await projectOf(path.join(root, options.tasks ?? ".")), out, ...options.bundle });
+  const project = await projectOf(path.join(root, options.tasks ?? "."));
+  await bundle({ esbuild, project, out, sdk: await prepareSdk({ esbuild, project, cache: path.join(here, ".test-cache") }) });
   const host = new Host(out, options);
   host.root = root;
   host.removing = remove;

@@ -22,7 +22,7 @@ export async function build({ tasks, out, minify = false, external = [], host, a
   const esbuild = await findEsbuild({ root: project.root, note: () => {} });
   await mkdir(out, { recursive: true });
   await packHarness({ esbuild, out, minify });
-  await bundle({ esbuild, project, out: path.join(out, "tasks"), inside: true, minify, external });
+  await bundle({ esbuild, project, out: path.join(out, "tasks"), minify, external });
   const binary = host ?? findHost(project.root, arch);
   if (binary !== "none") {
     await copyFile(binary, path.join(out, "bootstrap")).catch((error) => {

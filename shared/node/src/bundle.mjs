@@ -1,7 +1,8 @@
 // Task files made into a folder that a harness loads: an ES module a file, what they share beside them, loaded once.
 
 import { createHash } from "node:crypto";
-import { mkdir, realpath, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
@@ -38,24 +39,66 @@ export class DoesNotCompile extends Error {
   }
 }
 
+/** What all bundles have in common. */
+const COMMON = {
+  outExtension: { ".js": ".mjs" }, entryNames: "[name]", chunkNames: "shared-[hash]", bundle: true, splitting: true, platform: "node", format: "esm",
+  target: "node20", sourcemap: "linked", sourcesContent: false, logLevel: "silent", legalComments: "none", banner: { js: BANNER },
+};
+
 /**
- * Bundles a project's tasks into the folder `out`. With `inside`, its packages become part of the bundle, except those of
- * `external`; otherwise they stay where they are. Returns what is in `tasks.json`, and `inputs`, the files it was made of.
+ * The SDK as a few files in the folder `cache`, made once a version: it has hundreds, and every process would load them. Returns
+ * where the harness finds its insides, and which file stands for which.
  */
-export async function bundle({ esbuild, project, out, inside = false, minify = false, external = [] }) {
+export async function prepareSdk({ esbuild, project, cache }) {
+  const { folder, version } = project.sdk;
+  const { mtimeMs } = await stat(path.join(folder, "package.json"));
+  const key = createHash("sha256").update([PROTOCOL, esbuild.version, folder, mtimeMs, CORE_SOURCE, NAMES, WORKERS].join("\n")).digest("hex").slice(0, 12);
+  const made = path.join(cache, `sdk-${version}-${key}`);
+  const manifest = path.join(made, "sdk.json");
+  if (!existsSync(manifest)) {
+    const files = {};
+    const draft = `${made}.${process.pid}`;
+    await esbuild.build({
+      ...COMMON, absWorkingDir: folder, outdir: draft,
+      entryPoints: [{ in: CORE, out: "core" }, { in: "@trigger.dev/sdk", out: "sdk" }, { in: "@trigger.dev/sdk/v3", out: "v3" }],
+      plugins: [own(project), {
+        name: "oncekey-entries",
+        setup(build) {
+          build.onResolve({ filter: /^@trigger\.dev\/sdk(\/v3)?$/ }, async ({ path: name, kind, pluginData }) => {
+            if (kind !== "entry-point" || pluginData === "oncekey") return undefined;
+            const found = await build.resolve(name, { kind: "import-statement", resolveDir: folder, pluginData: "oncekey" });
+            if (found.path) files[await realpath(found.path)] = name.endsWith("v3") ? "v3.mjs" : "sdk.mjs";
+            return found;
+          });
+        },
+      }],
+    });
+    await writeFile(path.join(draft, "sdk.json"), JSON.stringify(files));
+    // Whole or not at all: another process may be making the same.
+    await rename(draft, made).catch(async (error) => {
+      await rm(draft, { recursive: true });
+      if (!existsSync(manifest)) throw error;
+    });
+  }
+  const files = Object.entries(JSON.parse(await readFile(manifest, "utf8")));
+  return { core: path.join(made, "core.mjs"), files: new Map(files.map(([file, name]) => [file, path.join(made, name)])) };
+}
+
+/**
+ * Bundles a project's tasks into the folder `out`. Without `sdk`, which `prepareSdk` makes, its packages become part of the bundle,
+ * except those of `external`; with it they stay where they are. Returns what is in `tasks.json`, and `inputs`, the files it was
+ * made of.
+ */
+export async function bundle({ esbuild, project, out, sdk, minify = false, external = [] }) {
   const files = await taskFiles(project);
   if (files.length === 0) throw new Unusable(`${project.tasks} has no task files: a task file imports @trigger.dev/sdk and exports what task({ id, run }) makes`);
   const name = (file) => path.relative(project.root, file).split(path.sep).join("/");
   let result;
   try {
     result = await esbuild.build({
-      absWorkingDir: project.root,
-      entryPoints: [{ in: CORE, out: "core" }, ...files.map((file, place) => ({ in: file, out: String(place) }))],
-      outdir: out, outExtension: { ".js": ".mjs" }, entryNames: "[name]", chunkNames: "shared-[hash]",
-      bundle: true, splitting: true, platform: "node", format: "esm", target: "node20", minify, keepNames: minify,
-      sourcemap: "linked", sourcesContent: false, metafile: true, write: false, logLevel: "silent", legalComments: "none",
-      banner: { js: BANNER }, external,
-      plugins: [own(project), ...(inside ? [] : [outside(external)])],
+      ...COMMON, absWorkingDir: project.root, outdir: out, minify, keepNames: minify, metafile: true, write: false, external,
+      entryPoints: [...(sdk ? [] : [{ in: CORE, out: "core" }]), ...files.map((file, place) => ({ in: file, out: String(place) }))],
+      plugins: [own(project), ...(sdk ? [outside(external, sdk.files)] : [])],
     });
   } catch (error) {
     if (!error.errors) throw error;
@@ -68,7 +111,7 @@ export async function bundle({ esbuild, project, out, inside = false, minify = f
   const hash = createHash("sha256");
   for (const { path: file, contents } of written) if (!file.endsWith(".map")) hash.update(path.basename(file)).update(contents);
   const manifest = {
-    protocol: PROTOCOL, project: project.root, sdk: project.sdk.version, contentHash: hash.digest("hex"), core: "core.mjs",
+    protocol: PROTOCOL, project: project.root, sdk: project.sdk.version, contentHash: hash.digest("hex"), core: sdk?.core ?? "core.mjs",
     entries: files.map((file, place) => ({ file: `${place}.mjs`, source: name(file) })),
   };
   await mkdir(out, { recursive: true });
@@ -91,7 +134,7 @@ const own = (project) => ({
 });
 
 /** Packages stay where they are, under the places that they have now: the bundle may lie anywhere. */
-const outside = (external) => ({
+const outside = (external, prepared) => ({
   name: "oncekey-outside",
   setup(build) {
     build.onResolve({ filter: /^[^./]/ }, async ({ path: name, kind, resolveDir, importer, namespace, pluginData }) => {
@@ -101,6 +144,8 @@ const outside = (external) => ({
       const file = await realpath(found.path);
       // What a workspace links is source, and so is what Node cannot import by itself.
       if (!file.split(path.sep).includes("node_modules") || !/\.[cm]?js$/.test(file)) return found;
+      const instead = prepared.get(file);
+      if (instead && !kind.startsWith("require")) return { path: pathToFileURL(instead).href, external: true };
       return { path: kind === "require-call" || kind === "require-resolve" ? file : pathToFileURL(file).href, external: true };
     });
   },

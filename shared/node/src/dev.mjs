@@ -12,15 +12,17 @@ const tell = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const fatal = (message) => process.stdout.write(`${JSON.stringify({ type: "fatal", message })}\n`, () => process.exit(1));
 
 async function main() {
-  const { bundle, DoesNotCompile } = await import("./bundle.mjs");
+  const { bundle, prepareSdk, DoesNotCompile } = await import("./bundle.mjs");
   const { findEsbuild } = await import("./esbuild.mjs");
   const { Unusable, projectOf, taskFiles } = await import("./project.mjs");
   const { values } = parseArgs({ options: { tasks: { type: "string" }, out: { type: "string" }, cache: { type: "string" } } });
   if (!values.tasks || !values.out) throw new Unusable("--tasks and --out are needed");
   const project = await projectOf(values.tasks);
+  const cache = path.resolve(values.cache ?? values.out);
   const { version, expected } = project.sdk;
   if (!expected) tell({ type: "note", message: `@trigger.dev/sdk ${version} is not the version that this was tested with` });
-  const esbuild = await findEsbuild({ root: project.root, cache: values.cache ?? values.out, note: (message) => tell({ type: "note", message }) });
+  const esbuild = await findEsbuild({ root: project.root, cache, note: (message) => tell({ type: "note", message }) });
+  const sdk = await prepareSdk({ esbuild, project, cache });
 
   let builds = 0;
   let inputs = [];
@@ -30,7 +32,7 @@ async function main() {
     const began = performance.now();
     const folder = path.resolve(values.out, `${process.pid}-${++builds}`);
     try {
-      const made = await bundle({ esbuild, project, out: folder });
+      const made = await bundle({ esbuild, project, sdk, out: folder });
       inputs = made.inputs;
       failed = false;
       const { contentHash, entries } = made.manifest;

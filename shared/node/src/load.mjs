@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 
 /** Imports the bundle. Returns the SDK's core, its catalogue, what `ready` tells of the tasks, and the managers. */
 export async function load({ folder, core: entry, entries }, waits) {
-  const { core, workers, TriggerTracer } = await import(pathToFileURL(path.join(folder, entry)).href);
+  const { core, workers, TriggerTracer } = await import(pathToFileURL(path.resolve(folder, entry)).href);
   const catalog = new workers.StandardResourceCatalog();
   core.resourceCatalog.setGlobalResourceCatalog(catalog);
   const managers = {
