@@ -176,7 +176,7 @@ before(async () => {
   assert.equal(host.failed, undefined, JSON.stringify(host.failed));
   host.onWait = ({ waitpoint }) => ({ result: { ok: true, id: waitpoint } });
   outside = http.createServer((_, response) => response.end("ok")).listen(0, "127.0.0.1");
-  const second = http2.createServer((_, response) => response.end("ok")).listen(0, "127.0.0.1");
+  const second = http2.createServer((request, response) => request.method === "GET" && response.end("ok")).listen(0, "127.0.0.1");
   const third = dgram.createSocket("udp4").bind(0, "127.0.0.1");
   servers.push(outside, second, third);
   await Promise.all(servers.map((server) => once(server, "listening")));

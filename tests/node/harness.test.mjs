@@ -272,6 +272,12 @@ test("a task that ends the process, or throws where nobody catches it, says so",
   output(await host.run("echo"));
 });
 
+test("it leaves Ctrl-C to the host", async () => {
+  host.child.kill("SIGINT");
+  output(await host.run("echo"));
+  assert.equal(host.child.exitCode, null);
+});
+
 test("it ends when the host says so, and when the host is gone", async () => {
   host.say({ type: "exit" });
   await host.ended;

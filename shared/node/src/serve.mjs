@@ -35,6 +35,8 @@ export async function serve() {
     process.reallyExit(1);
   };
   process.on("uncaughtException", (error, event) => die(event, error));
+  // Ctrl-C in a terminal reaches every process of it: the host decides what ends, and when.
+  process.on("SIGINT", () => {});
   process.on("exit", (code) => {
     if (runner?.run) say({ type: "died", run: runner.run.id, event: "exit", error: { name: "Error", message: `the task called process.exit(${code}): it must return or throw instead` } });
   });
