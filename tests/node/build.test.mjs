@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
-import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -156,6 +156,10 @@ test("other commands are the binary's own", async () => {
     assert.deepEqual([code, JSON.parse(stdout)], [3, ["runs", "list", "--json"]]);
     const missing = await command(["runs"], { env: { ...process.env, ONCEKEY_BINARY: "", PATH: "/nowhere" } });
     assert.match(missing.stderr, /there is no Oncekey for/);
+    // What the PATH leads to is this command itself.
+    await symlink(at("bin/oncekey.mjs"), path.join(root, "oncekey"));
+    const itself = await command(["runs"], { env: { ...process.env, ONCEKEY_BINARY: "", PATH: `${root}:${path.dirname(process.execPath)}:/usr/bin:/bin` } });
+    assert.deepEqual([itself.code, /there is no Oncekey for/.test(itself.stderr)], [1, true]);
   } finally {
     await remove();
   }

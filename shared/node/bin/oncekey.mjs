@@ -47,10 +47,11 @@ async function build() {
 }
 
 function pass() {
-  const names = [process.env.ONCEKEY_BINARY, packaged(), "oncekey"].filter(Boolean);
+  // What is on the PATH may be this very file.
+  const names = [process.env.ONCEKEY_BINARY, packaged(), process.env.ONCEKEY_FROM_NPM ? undefined : "oncekey"].filter(Boolean);
   for (const name of names) {
     const { error, status, signal } = spawnSync(name, [command, ...rest], { stdio: "inherit", env: { ...process.env, ONCEKEY_FROM_NPM: "1" } });
-    if (error?.code === "ENOENT" && !process.env.ONCEKEY_FROM_NPM) continue;
+    if (error?.code === "ENOENT") continue;
     if (error) return fail(`${name}: ${error.message}`);
     process.exitCode = status ?? (signal ? 1 : 0);
     return;
