@@ -49,6 +49,8 @@ const ways: Record<string, (p: any) => any> = {
   "a socket of TLS": async (p) => { const socket = tls.connect(p.port, "127.0.0.1"); await once(socket, "error").catch(() => {}); },
   "a Unix socket": async () => { const socket = net.connect("/tmp/there-is-no-such-socket"); await once(socket, "error"); },
   "HTTP/2": async (p) => { const session = http2.connect(p.http2); const stream = session.request({ ":path": "/" }); stream.resume(); await once(stream, "end"); session.close(); },
+  // Where this Node has one.
+  "a WebSocket": async (p) => { const { WebSocket } = globalThis as any; await (WebSocket ? once(new WebSocket(p.url.replace("http", "ws")), "error") : fetch(p.url)); },
   "a datagram": async (p) => { const socket = dgram.createSocket("udp4"); await new Promise((resolve) => socket.send("x", p.udp, "127.0.0.1", resolve)); socket.close(); },
   "a connected datagram socket": async (p) => { const socket = dgram.createSocket("udp4"); socket.connect(p.udp, "127.0.0.1"); await once(socket, "connect"); socket.close(); },
   "spawn": async () => { await once(spawn("true"), "exit"); },
@@ -141,6 +143,7 @@ const harmless: Record<string, (p: any) => any> = {
 const blind: Record<string, (p: any) => any> = {
   "process.binding": () => { (process as any).binding("fs"); },
   "native code": (p) => { try { process.dlopen({ exports: {} } as any, p.nothing) } catch {} },
+  "an engine of OpenSSL": (p) => { try { crypto.setEngine(p.nothing) } catch {} },
   "a server of HTTP/2": () => { http2.createServer(); },
   "WASI": async () => { const { WASI } = await import("node:wasi"); new WASI({ version: "preview1" } as any); },
   "a database of Node's own": async () => { const { DatabaseSync } = await import("node:sqlite" as any); new DatabaseSync(":memory:"); },

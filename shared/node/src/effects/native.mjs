@@ -1,5 +1,7 @@
 // What is done below JavaScript, where nobody can watch from here.
 
+import crypto from "node:crypto";
+
 import { watch } from "../replace.mjs";
 
 /** Bindings of Node's that can write, by their names for `process.binding`. */
@@ -11,6 +13,7 @@ export function watchNative({ effect, goBlind }) {
   watch(process, ["binding", "_linkedBinding"], (_, [name]) => {
     if (WRITING.test(name)) goBlind(`used Node's own process.binding(${JSON.stringify(name)})`);
   });
+  watch(crypto, ["setEngine"], () => goBlind("loaded an engine of OpenSSL"));
   if (process.execArgv.concat(process.env.NODE_OPTIONS ?? "").some((flag) => flag.includes("--localstorage-file"))) goBlind("has a localStorage in a file");
   const load = process.getBuiltinModule;
   if (!load) return;
