@@ -176,9 +176,9 @@ test("the list is filtered, paged, and live", async () => {
   await page.waitForURL(/before=/);
   assert.ok((await rows.allInnerTexts()).some((row) => row.split("\t")[0] === before.split("\t")[0]));
   await page.goto("/runs?task=listed");
-  await comes(page, "table.runs td.key", "the-newest");
+  await comes(page, "table.runs td .key", "the-newest");
   const another = trigger(stack.url, "listed", { options: { idempotencyKey: "newer-still", delay: "1h" } });
-  await comes(page, "table.runs td.key", "newer-still");
+  await comes(page, "table.runs td .key", "newer-still");
   assert.notEqual((await another).id, fresh.id);
   await picture(page, "runs");
   assert.deepEqual(page.problems, []);

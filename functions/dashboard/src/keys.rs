@@ -50,7 +50,7 @@ pub(crate) async fn of_run(app: &App, session: &Session, run: &Run, now: Timesta
             @if let Some(scope) = key.scope { dt { "Scope" } dd { (scope.as_str()) } }
             @if let Some(group) = &key.group { dt { "Group" } dd { (group) } }
             dt { "Hash" } dd { code.id { (key.hash) } }
-            (window(run.spec.created_at, claimed.window_ends_at, now))
+            (window(run.spec.created_at, claimed.window_ends_at, matches!(held, Held::Yes), now))
             dt { "Held" }
             dd #held { @match &held {
                 Held::Yes => { strong { "Yes" } ": a trigger with this key is answered with this run." }
@@ -66,13 +66,13 @@ pub(crate) async fn of_run(app: &App, session: &Session, run: &Run, now: Timesta
     })
 }
 
-fn window(from: Timestamp, to: Timestamp, now: Timestamp) -> Markup {
+fn window(from: Timestamp, to: Timestamp, is_held: bool, now: Timestamp) -> Markup {
     html! {
         dt { "Window" }
         dd {
-            (span(to.since(from))) " long; "
-            @if to > now { (span(to.since(now))) " left, until " time datetime=(to) data-exact { (to) } }
-            @else { "over since " (moment(to, now)) }
+            (span(to.since(from))) " long"
+            @if is_held && to > now { "; " (span(to.since(now))) " left, until " time datetime=(to) data-exact { (to) } }
+            @else if to <= now { "; over since " (moment(to, now)) }
         }
     }
 }
@@ -216,7 +216,7 @@ async fn found(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Markup, 
                         @if let Some(key) = &record.key { dt { "Key" } dd { code { (key) } } }
                         @if let Some(scope) = record.scope { dt { "Scope" } dd { (scope.as_str()) } }
                         dt { "First triggered" } dd { (moment(record.created_at, now)) }
-                        (window(record.created_at, record.window_ends_at, now))
+                        (window(record.created_at, record.window_ends_at, true, now))
                     }
                 }
             }

@@ -6,6 +6,7 @@ use oncekey_core::payload::path::BlobPath;
 use oncekey_core::runs::content::{output_of, payload_of};
 use oncekey_core::runs::find::find;
 use oncekey_core::runs::list::{Filter, PageStart, list};
+use oncekey_core::runs::waiting::{WaitingFor, waiting_for};
 use oncekey_core::{App, Error, Json, Run, RunId, Timestamp};
 use oncekey_http::Segment;
 
@@ -42,11 +43,13 @@ async fn shown(app: &App, visitor: &Visitor, id: &str, done: &str) -> Result<(St
     app.store.read_metadata(std::slice::from_mut(&mut run)).await?;
     let now = app.clock.now();
     let children = children(app, &run).await?;
+    let waiting = waiting_for(app, &run).await?;
     let content = html! {
         div.heading { h1 { (run.spec.task) } code.id { (run.id) } (copy("run-id", run.id.as_str())) }
         @if let Some(done) = told(done) { p.note role="status" { (done) } }
         (live(!run.status.is_final(), html! {
             div.bar { (badge(run.status)) (facts(&run, now)) (buttons(&visitor.session, &run)) }
+            @if let Some(waiting) = &waiting { (waits(waiting, now)) }
             @if let Some(error) = &run.error {
                 section.failure {
                     h2 { @if let Some(name) = &error.name { (name) } @else { "Error" } }
@@ -54,7 +57,7 @@ async fn shown(app: &App, visitor: &Visitor, id: &str, done: &str) -> Result<(St
                     @if let Some(stack) = &error.stack_trace { pre.muted { (stack) } }
                 }
             }
-            section { h2 { "Timeline" } (timeline(&run, &children, now)) }
+            section { h2 { "Timeline" } (timeline(&run, &children, now)) (failures(&run)) }
             div.columns {
                 section { (of_run(app, &visitor.session, &run, now).await?) }
                 section { h2 { "Details" } (details(&run, now)) (family(&run)) }
@@ -98,8 +101,47 @@ async fn children(app: &App, run: &Run) -> Result<Vec<Run>, Error> {
 fn facts(run: &Run, now: Timestamp) -> Markup {
     html! {
         span { "created " (moment(run.spec.created_at, now)) }
-        @if let Some(took) = took(run, now) { span { "took " (span(took)) } }
+        @if let Some(took) = took(run, now) {
+            span { @if run.status.is_final() { "took " } @else { "going for " } (span(took)) }
+        }
         @if run.started_at.is_some() { span { "attempt " (run.turn.attempt) @if let Some(most) = run.max_attempts { " of " (most) } } }
+    }
+}
+
+/// What a suspended run waits for, and until when.
+fn waits(waiting: &WaitingFor, now: Timestamp) -> Markup {
+    let more = waiting.run_count.saturating_sub(waiting.runs.len() as u64);
+    html! {
+        p.note #waiting-for {
+            "Waits "
+            @for (number, awaited) in waiting.runs.iter().enumerate() {
+                @if number == 0 { "for " } @else { ", " }
+                @if let Some(task) = &awaited.task_identifier { (task) " " }
+                a.id href=(format!("/runs/{}", awaited.id)) { (awaited.id) }
+            }
+            @if more > 0 { " and " (more) " more" }
+            @if let Some(until) = waiting.until {
+                @if !waiting.runs.is_empty() { ", or " }
+                "until " time datetime=(until) data-exact { (until) } ", " (moment(until, now))
+            }
+        }
+    }
+}
+
+/// Why earlier attempts failed.
+fn failures(run: &Run) -> Markup {
+    html! {
+        @if !run.failures.is_empty() {
+            ul #failures {
+                @for failure in &run.failures {
+                    li {
+                        "Attempt " (failure.attempt) ": "
+                        @if let Some(name) = &failure.error.name { strong { (name) } ": " }
+                        (failure.error.message)
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -124,7 +166,7 @@ fn buttons(session: &Session, run: &Run) -> Markup {
 fn details(run: &Run, now: Timestamp) -> Markup {
     let options = &run.spec.options;
     let when = |name: &'static str, at: Option<Timestamp>| {
-        html! { @if let Some(at) = at { dt { (name) } dd { (moment(at, now)) " " span.muted { (at) } } } }
+        html! { @if let Some(at) = at { dt { (name) } dd { (moment(at, now)) " " span.muted.whole { (at) } } } }
     };
     html! {
         dl.details {

@@ -108,11 +108,13 @@ fn shown(query: &Fields, page: &RunsPage, now: Timestamp) -> Markup {
         }
         format!("/runs?{}", link.append_pair(name, &cursor.to_string()).finish())
     };
+    let is_filtered = FIELDS.iter().any(|field| query.given(field).is_some());
     html! {
         @if page.runs.is_empty() {
             div.card.empty {
                 @match page.next {
                     Some(_) => p { "None among the thousand runs that this page looked at. Older ones may match." },
+                    None if !is_filtered => p { "There are no runs yet. " a href="/try" { "Trigger one" } "." },
                     None => p { "No run is like that. " a href="/runs" { "Show all" } ", or " a href="/try" { "make one" } "." },
                 }
             }
@@ -130,16 +132,19 @@ fn shown(query: &Fields, page: &RunsPage, now: Timestamp) -> Markup {
 pub(crate) fn table<'a>(runs: impl IntoIterator<Item = &'a Run>, now: Timestamp) -> Markup {
     html! {
         div.scroll { table.runs {
-            thead { tr { th { "Run" } th { "Status" } th { "Task" } th { "Key" } th { "Created" } th.number { "Took" } } }
+            thead { tr { th.roomy { "Run" } th { "Status" } th { "Task and key" } th { "Created" } th.number.roomy { "Took" } } }
             tbody {
                 @for run in runs {
                     tr {
-                        td { a.id href=(format!("/runs/{}", run.id)) title=(run.id) { (short(run)) } }
+                        td.roomy { a.id href=(format!("/runs/{}", run.id)) title=(run.id) { (short(run)) } }
                         td { (format::badge(run.status)) }
-                        td { (run.spec.task) @for tag in &run.spec.options.tags { " " span.tag { (tag) } } }
-                        td.key { @if let Some(claimed) = &run.spec.key { (claimed.key.shown()) } }
+                        td {
+                            a href=(format!("/runs/{}", run.id)) { (run.spec.task) }
+                            @for tag in &run.spec.options.tags { " " span.tag { (tag) } }
+                            @if let Some(claimed) = &run.spec.key { div.key { (claimed.key.shown()) } }
+                        }
                         td { (format::moment(run.spec.created_at, now)) }
-                        td.number { @if let Some(took) = format::took(run, now) { (format::span(took)) } }
+                        td.number.roomy { @if let Some(took) = format::took(run, now) { (format::span(took)) } }
                     }
                 }
             }
@@ -151,14 +156,14 @@ pub(crate) fn table<'a>(runs: impl IntoIterator<Item = &'a Run>, now: Timestamp)
 pub(crate) fn brief<'a>(runs: impl IntoIterator<Item = &'a Run>, now: Timestamp) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th { "Task" } th { "Status" } th { "Created" } th.number { "Took" } } }
+            thead { tr { th { "Task" } th { "Status" } th { "Created" } th.number.roomy { "Took" } } }
             tbody {
                 @for run in runs {
                     tr {
                         td { a href=(format!("/runs/{}", run.id)) title=(run.id) { (run.spec.task) } }
                         td { (format::badge(run.status)) }
                         td { (format::moment(run.spec.created_at, now)) }
-                        td.number { @if let Some(took) = format::took(run, now) { (format::span(took)) } }
+                        td.number.roomy { @if let Some(took) = format::took(run, now) { (format::span(took)) } }
                     }
                 }
             }

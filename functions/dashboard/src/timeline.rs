@@ -11,15 +11,20 @@ use crate::format::{Kind, badge, span};
 /// A stretch of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Not due yet, on a queue, or pausing before another attempt.
+    /// Not due yet: delayed, or pausing before another attempt.
+    Paused,
+    /// Due, and no worker has taken it up.
     Queued,
     Executing,
     Waiting,
 }
 
 impl Phase {
+    const ALL: [Self; 4] = [Self::Paused, Self::Queued, Self::Executing, Self::Waiting];
+
     fn class(self) -> &'static str {
         match self {
+            Self::Paused => "paused",
             Self::Queued => "idle",
             Self::Executing => "busy",
             Self::Waiting => "waiting",
@@ -28,6 +33,7 @@ impl Phase {
 
     fn name(self) -> &'static str {
         match self {
+            Self::Paused => "paused",
             Self::Queued => "queued",
             Self::Executing => "executing",
             Self::Waiting => "waiting",
@@ -48,9 +54,24 @@ fn attempts(run: &Run, now: Timestamp) -> Vec<Vec<Stretch>> {
     let mut attempts = vec![Vec::new()];
     let (mut phase, mut from) = (Phase::Queued, run.spec.created_at);
     let end = run.finished_at.unwrap_or(now);
+    let due_at = |attempt: usize| match attempt {
+        1 => run.delayed_until(),
+        _ => {
+            run.failures.iter().find(|failure| failure.attempt as usize + 1 == attempt).map(|failure| failure.retry_at)
+        }
+    };
     let mut close = |attempts: &mut Vec<Vec<Stretch>>, next: Phase, at: Timestamp| {
+        let number = attempts.len();
         if let Some(attempt) = attempts.last_mut() {
-            attempt.push(Stretch { phase, from, to: at });
+            // What comes before an attempt's first start is a pause as long as it is not due.
+            let due_at = due_at(number).filter(|due_at| attempt.is_empty() && *due_at > from);
+            if let Some(due_at) = due_at.map(|due_at| due_at.min(at)) {
+                attempt.push(Stretch { phase: Phase::Paused, from, to: due_at });
+                from = due_at;
+            }
+            if attempt.is_empty() || from < at {
+                attempt.push(Stretch { phase, from, to: at });
+            }
         }
         (phase, from) = (next, at);
     };
@@ -96,9 +117,11 @@ pub(crate) fn timeline(run: &Run, children: &[Run], now: Timestamp) -> Markup {
     let end = children.iter().map(end_of).chain([end_of(run)]).max().unwrap_or(now);
     let whole = end.since(run.spec.created_at).max(Duration::from_millis(1));
     let scale = Scale { from: run.spec.created_at, whole };
+    let attempts = attempts(run, now);
+    let is_drawn = |phase: Phase| attempts.iter().flatten().any(|stretch| stretch.phase == phase);
     html! {
         div.timeline role="group" aria-label="Timeline" {
-            @for (number, stretches) in attempts(run, now).iter().enumerate() {
+            @for (number, stretches) in attempts.iter().enumerate() {
                 div.lane {
                     span.label { "attempt " (number + 1) }
                     svg height="20" role="img" aria-label=(in_words(stretches)) {
@@ -120,7 +143,7 @@ pub(crate) fn timeline(run: &Run, children: &[Run], now: Timestamp) -> Markup {
                 span.scale { span { "0" } span { (span(whole)) } }
             }
             p.legend {
-                @for phase in [Phase::Queued, Phase::Executing, Phase::Waiting] {
+                @for phase in Phase::ALL.into_iter().filter(|phase| is_drawn(*phase)) {
                     span class=(format!("key {}", phase.class())) { (phase.name()) }
                 }
             }
@@ -136,6 +159,7 @@ fn in_words(stretches: &[Stretch]) -> String {
 #[cfg(test)]
 mod tests {
     use oncekey_core::run::RunSpec;
+    use oncekey_core::run::attempts::Failure;
     use oncekey_core::run::history::Moment;
     use oncekey_core::{EnvironmentId, RequestId, RunId, TaskId};
 
@@ -154,13 +178,19 @@ mod tests {
         let moments =
             [(Happening::Started, 5), (Happening::Retried, 7), (Happening::Started, 9), (Happening::Suspended, 10)];
         let history = moments.map(|(what, millis)| Moment { what, at: at(millis) }).to_vec();
-        let run = Run { history, finished_at: Some(at(30)), ..Run::new(id, spec, None) };
+        let failure = Failure::try_from(r#"{"a":1,"m":"no","t":8}"#.to_owned()).expect("a failure");
+        let run = Run { history, failures: vec![failure], finished_at: Some(at(30)), ..Run::new(id, spec, None) };
         let stretch = |phase, from, to| Stretch { phase, from: at(from), to: at(to) };
         assert_eq!(
             attempts(&run, at(99)),
             [
                 vec![stretch(Phase::Queued, 0, 5), stretch(Phase::Executing, 5, 7)],
-                vec![stretch(Phase::Queued, 7, 9), stretch(Phase::Executing, 9, 10), stretch(Phase::Waiting, 10, 30)],
+                vec![
+                    stretch(Phase::Paused, 7, 8),
+                    stretch(Phase::Queued, 8, 9),
+                    stretch(Phase::Executing, 9, 10),
+                    stretch(Phase::Waiting, 10, 30)
+                ],
             ]
         );
     }

@@ -18,11 +18,12 @@ use oncekey_core::runs::find::find;
 use oncekey_core::runs::list::{Cursor, list};
 use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::runs::reschedule::reschedule;
+use oncekey_core::runs::waiting::waiting_for;
 use oncekey_core::{App, Error, Run, RunId};
 use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, Segment, header_text, request_id, routes};
 use oncekey_wire::{Pagination, RetrievedRun, RunName, RunsPage};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
 
 /// The routes of this function.
@@ -36,6 +37,7 @@ pub fn router(app: App) -> Router {
         .route(routes::LOOK_UP_KEY.path, routes::LOOK_UP_KEY.to(key::look_up_key))
         .route(routes::FIND_PACKET.path, routes::FIND_PACKET.to(packet::find_packet))
         .route(routes::OPENAPI_JSON.path, routes::OPENAPI_JSON.to(openapi_json))
+        .route(routes::HEALTH.path, routes::HEALTH.to(health))
         .with_state(app)
 }
 
@@ -54,6 +56,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     ))]
     struct Described;
     Described::openapi()
+}
+
+/// For load balancers and people: no key, no call to AWS.
+async fn health() -> Json<Value> {
+    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
 async fn openapi_json() -> impl IntoResponse {
@@ -90,6 +97,7 @@ async fn retrieved(app: &App, mut run: Run) -> Result<RetrievedRun, Error> {
     let (payload, output) = tokio::try_join!(payload_of(app, run), output_of(app, run))?;
     let payload = payload.filter(|_| run.stored_payload().is_none()).and_then(|payload| payload.json().ok().flatten());
     let mut shown = view::retrieved(run, payload, output, holds == [true], &relatives, now);
+    shown.waiting_for = waiting_for(app, run).await?;
     let environment = &run.spec.environment;
     if let Some(path) = run.stored_payload() {
         shown.payload_presigned_url = Some(app.blobs.get_url(environment, &path).await?.to_string());

@@ -75,7 +75,7 @@ fn statuses<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<RunStatus>, 
     let all = RunStatus::ALL;
     let mut statuses = Vec::new();
     for name in names.filter(|name| !NEVER.contains(name)) {
-        let status = all.into_iter().find(|status| status.as_str() == name);
+        let status = all.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(name));
         statuses.push(status.ok_or_else(|| {
             let known = all.map(RunStatus::as_str).join(", ");
             wrong("filter[status]", &format!("{name:?} is not a status; there are: {known}"))
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_clients_spelling_is_read() {
-        let asked = asked("filter%5Bstatus%5D=COMPLETED%2CFAILED&page%5Bsize%5D=10&filter[createdAt][period]=1m")
+        let asked = asked("filter%5Bstatus%5D=COMPLETED%2Cfailed&page%5Bsize%5D=10&filter[createdAt][period]=1m")
             .expect("query");
         assert_eq!(asked.filter.statuses, Some(vec![RunStatus::Completed, RunStatus::Failed]));
         assert_eq!(asked.size, 10);

@@ -26,6 +26,7 @@ pub(crate) fn retrieved(
     let lineage = run.spec.lineage.as_ref();
     let mut view = RetrievedRun::new(fields(run, holds_key, now), env(run), family(run));
     view.attempt_count = if run.started_at.is_some() { run.turn.attempt } else { 0 };
+    view.attempts = run.attempts();
     view.related_runs.root = relative(lineage.map(|line| &line.root));
     view.related_runs.parent = relative(lineage.map(|line| &line.parent));
     view.payload = payload;

@@ -98,6 +98,13 @@ fn a_trigger_says_whether_and_why_it_made_a_run() {
 }
 
 #[test]
+fn where_no_oncekey_is_one_is_told_how_to_start_it() {
+    let refused = done(oncekey().args(["runs", "list", "--url", "http://127.0.0.1:1"]));
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("start one with `oncekey dev`"), "{}", refused.err);
+}
+
+#[test]
 fn exit_codes_are_those_of_the_help() {
     let stack = Stack::start();
     let help = stack.run(&["--help"]);
@@ -124,7 +131,7 @@ fn runs_are_listed_shown_cancelled_replayed_and_watched() {
     let delayed = ["trigger", "echo", "1", "--delay", "1h", "--expires-in", "10m", "--tag", "a", "--json"];
     let id = stack.run(&delayed).json()["id"].clone();
     let id = id.as_str().unwrap();
-    let list = stack.run(&["runs", "list", "--tag", "a", "--status", "DELAYED"]);
+    let list = stack.run(&["runs", "list", "--tag", "a", "--status", "delayed"]);
     assert!(list.out.starts_with("RUN") && list.out.contains(id), "{}", list.out);
     assert_eq!(stack.run(&["runs", "cancel", id]).out.trim(), format!("{id}  CANCELED"));
     let run = stack.run(&["runs", "get", id, "--json"]).json();
@@ -137,6 +144,9 @@ fn runs_are_listed_shown_cancelled_replayed_and_watched() {
     let again = stack.run(&["runs", "replay", id]);
     let watched = stack.run(&["runs", "watch", again.out.trim()]);
     assert!(watched.code == 0 && watched.out.contains("COMPLETED"), "{}", watched.out);
+    let flaky = stack.run(&["trigger", "flaky", r#"{"failTimes":1}"#, "--wait", "--json"]).json()["id"].clone();
+    let shown = stack.run(&["runs", "get", flaky.as_str().unwrap()]);
+    assert!(shown.out.contains("attempt 1: Error: attempt 1 of 1 that fail"), "{}", shown.out);
     assert_eq!(stack.run(&["runs", "list", "--task", "nothing"]).out.trim(), "no runs");
 }
 

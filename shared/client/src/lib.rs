@@ -40,9 +40,10 @@ pub use client::Client;
 pub use error::Error;
 pub use key::Key;
 pub use oncekey_wire::{
-    BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus, Env, EnvironmentId, Family, Handle, HeldKey,
-    Idempotency, Json, KeyGroup, KeyHash, KeyStatus, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError,
-    RunFields, RunId, RunStatus, Scope, TaskId, Timestamp, TriggerFunction, TriggerOptions,
+    Attempt, AttemptError, AttemptStatus, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus,
+    Env, EnvironmentId, Family, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyStatus, Processing,
+    RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields, RunId, RunStatus, Scope, TaskId, Timestamp,
+    TriggerFunction, TriggerOptions, WaitingFor,
 };
 pub use runs::{ListRuns, Page, Runs};
 pub use trigger::Trigger;

@@ -7,6 +7,8 @@ use oncekey_core::{Error, Invalid};
 
 use oncekey_wire::ErrorAnswer;
 
+use crate::routes;
+
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// An error as an answer: `{"error": "what is wrong and what to do"}`.
@@ -15,7 +17,12 @@ pub struct ApiError(pub Error);
 
 impl ApiError {
     pub(crate) fn method_not_allowed(method: &Method, path: &str) -> Response {
-        answer(StatusCode::METHOD_NOT_ALLOWED, false, &format!("{path} has no {method}"))
+        let there: Vec<String> = routes::methods_of(path).iter().map(Method::to_string).collect();
+        let text = match there.is_empty() {
+            true => format!("{path} has no {method}"),
+            false => format!("{path} has no {method}: use {}", there.join(" or ")),
+        };
+        answer(StatusCode::METHOD_NOT_ALLOWED, false, &text)
     }
 }
 

@@ -81,6 +81,8 @@ pub const LOOK_UP_KEY: Route = Route::of(Runs, ApiKey, Get, "/api/v1/idempotency
 pub const FIND_PACKET: Route = Route::of(Runs, ApiKey, Get, "/api/v1/packets/{path}").with_free_segment();
 /// The description of the API.
 pub const OPENAPI_JSON: Route = Route::of(Runs, Anyone, Get, "/openapi.json");
+/// Says that it is there, without asking anybody.
+pub const HEALTH: Route = Route::of(Runs, Anyone, Get, "/health");
 /// The page of what is going on.
 pub const HOME_PAGE: Route = Route::of(Dashboard, Session, Get, "/");
 /// The page to sign in.
@@ -110,8 +112,19 @@ pub const TRY_PAGE: Route = Route::of(Dashboard, Session, Get, "/try");
 /// The button that triggers.
 pub const TRY_BUTTON: Route = Route::of(Dashboard, Session, Post, "/try");
 
+/// The methods that a path takes.
+pub(crate) fn methods_of(path: &str) -> Vec<Method> {
+    let given = || path.split('/');
+    let is_at = |route: &&Route| {
+        let mut parts = route.path.split('/').zip(given());
+        route.path.split('/').count() == given().count()
+            && parts.all(|(part, given)| part == given || (part.starts_with('{') && !given.is_empty()))
+    };
+    ALL.iter().filter(is_at).map(Route::method).collect()
+}
+
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 28] = [
+pub const ALL: [Route; 29] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -126,6 +139,7 @@ pub const ALL: [Route; 28] = [
     LOOK_UP_KEY,
     FIND_PACKET,
     OPENAPI_JSON,
+    HEALTH,
     HOME_PAGE,
     SIGN_IN_PAGE,
     SIGN_IN,

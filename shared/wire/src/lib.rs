@@ -4,6 +4,7 @@
 //! This crate has no I/O and few dependencies, so that a client stays light. What a server does with these values is in
 //! `oncekey-core`.
 
+mod attempt;
 mod batch;
 mod error;
 mod ids;
@@ -17,6 +18,7 @@ mod status;
 mod time;
 mod trigger;
 
+pub use attempt::{Attempt, AttemptError, AttemptStatus, AwaitedRun, WaitingFor};
 pub use batch::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer, Processing};
 pub use error::{ErrorAnswer, Invalid};
 pub use ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::attempt::{Attempt, WaitingFor};
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::json::Json;
 use crate::reported::Reported;
@@ -291,10 +292,13 @@ pub struct RetrievedRun {
     /// Where it stands in its family.
     #[serde(flatten)]
     pub family: Family,
-    /// Always empty: of an attempt that is over, nothing but its error is kept.
-    pub attempts: Vec<Value>,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<Attempt>,
     /// Attempts that have started.
     pub attempt_count: u32,
+    /// What it waits for, if it is suspended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waiting_for: Option<WaitingFor>,
     /// Its parent and root.
     pub related_runs: RelatedRuns,
     /// What the task is given.
@@ -326,6 +330,7 @@ impl RetrievedRun {
             family,
             attempts: Vec::new(),
             attempt_count: 0,
+            waiting_for: None,
             related_runs: RelatedRuns::default(),
             payload: None,
             payload_presigned_url: None,

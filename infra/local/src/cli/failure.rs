@@ -12,7 +12,9 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Stack(#[from] StackError),
     #[error(transparent)]
-    Client(#[from] oncekey_client::Error),
+    Client(oncekey_client::Error),
+    #[error("no Oncekey answers: {0}\nstart one with `oncekey dev`, or say in TRIGGER_API_URL where one is")]
+    Unreachable(oncekey_client::Error),
     #[error(transparent)]
     Core(#[from] oncekey_core::Error),
     /// Wrong usage that the parser cannot see.
@@ -26,6 +28,15 @@ pub(crate) enum Failure {
     KeyIsFree { key: String, task: String },
 }
 
+impl From<oncekey_client::Error> for Failure {
+    fn from(error: oncekey_client::Error) -> Self {
+        match error {
+            oncekey_client::Error::Unreachable(_) => Self::Unreachable(error),
+            other => Self::Client(other),
+        }
+    }
+}
+
 /// How a command that waited for a run ends: as the run did.
 pub(crate) fn end_of(run: Run) -> Result<(), Failure> {
     if run.status == RunStatus::Completed {
@@ -37,7 +48,7 @@ pub(crate) fn end_of(run: Run) -> Result<(), Failure> {
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Stack(_) | Self::Client(_) | Self::Core(_) | Self::NotDone(_) => 1,
+            Self::Stack(_) | Self::Client(_) | Self::Unreachable(_) | Self::Core(_) | Self::NotDone(_) => 1,
             Self::Usage(_) => 2,
             Self::RunFailed { .. } => 3,
             Self::KeyIsFree { .. } => 4,

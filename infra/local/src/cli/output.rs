@@ -5,7 +5,7 @@ use std::io::Write;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use oncekey_client::{Json, Run, Timestamp};
+use oncekey_client::{AwaitedRun, Json, Run, Timestamp, WaitingFor};
 use serde::Serialize;
 
 /// Prints a line; a reader that has gone away is no reason to complain.
@@ -55,6 +55,8 @@ pub(crate) fn print_run(run: &Run) {
         ("finished", shown(run.finished_at)),
         ("took", run.started_at.map(|_| milliseconds(run.duration_ms))),
         ("attempts", run.attempt_count.map(|count| count.to_string())),
+        ("waits", run.waiting_for.as_ref().map(waits)),
+        ("failed", Some(failures(run)).filter(|lines| !lines.is_empty())),
         ("error", run.error.as_ref().map(|error| error.message.clone())),
         ("payload", run.payload.as_ref().map(Json::pretty)),
         ("output", run.output.as_ref().map(Json::pretty)),
@@ -65,6 +67,36 @@ pub(crate) fn print_run(run: &Run) {
             print(format_args!("{name:<14} {}", value.replace('\n', &format!("\n{:15}", ""))));
         }
     }
+}
+
+/// What a suspended run waits for, and until when.
+fn waits(waiting: &WaitingFor) -> String {
+    let named = |awaited: &AwaitedRun| match &awaited.task_identifier {
+        Some(task) => format!("{task} ({})", awaited.id),
+        None => awaited.id.to_string(),
+    };
+    let mut parts: Vec<String> = waiting.runs.iter().map(named).collect();
+    match waiting.run_count.saturating_sub(parts.len() as u64) {
+        0 => {}
+        more => parts.push(format!("{more} more")),
+    }
+    let runs = parts.join(", ");
+    match (waiting.until, runs.is_empty()) {
+        (Some(until), true) => format!("until {until}"),
+        (Some(until), false) => format!("for {runs}, or until {until}"),
+        (None, _) => format!("for {runs}"),
+    }
+}
+
+/// Why attempts failed that others followed, a line each.
+fn failures(run: &Run) -> String {
+    let followed = run.attempts.iter().filter(|attempt| Some(attempt.number) != run.attempt_count);
+    let told = followed.filter_map(|attempt| {
+        let error = attempt.error.as_ref()?;
+        let name = error.name.as_deref().map(|name| format!("{name}: ")).unwrap_or_default();
+        Some(format!("attempt {}: {name}{}", attempt.number, error.message))
+    });
+    told.collect::<Vec<_>>().join("\n")
 }
 
 fn milliseconds(millis: u64) -> String {

@@ -33,7 +33,7 @@ pub(crate) struct ListArgs {
     /// Of this task
     #[arg(long)]
     task: Option<String>,
-    /// In this status, like FAILED; several with commas between
+    /// In this status, like failed; several with commas between
     #[arg(long)]
     status: Option<String>,
     /// With this tag
@@ -104,7 +104,7 @@ async fn list(args: ListArgs) -> Result<(), Failure> {
         list = list.task(task);
     }
     if let Some(status) = &args.status {
-        list = list.status(status);
+        list = list.status(&status.to_uppercase());
     }
     if let Some(tag) = &args.tag {
         list = list.tag(tag);

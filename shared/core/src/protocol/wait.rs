@@ -119,11 +119,12 @@ pub async fn suspend(
     app: &App,
     run: &Run,
     waits: &[Waiter],
+    until: Option<Timestamp>,
     seen: u32,
     spent: Duration,
     segments: u32,
 ) -> Result<Suspension, Error> {
-    let let_go = Move::Suspend { turn: run.turn, waits, seen, spent, segments };
+    let let_go = Move::Suspend { turn: run.turn, waits, until, seen, spent, segments };
     Ok(match app.store.move_run(&run.id, let_go, app.clock.now()).await? {
         Moved::To(_) => Suspension::Suspended,
         Moved::Refused(now) if now.status == RunStatus::Executing && now.turn == run.turn => {

@@ -1,6 +1,7 @@
 //! A run: what was asked for, which never changes, and where it stands, which does.
 
 mod as_json;
+pub mod attempts;
 pub mod beside;
 pub mod end;
 pub mod history;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::payload::PayloadType;
 use crate::payload::path::BlobPath;
+use crate::run::attempts::Failure;
 use crate::run::beside::{Beside, Kept};
 use crate::run::history::Moment;
 pub use crate::run::kept::{KEPT, KEPT_AT_MOST};
@@ -54,6 +56,9 @@ pub struct Run {
     /// The waits it is suspended in, or was last, each as `attempt#call`.
     #[serde(skip_serializing, deserialize_with = "one_or_many", default)]
     pub waiting_on: Vec<String>,
+    /// When the first of those waits is over by itself.
+    #[serde(skip_serializing, default)]
+    pub waits_until: Option<Timestamp>,
     /// Segments that hold the calls of the present attempt: fewer in the journal, and it is not whole any more.
     #[serde(skip_serializing, default)]
     pub segments: u32,
@@ -89,6 +94,9 @@ pub struct Run {
     /// What it went through, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub history: Vec<Moment>,
+    /// Why its first attempts failed, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub failures: Vec<Failure>,
     /// The JSON text of what the task returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub output: Option<Kept>,
@@ -112,11 +120,13 @@ impl Run {
             wakes: 0,
             spent_ms: 0,
             waiting_on: Vec::new(),
+            waits_until: None,
             segments: 0,
             kept_until: None,
             waiters: Vec::new(),
             updated_at: spec.created_at,
             history: Vec::new(),
+            failures: Vec::new(),
             payload,
             spec,
             retry_at: None,

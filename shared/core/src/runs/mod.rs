@@ -7,3 +7,4 @@ pub mod holder;
 pub mod list;
 pub mod replay;
 pub mod reschedule;
+pub mod waiting;

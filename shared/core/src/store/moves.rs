@@ -12,6 +12,7 @@ use super::runs::{item, read, run_key};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::message::{Outcome, Output};
+use crate::run::attempts::{Failure, KEPT_FAILURES};
 use crate::run::beside::Beside;
 use crate::run::history::{Happening, Moment, NOTED};
 use crate::run::status::{Event, RunStatus};
@@ -41,6 +42,8 @@ pub enum Move<'a> {
         turn: Turn,
         /// What it waits for: any of these waits wakes it.
         waits: &'a [Waiter],
+        /// When the first of them is over by itself.
+        until: Option<Timestamp>,
         /// Wake-ups that it knows of.
         seen: u32,
         /// How long its attempt has computed.
@@ -137,8 +140,12 @@ impl Move<'_> {
                     make(&mut write, absent)?;
                 }
             }
-            Self::Suspend { waits, spent, segments, .. } => {
+            Self::Suspend { waits, until, spent, segments, .. } => {
                 write.set("waiting_on", AttributeValue::Ss(waits.iter().map(Waiter::wait).collect()));
+                match until {
+                    Some(until) => write.set("waits_until", moment(*until)),
+                    None => write.remove("waits_until"),
+                }
                 write.set("spent_ms", number(spent.as_millis()));
                 write.set("segments", number(segments));
             }
@@ -231,6 +238,9 @@ fn end(write: &mut Expression, turn: Turn, outcome: &Outcome, now: Timestamp) {
         }
     }
     if let Some(pause) = outcome.retry_after() {
+        if let Some(error) = outcome.error().filter(|_| turn.attempt <= KEPT_FAILURES) {
+            write.append("failures", text(Failure::of(turn.attempt, error, now, pause)));
+        }
         write.set("attempt", number(turn.next_attempt().attempt));
         write.set("retry_at", moment(now.plus(pause)));
         write.remove("spent_ms");

@@ -162,7 +162,7 @@ async fn i6_a_session_sees_the_environments_that_it_has_keys_of_and_no_other() {
     let run = oncekey.trigger("echo", json!({ "options": { "idempotencyKey": "k", "delay": "1h" } })).await;
     let mut visitor = Visitor::signed_in(&oncekey, PROD).await;
     assert!(!visitor.get("/").await.contains("local/dev"));
-    assert!(visitor.get("/runs").await.contains("No run is like that"));
+    assert!(visitor.get("/runs").await.contains("There are no runs yet"));
     assert_eq!(visitor.ask(&format!("/runs/{}", run.id)).await.status(), StatusCode::NOT_FOUND);
     assert!(!visitor.get("/keys?task=echo&key=k").await.contains(&run.id));
     for (action, status) in
@@ -265,7 +265,8 @@ async fn what_cannot_be_meant_is_told_on_a_page() {
         ("/runs?status=DONE", 400, "is not a status"),
         ("/runs?after=x", 400, "is not a cursor"),
         ("/runs?period=soon", 400, "give a span"),
-        ("/runs?task=%20", 200, "No run is like that"),
+        ("/runs?task=%20", 200, "There are no runs yet"),
+        ("/runs?task=none", 200, "No run is like that"),
         ("/runs?task=a%20b", 400, "use 1 to 128 characters"),
         ("/runs/nothing", 404, "there is no run"),
         ("/keys?task=echo&key=k&scope=attempt&parent=run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 400, "give its number"),

@@ -1,8 +1,13 @@
 //! Retrieving and listing runs.
 
-use oncekey_tests_api::{Oncekey, PROD, Place, answer};
+use std::time::Duration;
+
+use oncekey_core::Timestamp;
+use oncekey_tests_api::{DEV, Oncekey, PROD, Place, answer};
 use oncekey_worker::{Child, Context, Task, Worker};
 use serde_json::{Value, json};
+
+use crate::dashboard::Visitor;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_shows_what_was_asked_for_and_what_came_of_it() {
@@ -43,6 +48,81 @@ async fn a_child_shows_its_parent_and_root() {
     assert_eq!(shown["depth"], 2);
     assert_eq!(shown["relatedRuns"]["parent"]["id"], parent.as_str());
     assert_eq!(shown["relatedRuns"]["root"]["id"], root.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_attempt_says_when_it_was_and_why_it_failed() {
+    let oncekey = Oncekey::anywhere().await;
+    let run = oncekey.trigger("flaky", json!({ "payload": { "failTimes": 2 } })).await;
+    let run = oncekey.finished(&run.id).await;
+    let attempts = run["attempts"].as_array().unwrap();
+    let told: Vec<_> = attempts.iter().map(|one| [&one["number"], &one["status"], &one["error"]["message"]]).collect();
+    assert_eq!(told[0], [&json!(1), &json!("FAILED"), &json!("attempt 1 of 2 that fail")]);
+    assert_eq!(told[1], [&json!(2), &json!("FAILED"), &json!("attempt 2 of 2 that fail")]);
+    assert_eq!(told[2], [&json!(3), &json!("COMPLETED"), &Value::Null]);
+    let moments = attempts.iter().flat_map(|one| [&one["startedAt"], &one["completedAt"]]);
+    let moments: Vec<&str> = moments.map(|moment| moment.as_str().unwrap()).collect();
+    assert!(moments.is_sorted() && moments.len() == 6, "{moments:?}");
+
+    let failed = oncekey.trigger("fail", json!({})).await;
+    let failed = oncekey.finished(&failed.id).await;
+    assert_eq!(failed["attempts"][0]["error"]["message"], failed["error"]["message"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_says_for_what_and_until_when() {
+    let Some(place) = Place::own_stack() else { return };
+    let slow = Task::new("slow", |_: Context, _: Value| async {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        Ok(())
+    });
+    let timed = Task::new("timed", |ctx: Context, _: Value| async move {
+        ctx.wait_for(Duration::from_secs(3600)).await?;
+        Ok(())
+    });
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let both: Vec<Result<(), _>> =
+            ctx.batch_trigger_and_wait(vec![Child::new("slow", 1), Child::new("slow", 2)]).await?;
+        Ok(both.len())
+    });
+    let worker = Worker::new().task(slow).task(timed).task(parent);
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
+    let timed = oncekey.trigger("timed", json!({})).await;
+    let parent = oncekey.trigger("parent", json!({})).await;
+
+    let waiting = oncekey.in_status(&timed.id, "WAITING").await;
+    let until = Timestamp::parse(waiting["waitingFor"]["until"].as_str().unwrap()).unwrap();
+    let started = Timestamp::parse(waiting["startedAt"].as_str().unwrap()).unwrap();
+    assert!((3600..3660).contains(&until.since(started).as_secs()), "{waiting:#}");
+    assert_eq!([&waiting["waitingFor"]["runCount"], &waiting["waitingFor"]["runs"]], [&json!(0), &Value::Null]);
+    assert_eq!(waiting["attempts"][0]["status"], "PAUSED");
+
+    let waiting = oncekey.in_status(&parent.id, "WAITING").await;
+    let runs = waiting["waitingFor"]["runs"].as_array().unwrap();
+    assert_eq!((&waiting["waitingFor"]["runCount"], &waiting["waitingFor"]["until"]), (&json!(2), &Value::Null));
+    for run in runs {
+        assert_eq!(run["taskIdentifier"], "slow");
+        assert_eq!(oncekey.run(run["id"].as_str().unwrap()).await["relatedRuns"]["parent"]["id"], parent.id.as_str());
+    }
+    let visitor = Visitor::signed_in(&oncekey, DEV).await;
+    let page = visitor.get(&format!("/runs/{}", parent.id)).await;
+    assert!(page.contains("Waits for slow <a"), "{page}");
+    let page = visitor.get(&format!("/runs/{}", timed.id)).await;
+    assert!(page.contains("Waits until <time"), "{page}");
+
+    let (_, cancelled) = answer(oncekey.post(&format!("/api/v2/runs/{}/cancel", timed.id), "")).await;
+    assert_eq!(cancelled["id"], timed.id.as_str());
+    assert_eq!(oncekey.run(&timed.id).await["waitingFor"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_whether_it_is_there_needs_no_key_and_a_wrong_method_is_told_the_right_one() {
+    let oncekey = Oncekey::anywhere().await;
+    let (status, refused) = answer(oncekey.get("/api/v1/tasks/echo/trigger")).await;
+    assert_eq!(status, 405);
+    assert_eq!(refused["error"], "/api/v1/tasks/echo/trigger has no GET: use POST");
+    let (status, health) = answer(oncekey.as_key("").get("/health")).await;
+    assert_eq!((status.as_u16(), &health["status"]), (200, &json!("ok")));
 }
 
 fn ids(page: &Value) -> Vec<&str> {

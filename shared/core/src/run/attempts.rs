@@ -1,0 +1,163 @@
+//! A run's attempts, as far as its record tells them. For people to look at: nothing is decided by it.
+
+use std::time::Duration;
+
+use oncekey_wire::{AttemptError, AttemptStatus, RunError};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::run::Run;
+use crate::run::history::Happening;
+use crate::run::status::RunStatus;
+
+/// Attempts whose errors are kept, so that one that is repeated for ever does not outgrow its item.
+pub(crate) const KEPT_FAILURES: u32 = 20;
+
+/// Why an attempt failed that another was to follow. Noted by the write that makes the move; stored as one JSON text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Failure {
+    /// The attempt that failed.
+    pub attempt: u32,
+    /// Why.
+    pub error: AttemptError,
+    /// When the next attempt was to start.
+    pub retry_at: Timestamp,
+}
+
+/// A [`Failure`] as it is stored: some 100 bytes and the message.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(rename = "a")]
+    attempt: u32,
+    #[serde(rename = "n", skip_serializing_if = "Option::is_none", default)]
+    name: Option<String>,
+    #[serde(rename = "m")]
+    message: String,
+    #[serde(rename = "t")]
+    retry_at: Timestamp,
+}
+
+impl Failure {
+    /// Of an attempt that ended at `now`, `pause` before the next.
+    pub(crate) fn of(attempt: u32, error: &RunError, now: Timestamp, pause: Duration) -> Self {
+        Self { attempt, error: AttemptError::of(error), retry_at: now.plus(pause) }
+    }
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        let Failure { attempt, error, retry_at } = failure;
+        let stored = Stored { attempt, name: error.name, message: error.message, retry_at };
+        serde_json::to_string(&stored).unwrap_or_default()
+    }
+}
+
+impl TryFrom<String> for Failure {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        let stored: Stored =
+            serde_json::from_str(&text).map_err(|error| Error::unreadable("an attempt's failure", error))?;
+        let error = AttemptError::new(stored.name, &stored.message);
+        Ok(Self { attempt: stored.attempt, error, retry_at: stored.retry_at })
+    }
+}
+
+impl Run {
+    /// Its attempts, oldest first. Of a run with more moments than are noted, the first ones and the present one.
+    #[must_use]
+    pub fn attempts(&self) -> Vec<oncekey_wire::Attempt> {
+        let mut attempts = vec![oncekey_wire::Attempt::new(1)];
+        for moment in &self.history {
+            let Some(attempt) = attempts.last_mut() else { continue };
+            match moment.what {
+                Happening::Started => {
+                    attempt.started_at.get_or_insert(moment.at);
+                    attempt.status = AttemptStatus::Executing;
+                }
+                Happening::Suspended => attempt.status = AttemptStatus::Paused,
+                Happening::Retried => {
+                    attempt.status = AttemptStatus::Failed;
+                    attempt.completed_at = Some(moment.at);
+                    let failure = self.failures.iter().find(|failure| failure.attempt == attempt.number);
+                    attempt.error = failure.map(|failure| failure.error.clone());
+                    let next = attempt.number + 1;
+                    attempts.push(oncekey_wire::Attempt::new(next));
+                }
+            }
+        }
+        if attempts.last().is_some_and(|last| last.number < self.turn.attempt) {
+            attempts.push(oncekey_wire::Attempt::new(self.turn.attempt));
+        }
+        if let Some(last) = attempts.last_mut() {
+            last.status = match self.status {
+                RunStatus::Delayed | RunStatus::Queued if last.started_at.is_none() => AttemptStatus::Pending,
+                RunStatus::Delayed | RunStatus::Queued | RunStatus::Waiting => AttemptStatus::Paused,
+                RunStatus::Executing => AttemptStatus::Executing,
+                RunStatus::Completed => AttemptStatus::Completed,
+                RunStatus::Canceled => AttemptStatus::Canceled,
+                _ => AttemptStatus::Failed,
+            };
+            last.completed_at = self.finished_at;
+            last.error = self.error.as_ref().filter(|_| self.status.is_final()).map(AttemptError::of);
+        }
+        // One that no worker ever took up is none.
+        attempts.retain(|attempt| attempt.started_at.is_some() || attempt.number == self.turn.attempt);
+        if self.started_at.is_none() { Vec::new() } else { attempts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oncekey_wire::{EnvironmentId, RequestId, RunId, TaskId};
+
+    use super::*;
+    use crate::run::RunSpec;
+    use crate::run::history::Moment;
+    use crate::run::turn::Turn;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn a_failure_reads_back() {
+        let error = RunError::new("Timeout", &"é".repeat(500));
+        let failure = Failure::of(3, &error, at(5), Duration::from_secs(1));
+        assert_eq!(failure.error.message.chars().count(), AttemptError::MAX_MESSAGE);
+        assert_eq!(Failure::try_from(String::from(failure.clone())).ok(), Some(failure));
+        assert!(Failure::try_from("x".to_owned()).is_err());
+    }
+
+    #[test]
+    fn each_attempt_says_when_it_was_and_why_it_failed() {
+        let environment = EnvironmentId::parse("a/b").expect("environment");
+        let task = TaskId::parse("t").expect("task");
+        let id = RunId::named(&environment, &task, &RequestId::fresh());
+        let new = Run::new(id, RunSpec::new(environment, task, at(0)), None);
+        assert_eq!(new.attempts(), []);
+
+        let error = RunError::new("Timeout", "too slow");
+        let moments = [(Happening::Started, 5), (Happening::Retried, 7), (Happening::Started, 9)];
+        let history = moments.map(|(what, millis)| Moment { what, at: at(millis) }).to_vec();
+        let run = Run {
+            history,
+            failures: vec![Failure::of(1, &error, at(7), Duration::from_millis(1))],
+            turn: Turn { attempt: 2, resume: 0 },
+            status: RunStatus::Completed,
+            started_at: Some(at(5)),
+            finished_at: Some(at(30)),
+            ..new
+        };
+        let [first, second] = run.attempts().try_into().expect("two");
+        assert_eq!((first.started_at, first.completed_at), (Some(at(5)), Some(at(7))));
+        assert_eq!(first.error.map(|error| error.message).as_deref(), Some("too slow"));
+        assert_eq!(
+            (second.status, second.started_at, second.completed_at),
+            (AttemptStatus::Completed, Some(at(9)), Some(at(30)))
+        );
+        assert_eq!(second.error, None);
+    }
+}

@@ -1,0 +1,45 @@
+//! What a suspended run waits for, for people to look at.
+
+use std::collections::BTreeSet;
+
+pub use oncekey_wire::WaitingFor;
+use oncekey_wire::{AwaitedRun, RunId};
+
+use crate::app::App;
+use crate::error::Error;
+use crate::run::Run;
+use crate::run::status::RunStatus;
+use crate::run::waiter::Waiter;
+
+/// Waits that are looked into.
+const WAITS: usize = 10;
+/// Runs that are named.
+const NAMED: usize = 10;
+
+/// What `run` waits for, if it is suspended. Two reads and one a wait.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn waiting_for(app: &App, run: &Run) -> Result<Option<WaitingFor>, Error> {
+    if run.status != RunStatus::Waiting {
+        return Ok(None);
+    }
+    let mut pending: BTreeSet<RunId> = BTreeSet::new();
+    for wait in run.waiting_on.iter().take(WAITS) {
+        let waiter = Waiter::parse(wait).or_else(|| Waiter::parse(&format!("{}#{wait}", run.id)));
+        if let Some(waiter) = waiter {
+            pending.extend(app.store.wait(&waiter).await?.pending);
+        }
+    }
+    let named: Vec<&RunId> = pending.iter().take(NAMED).collect();
+    let there = if named.is_empty() { Vec::new() } else { app.store.runs(&named).await? };
+    let awaited = |id: &&RunId| {
+        let task = there.iter().find(|there| there.id == **id).map(|there| there.spec.task.clone());
+        AwaitedRun::new((*id).clone(), task)
+    };
+    let mut waiting = WaitingFor::default();
+    waiting.until = run.waits_until;
+    waiting.runs = named.iter().map(awaited).collect();
+    waiting.run_count = pending.len() as u64;
+    Ok(Some(waiting))
+}

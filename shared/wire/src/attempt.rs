@@ -1,0 +1,129 @@
+//! A run's attempts and what it waits for, as the API tells them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{RunId, TaskId};
+use crate::run::RunError;
+use crate::time::{Timestamp, iso};
+
+/// Where an attempt stands. The names are the wire's.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[non_exhaustive]
+pub enum AttemptStatus {
+    /// No worker has taken it up.
+    Pending,
+    /// A worker is at it.
+    Executing,
+    /// It waits, or has waited and is to go on.
+    Paused,
+    /// It returned.
+    Completed,
+    /// It ended in any other way.
+    Failed,
+    /// Its run was cancelled.
+    Canceled,
+    /// One that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why an attempt failed, in short.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct AttemptError {
+    /// The kind of error, such as `Crashed`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
+    /// What went wrong: its first 200 characters.
+    pub message: String,
+}
+
+impl AttemptError {
+    /// The longest message kept, in characters.
+    pub const MAX_MESSAGE: usize = 200;
+
+    /// An error of a kind, its message cut to [`AttemptError::MAX_MESSAGE`].
+    #[must_use]
+    pub fn new(name: Option<String>, message: &str) -> Self {
+        Self { name, message: message.chars().take(Self::MAX_MESSAGE).collect() }
+    }
+
+    /// A run's error, in short.
+    #[must_use]
+    pub fn of(error: &RunError) -> Self {
+        Self::new(error.name.clone(), &error.message)
+    }
+}
+
+/// An attempt of a run.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Which one, from 1.
+    pub number: u32,
+    /// Where it stands.
+    pub status: AttemptStatus,
+    /// When a worker first took it up.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub completed_at: Option<Timestamp>,
+    /// Why it failed; kept of the first twenty attempts and of the last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<AttemptError>,
+}
+
+impl Attempt {
+    /// An attempt that has not started.
+    #[must_use]
+    pub fn new(number: u32) -> Self {
+        Self { number, status: AttemptStatus::Pending, started_at: None, completed_at: None, error: None }
+    }
+}
+
+/// What a suspended run waits for. Whichever comes first wakes it.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct WaitingFor {
+    /// The moment, if it waits for one.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub until: Option<Timestamp>,
+    /// Runs whose end it waits for: up to ten of them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub runs: Vec<AwaitedRun>,
+    /// How many runs those are in all.
+    pub run_count: u64,
+}
+
+/// A run that another waits for.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct AwaitedRun {
+    /// Its id.
+    pub id: RunId,
+    /// Its task, if its record is there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub task_identifier: Option<TaskId>,
+}
+
+impl AwaitedRun {
+    /// A run of a task.
+    #[must_use]
+    pub fn new(id: RunId, task: Option<TaskId>) -> Self {
+        Self { id, task_identifier: task }
+    }
+}
