@@ -79,7 +79,7 @@ pub async fn start(
             Ok(Start::Nothing(Disposition::Done))
         }
         Moved::Refused(run) => match run.retry_at.filter(|due_at| message.is_for(&run) && *due_at > now) {
-            // Rescheduled: this message goes on to the new start, if no other does.
+            // Delayed or rescheduled: this message goes on to the start that is stored, if no other does.
             Some(due_at) => {
                 if !is_replaced(&run, message) {
                     app.queues.send_run(&message.clone().due_at(due_at)).await?;

@@ -68,7 +68,7 @@ pub struct Run {
     /// Who waits for it, as older versions wrote it: added one by one, as a set.
     #[serde(skip_serializing, default)]
     pub waiters: Vec<Waiter>,
-    /// When the present attempt may start, if it is a retry or was rescheduled.
+    /// When the present attempt may start, if it is a retry, or was delayed or rescheduled.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_at: Option<Timestamp>,
     /// The start that a message of a reschedule carries this run to: those for other starts are not needed.
@@ -125,11 +125,12 @@ impl Run {
             kept_until: None,
             waiters: Vec::new(),
             updated_at: spec.created_at,
+            // The first attempt goes by what is stored too: its message may be of a trigger with another delay.
+            retry_at: spec.options.delay_until,
             history: Vec::new(),
             failures: Vec::new(),
             payload,
             spec,
-            retry_at: None,
             carried_to: None,
             lease_until: None,
             lease_name: None,

@@ -88,7 +88,10 @@ async fn an_output_that_the_bucket_does_not_give_yet_is_no_failure_of_the_child(
     let child = run_id(&oncekey.trigger("child", held).await.id);
     let (turn, lease_name) = (Turn::FIRST, "a test's");
     let take_up = Move::Start { turn, lease_until: minute, lease_name, max_attempts: None, absent: None };
-    let Moved::To(child) = app.store.move_run(&child, take_up, now).await.unwrap() else { panic!("it is there") };
+    let Moved::To(child) = app.store.move_run(&child, take_up, now.plus(Duration::from_secs(7_200))).await.unwrap()
+    else {
+        panic!("it is there")
+    };
     let outcome = Outcome::Succeeded { output: Some(Output::Stored(path())), lost: None };
     complete(&app, &CompletionEvent::new(&child, outcome)).await.unwrap();
 
@@ -100,9 +103,12 @@ async fn an_output_that_the_bucket_does_not_give_yet_is_no_failure_of_the_child(
     let run = app.store.run(&run_id(&parent.id)).await.unwrap().unwrap();
     let mut message = SqsMessage::default();
     message.body = Some(serde_json::to_string(&RunMessage::of(&run)).unwrap());
+    oncekey.clock.advance(Duration::from_secs(7_200));
     let mut event = SqsEvent::default();
     event.records = vec![message];
-    assert!(worker.handle(&app, event, minute).await.batch_item_failures.is_empty());
+    assert!(
+        worker.handle(&app, event, app.clock.now().plus(Duration::from_secs(60))).await.batch_item_failures.is_empty()
+    );
     let parent = oncekey.finished(&parent.id).await;
     assert_eq!((&parent["status"], &parent["output"]), (&json!("COMPLETED"), &json!(1)), "{parent}");
     assert_eq!(asked.load(Ordering::SeqCst), 8);

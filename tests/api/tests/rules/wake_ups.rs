@@ -65,7 +65,8 @@ async fn begun(oncekey: &Oncekey) -> Run {
     let app = oncekey.app();
     let stored = app.store.run(&run_id(&handle.id)).await.unwrap().unwrap();
     oncekey.purge("oncekey-runs").await;
-    let message = RunMessage { due_at: None, ..RunMessage::first(&stored) };
+    oncekey.clock.advance(60 * MINUTE);
+    let message = RunMessage::first(&stored);
     match start(app, &message, app.clock.now().plus(MINUTE), |_| 3).await.unwrap() {
         Start::Execute(run) => *run,
         other => panic!("{other:?}"),
