@@ -42,8 +42,11 @@ export async function load({ folder, core: entry, entries }, waits) {
 }
 
 function inFile(source, error) {
+  const { name = "Error", stack = "" } = error instanceof Error ? error : {};
   const message = `${source} failed while it was imported: ${error instanceof Error ? error.message : String(error)}`;
-  return Object.assign(new Error(message), { name: error?.name ?? "Error", stack: error?.stack ?? message });
+  // A stack begins with the message, which may have several lines.
+  const frames = stack.includes("\n    at ") ? stack.slice(stack.indexOf("\n    at ")) : "";
+  return Object.assign(new Error(message), { name, stack: `${name}: ${message}${frames}` });
 }
 
 /** The SDK's runtime manager: what it waits for, the host waits for. */

@@ -1,0 +1,288 @@
+// Task files in TypeScript against the real binary.
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import http from "node:http";
+import { after, before, describe, test } from "node:test";
+
+import { absent, startTasks } from "./stack.mjs";
+
+const sha = (text) => createHash("sha256").update(text).digest("hex");
+const FAST = "minTimeoutInMs: 50, maxTimeoutInMs: 50, factor: 1, randomize: false";
+
+const TASKS = `
+import { idempotencyKeys, metadata, queue, tags, task, wait } from "@trigger.dev/sdk";
+import { step, stepKey } from "oncekey";
+import http from "node:http";
+
+const get = (url: string) => new Promise<string>((resolve, reject) => http.get(url, (answer) => { let text = ""; answer.on("data", (chunk) => { text += chunk; }).on("end", () => resolve(text)); }).on("error", reject));
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export const echo = task({ id: "echo", run: async (payload: any) => payload });
+export const typed = task({ id: "typed", run: async () => ({ at: new Date(0), map: new Map([["a", new Set([1n])]]) }) });
+export const asks = task({ id: "asks", run: async () => {
+  const { at, map } = await typed.triggerAndWait({}).unwrap() as any;
+  return [at instanceof Date, map instanceof Map, map.get("a").has(1n)];
+} });
+export const sent = task({ id: "sent", run: async (payload: any) => payload.at instanceof Date });
+export const sends = task({ id: "sends", run: async () => sent.triggerAndWait({ at: new Date() }).unwrap() });
+export const keyed = task({ id: "keyed", retry: { maxAttempts: 3, ${FAST} }, run: async (payload: any, { ctx }) => {
+  await echo.trigger({ n: ctx.attempt.number }, { idempotencyKey: await idempotencyKeys.create("per-run") });
+  await echo.trigger({ n: ctx.attempt.number }, { idempotencyKey: await idempotencyKeys.create("per-attempt", { scope: "attempt" }) });
+  await echo.trigger({ n: ctx.attempt.number }, { idempotencyKey: await idempotencyKeys.create("global", { scope: "global" }) });
+  if (ctx.attempt.number < 3) throw new Error("again");
+} });
+export const waits = task({ id: "waits", run: async ({ seconds }: any) => {
+  console.log("before the wait");
+  const child = await echo.triggerAndWait({ from: "waits" }).unwrap();
+  await wait.for({ seconds });
+  console.log("after the wait");
+  return child;
+} });
+export const dirty = task({ id: "dirty", retry: { maxAttempts: 3, ${FAST} }, run: async ({ url, seconds }: any) => {
+  const n = await get(url);
+  await wait.for({ seconds });
+  return n;
+} });
+export const slow = task({ id: "slow", run: async ({ ms }: any) => { await sleep(ms); return "slept"; } });
+export const dirtyParent = task({ id: "dirty-parent", run: async ({ url }: any) => { await get(url); return slow.triggerAndWait({ ms: 300 }).unwrap(); } });
+export const stepped = task({ id: "stepped", retry: { maxAttempts: 3, ${FAST} }, run: async ({ url }: any, { ctx }) => {
+  const n = await step("charge", () => get(url));
+  await wait.for({ seconds: 6 });
+  if (ctx.attempt.number < 2) throw new Error("again");
+  return { n, key: stepKey("charge") };
+} });
+export const fails = task({ id: "fails", retry: { maxAttempts: 1 }, run: async () => { throw new RangeError("out of range"); } });
+export const own = task({ id: "own", queue: queue({ name: "nowhere-else" }), run: async (_: any, { ctx }) => ctx.queue.name });
+export const ownParent = task({ id: "own-parent", run: async () => { await own.triggerAndWait({}).unwrap(); } });
+export const says = task({ id: "says", run: async (_: any, { ctx }) => { metadata.set("progress", 1).increment("n", 2).append("list", "a"); await tags.add("told"); return ctx.run.id; } });
+export const many = task({ id: "many", run: async ({ n }: any) => {
+  const { runs } = await echo.batchTriggerAndWait(Array.from({ length: n }, (_, index) => ({ payload: { index } })));
+  return { n: runs.length, ordered: runs.every((run: any, index: number) => run.ok && run.output.index === index) };
+} });
+export const both = task({ id: "both", run: async () => {
+  const [one, two, three] = await Promise.all([echo.triggerAndWait({ n: 1 }).unwrap(), echo.triggerAndWait({ n: 2 }).unwrap(), wait.for({ seconds: 6 })]);
+  return [one, two];
+} });
+export const race = task({ id: "race", run: async () => Promise.race([slow.triggerAndWait({ ms: 60_000 }).then(() => "child"), wait.for({ seconds: 6 }).then(() => "time")]) });
+export const exits = task({ id: "exits", retry: { maxAttempts: 2, ${FAST} }, run: async (_: any, { ctx }) => { if (ctx.attempt.number === 1) process.exit(3); return "again"; } });
+export const blocks = task({ id: "blocks", maxDuration: 1, retry: { maxAttempts: 1 }, run: async () => { for (;;); } });
+export const hangs = task({ id: "hangs", run: async () => { await new Promise(() => setInterval(() => {}, 1000)); } });
+export const writes = task({ id: "writes", retry: { maxAttempts: 1 }, run: async () => { (await import("node:fs")).writeSync(4, "x"); } });
+export const floods = task({ id: "floods", run: async () => { for (let line = 0; line < 20_000; line++) console.log("line", line, "x".repeat(100)); return "done"; } });
+export const ids = task({ id: "ids", run: async (payload: any, { ctx }) => {
+  const key = await idempotencyKeys.create("k");
+  await sleep(Math.random() * 50);
+  const child = await echo.triggerAndWait({ parent: ctx.run.id }, { idempotencyKey: key }).unwrap() as any;
+  return { own: ctx.run.id, child: child.parent, key: String(key) };
+} });
+export const empty = task({ id: "empty", run: async () => (await echo.batchTriggerAndWait([])).runs.length });
+`;
+
+let stack;
+let outside;
+let url;
+const arrived = [];
+before(async () => {
+  if (absent) return;
+  outside = http.createServer((request, response) => {
+    arrived.push(request.url);
+    response.end(String(arrived.filter((at) => at === request.url).length));
+  }).listen(0, "127.0.0.1");
+  await once(outside, "listening");
+  url = `http://127.0.0.1:${outside.address().port}`;
+  stack = await startTasks({ "trigger/tasks.ts": TASKS }, { tasks: "trigger", args: ["--timeout", "30", "--workers", "3"] });
+});
+after(async () => {
+  await stack?.stop();
+  outside?.close();
+});
+
+const completed = (run) => {
+  assert.equal(run.status, "COMPLETED", JSON.stringify(run.error));
+  return run.output;
+};
+
+// Most of the time they wait.
+describe("task files", { concurrency: 3, skip: absent }, () => {
+  test("a task runs, and its output is that of the run", async () => {
+    assert.deepEqual(completed(await stack.run("echo", { hello: "world" })), { hello: "world" });
+  });
+
+  test("what a child returns keeps its type, and so does what it is given", async () => {
+    assert.deepEqual(completed(await stack.run("asks")), [true, true, true]);
+    assert.equal(completed(await stack.run("sends")), true);
+  });
+
+  test("keys hold over attempts as their scope says", async () => {
+    const { id } = await stack.run("keyed");
+    const again = await stack.run("keyed");
+    const keys = (await stack.runsOf("echo")).map(({ id: child }) => child);
+    const runs = await Promise.all(keys.map((child) => stack.get(child)));
+    const of = (name) => runs.filter((run) => run.idempotencyKey === name);
+    assert.equal(of("per-run").length, 2);
+    assert.equal(of("per-attempt").length, 6);
+    assert.equal(of("global").length, 1);
+    assert.notEqual(id, again.id);
+  });
+
+  test("a run without effects waits without a process, and says each line once", async () => {
+    const id = await stack.trigger("waits", { seconds: 6 });
+    await stack.inState(id, "WAITING");
+    const run = await stack.end(id);
+    assert.deepEqual(completed(run), { from: "waits" });
+    assert.equal(run.attemptCount, 1);
+    const lines = stack.printed.split("\n").filter((line) => line.includes(id));
+    assert.deepEqual(lines.filter((line) => /the wait/.test(line)).map((line) => line.replace(/^.*(before|after)/, "$1")), ["before the wait", "after the wait"]);
+  });
+
+  test("a run with effects is held while it waits, and does nothing twice", async () => {
+    const id = await stack.trigger("dirty", { url: `${url}/held`, seconds: 6 });
+    await stack.until(() => arrived.includes("/held"), "it does not ask");
+    const states = new Set();
+    const run = await stack.until(async () => {
+      const now = await stack.get(id);
+      states.add(now.status);
+      return now.status === "COMPLETED" && now;
+    }, "it does not end");
+    assert.deepEqual([states.has("WAITING"), states.has("EXECUTING")], [false, true]);
+    assert.equal(run.output, "1");
+    assert.equal(arrived.filter((at) => at === "/held").length, 1);
+  });
+
+  test("a wait that cannot be held is refused at once, without another attempt, and says why", async () => {
+    const run = await stack.run("dirty", { url: `${url}/refused`, seconds: 3600 });
+    assert.equal(run.status, "FAILED");
+    assert.match(run.error.message, /this wait cannot be had.*connected to 127\.0\.0\.1/s);
+    assert.match(run.error.message, /ONCEKEY_WAITS=replay/);
+    assert.equal(run.attemptCount, 1);
+    assert.equal(arrived.filter((at) => at === "/refused").length, 1);
+  });
+
+  test("a run with effects waits for its child", async () => {
+    assert.equal(completed(await stack.run("dirty-parent", { url: `${url}/parent` })), "slept");
+  });
+
+  test("a step is carried out once a run, over waits and attempts", async () => {
+    const { id, output, attemptCount, ...rest } = await stack.run("stepped", { url: `${url}/step` });
+    completed({ output, ...rest });
+    assert.deepEqual(output, { n: "1", key: sha(`step-${id}-charge`) });
+    assert.equal(attemptCount, 2);
+    assert.equal(arrived.filter((at) => at === "/step").length, 1);
+  });
+
+  test("an error keeps its name, message and stack", async () => {
+    const { status, error } = await stack.run("fails");
+    assert.deepEqual([status, error.name, error.message], ["FAILED", "RangeError", "out of range"]);
+    assert.match(error.stackTrace, /tasks\.ts:\d+/);
+  });
+
+  test("a queue that is not deployed does not keep a task from running", async () => {
+    completed(await stack.run("own-parent"));
+  });
+
+  test("metadata and tags that a run gives itself are shown", async () => {
+    const { metadata, tags } = await stack.run("says");
+    assert.deepEqual(metadata, { progress: 1, n: 2, list: ["a"] });
+    assert.deepEqual(tags, ["told"]);
+  });
+
+  test("waits beside one another are all had", async () => {
+    assert.deepEqual(completed(await stack.run("both")), [{ n: 1 }, { n: 2 }]);
+  });
+
+  test("a race is over with the first", async () => {
+    assert.equal(completed(await stack.run("race")), "time");
+  });
+
+  test("a batch of a thousand comes back in its order", async () => {
+    assert.deepEqual(completed(await stack.end(await stack.trigger("many", { n: 1000 }), 120)), { n: 1000, ordered: true });
+    assert.equal(completed(await stack.run("empty")), 0);
+  });
+
+  test("three at once mix nothing up", async () => {
+    const started = await Promise.all(Array.from({ length: 12 }, () => stack.trigger("ids")));
+    for (const id of started) assert.deepEqual(completed(await stack.end(id)), { own: id, child: id, key: sha(`k-${id}`) });
+  });
+
+  test("a task that ends its process is tried again", async () => {
+    const run = await stack.run("exits");
+    assert.equal(completed(run), "again");
+    assert.equal(run.attemptCount, 2);
+  });
+
+  test("a task that blocks its loop is ended when its time is over", async () => {
+    assert.equal((await stack.run("blocks")).status, "TIMED_OUT");
+    completed(await stack.run("echo"));
+  });
+
+  test("a cancelled run's process ends", async () => {
+    const id = await stack.trigger("hangs");
+    await stack.inState(id, "EXECUTING");
+    await stack.call("POST", `/api/v2/runs/${id}/cancel`);
+    assert.equal((await stack.end(id)).status, "CANCELED");
+    completed(await stack.run("echo"));
+  });
+
+  test("a task that writes to the host's pipe is told so", async () => {
+    assert.match((await stack.run("writes")).error.message, /file descriptors 3 and 4/);
+  });
+
+  test("a task that prints without end does not harm others", async () => {
+    const [flood, echo] = await Promise.all([stack.run("floods"), stack.run("echo")]);
+    assert.equal(completed(flood), "done");
+    completed(echo);
+  });
+
+  test("a task that is not there is refused or fails with its name", async () => {
+    const { status, body } = await stack.call("POST", "/api/v1/tasks/no-such-task/trigger", { payload: {} });
+    if (status === 200) assert.notEqual((await stack.end(body.id)).status, "COMPLETED");
+    else assert.match(JSON.stringify(body), /no-such-task/);
+  });
+
+  test("changes are taken up, mistakes shown with their place, and no run is dropped", async () => {
+    const file = (text) => `import { task } from "@trigger.dev/sdk";\nexport const version = task({ id: "version", run: async ({ ms }: any) => { await new Promise((resolve) => setTimeout(resolve, ms ?? 0)); return "${text}"; } });\n`;
+    const other = await startTasks({ "trigger/a.ts": file("one") }, { tasks: "trigger" });
+    try {
+      assert.equal(completed(await other.run("version")), "one");
+      const under = await other.trigger("version", { ms: 3000 });
+      await other.inState(under, "EXECUTING");
+      await other.write("trigger/a.ts", file("two"));
+      await other.until(async () => completed(await other.run("version")) === "two", "the change is not taken up");
+      assert.equal(completed(await other.end(under)), "one");
+      await other.write("trigger/a.ts", "const x: = 1;\n");
+      await other.until(() => /a\.ts:1:10/.test(other.printed), "the mistake is not shown");
+      assert.equal(completed(await other.run("version")), "two");
+      await other.write("trigger/a.ts", `throw new Error("no database");\n`);
+      await other.until(() => /a\.ts failed while it was imported: no database/.test(other.printed), "the mistake is not shown");
+      assert.equal(completed(await other.run("version")), "two");
+      await other.write("trigger/a.ts", file("three"));
+      await other.until(async () => completed(await other.run("version")) === "three", "it does not go on");
+    } finally {
+      await other.stop();
+    }
+  });
+
+  test("a run whose code changed while it waited fails loudly, and does nothing new", async () => {
+    const file = (child) => `
+      import { task, wait } from "@trigger.dev/sdk";
+      export const echo = task({ id: "echo", run: async (payload: any) => payload });
+      export const parent = task({ id: "parent", retry: { maxAttempts: 1 }, run: async () => { await echo.trigger({ child: "${child}" }, { idempotencyKey: "${child}" }); await wait.for({ seconds: 8 }); } });
+      export const version = task({ id: "version", run: async () => "${child}" });
+    `;
+    const other = await startTasks({ "trigger/a.ts": file("one") }, { tasks: "trigger" });
+    try {
+      const id = await other.trigger("parent");
+      await other.inState(id, "WAITING");
+      await other.write("trigger/a.ts", file("two"));
+      await other.until(async () => completed(await other.run("version")) === "two", "the change is not taken up");
+      const { status, error } = await other.end(id);
+      assert.equal(status, "FAILED");
+      assert.match(error.message, /other call/);
+      assert.equal((await other.runsOf("echo")).length, 1);
+    } finally {
+      await other.stop();
+    }
+  });
+});
