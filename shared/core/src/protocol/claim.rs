@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
 pub use oncekey_wire::KeyStatus;
 use oncekey_wire::RunId;
+use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -81,18 +83,22 @@ pub async fn claim(
             }
             Claimed::HeldBy(holder) => match holder_state(app, &holder).await? {
                 Holder::Alive(run) => {
-                    guard_payload(request, key, &record, &holder)?;
+                    let same = match &run.spec.asked {
+                        Some(_) => run.spec.asked == Some(asked(request)),
+                        None => holder.fingerprint == record.fingerprint,
+                    };
+                    if !same {
+                        guard_payload(request.on_payload_mismatch, key.shown(), &holder.run_id)?;
+                    }
                     return Ok(Claim::Held(holder, run));
                 }
-                Holder::NeverSent => {
-                    guard_payload(request, key, &record, &holder)?;
-                    // A claimer that is merely slow may have told somebody that its own payload runs.
-                    let same = holder.fingerprint == record.fingerprint;
-                    if !same && holder.helped_from.is_some_and(|from| app.clock.now() < from) {
-                        return Err(Error::BeingMade(key.shown().to_owned()));
-                    }
-                    return Ok(Claim::Help(holder));
+                Holder::NeverSent if holder.fingerprint == record.fingerprint => return Ok(Claim::Help(holder)),
+                // A claimer that is merely slow may have told somebody that its own payload runs.
+                Holder::NeverSent if holder.helped_from.is_some_and(|from| app.clock.now() < from) => {
+                    return Err(Error::BeingMade(key.shown().to_owned()));
                 }
+                // Whoever made it is dead, and nobody's payload runs: it would be held for nothing to the end of its window.
+                Holder::NeverSent => return Ok(Claim::Help(holder)),
                 Holder::Dead => dead = Some(holder),
             },
             Claimed::Unknown => dead = None,
@@ -117,21 +123,23 @@ fn claimer_lives(request: &TriggerRequest) -> Duration {
     }
 }
 
-/// Refuses a duplicate with another payload, if its trigger asked for that.
-fn guard_payload(
-    request: &TriggerRequest,
-    key: &IdempotencyKey,
-    ours: &KeyRecord,
-    holder: &KeyRecord,
-) -> Result<(), Error> {
-    if request.on_payload_mismatch == OnPayloadMismatch::Ignore || ours.fingerprint == holder.fingerprint {
-        return Ok(());
+/// A fingerprint of the key and the payload that a run is asked for with.
+pub(super) fn asked(request: &TriggerRequest) -> String {
+    let place = request.key.as_ref().map(|key| format!("{}#{}", key.place(&request.task), key.hash));
+    let whole = Sha256::digest(format!("{}\n{}", place.unwrap_or_default(), request.payload.fingerprint()));
+    // 96 bits: it guards against mistakes, and every byte of a run is written again with each of its moves.
+    BASE64URL_NOPAD.encode(whole.get(..12).unwrap_or_default())
+}
+
+/// Refuses a duplicate with another payload than that of the run `holder`, if its trigger asked for that.
+pub(super) fn guard_payload(guard: OnPayloadMismatch, key: &str, holder: &RunId) -> Result<(), Error> {
+    match guard {
+        OnPayloadMismatch::Ignore => Ok(()),
+        OnPayloadMismatch::Error => Err(Error::Unprocessable(format!(
+            "idempotency key {key:?} is held by {holder}, which was triggered with another payload: send that payload, or \
+             another key"
+        ))),
     }
-    Err(Error::Unprocessable(format!(
-        "idempotency key {:?} is held by {}, which was triggered with another payload: send that payload, or another key",
-        key.shown(),
-        holder.run_id
-    )))
 }
 
 enum Holder {

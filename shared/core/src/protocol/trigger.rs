@@ -6,18 +6,16 @@
 
 use std::collections::HashSet;
 
-use data_encoding::BASE64URL_NOPAD;
 use futures_util::{StreamExt, stream};
 use oncekey_wire::{EnvironmentId, RunId, TaskId};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::payload::Payload;
-use crate::protocol::claim::{Claim, KeyStatus, claim, other_request};
+use crate::protocol::claim::{Claim, KeyStatus, asked, claim, guard_payload, other_request};
 use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
 use crate::request::{Parentage, TriggerRequest};
@@ -95,7 +93,7 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
         Some(key) => claim(app, &request, key, &own, now).await?,
         None => Claim::Ours(KeyRecord::new(own, None, now, now), KeyStatus::Created),
     };
-    let (record, status) = match claim {
+    let (record, mut status) = match claim {
         Claim::Held(record, run) => {
             let RunSpec { task, environment, .. } = run.spec;
             tracing::info!(run_id = %run.id, %task, %environment, "duplicate trigger");
@@ -106,17 +104,25 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
         Claim::Help(record) => (record, KeyStatus::Cached),
     };
 
-    let asked = asked(&request, &record);
-    let key = KeyOutcome::new(request.key, &record, status);
+    let asked = asked(&request);
+    let (guard, shown) =
+        (request.on_payload_mismatch, request.key.as_ref().map_or("", IdempotencyKey::shown).to_owned());
+    let mut key = KeyOutcome::new(request.key, &record, status);
     let from_outside = !matches!(request.parentage, Parentage::Known(_));
     let lineage = lineage(app, &request.environment, request.parentage).await?;
     let run = planned.written(app, record, request.payload, lineage, asked).await?;
     app.queues.send_run(&RunMessage::first(&run)).await?;
     let there = app.store.create_run(&run).await?;
     // A task that calls again after a wait may call with another moment in its payload: its calls are told apart by number.
-    if from_outside && there.as_ref().is_some_and(|there| asked_otherwise(there, &run)) {
-        // A key that was claimed for it names that run with another moment, so the next trigger takes it for free.
-        return Err(other_request());
+    if let Some(there) = there.as_ref().filter(|there| from_outside && asked_otherwise(there, &run)) {
+        if !of_one_claim(there, &run) {
+            // A key that was claimed for it names that run with another moment, so the next trigger takes it for free.
+            return Err(other_request());
+        }
+        // Of two who made the run of this claim, the other was first.
+        guard_payload(guard, &shown, &there.id)?;
+        status = KeyStatus::Cached;
+        key = key.map(|key| KeyOutcome { status, ..key });
     }
     let Run { id, spec: RunSpec { task, environment, .. }, .. } = run;
     tracing::info!(run_id = %id, %task, %environment, "triggered");
@@ -137,13 +143,10 @@ async fn as_it_is_now(app: &App, environment: &EnvironmentId, payload: Payload) 
     Ok(packet)
 }
 
-/// A fingerprint of the key and the payload that a claim was made for. A helper's run has the claimer's.
-fn asked(request: &TriggerRequest, claim: &KeyRecord) -> String {
-    let place = request.key.as_ref().map(|key| format!("{}#{}", key.place(&request.task), key.hash));
-    let payload = claim.fingerprint.clone().unwrap_or_else(|| request.payload.fingerprint());
-    let whole = Sha256::digest(format!("{}\n{payload}", place.unwrap_or_default()));
-    // 96 bits: it guards against mistakes, and every byte of a run is written again with each of its moves.
-    BASE64URL_NOPAD.encode(whole.get(..12).unwrap_or_default())
+/// Whether both were made for the same claim of a key.
+fn of_one_claim(there: &Run, run: &Run) -> bool {
+    let claim = |run: &Run| run.spec.key.as_ref().map(|claimed| (claimed.key.hash.clone(), run.spec.created_at));
+    claim(run).is_some() && claim(there) == claim(run)
 }
 
 /// Whether the run that is there was asked for with another key or payload than `run`.

@@ -78,8 +78,37 @@ async fn a_claimer_that_may_be_slow_is_helped_with_its_own_payload_alone() {
     let (status, helped) = other().await;
     assert_eq!((status.as_u16(), &helped["id"], &helped["isCached"]), (200, &json!(run.id), &json!(true)));
     assert_eq!(oncekey.finished(run.id.as_str()).await["output"], 2);
-    // The claimer's own message comes again: what it asked for is what the key was claimed for.
     assert!(oncekey.trigger("echo", json!({ "payload": 1, "options": { "idempotencyKey": "k" } })).await.is_cached);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_claimer_died_before_its_run_does_not_refuse_other_payloads_to_the_end_of_its_window() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let run = run_to_be(&oncekey);
+    let (now, environment, task, key) = (oncekey.clock.now(), dev(), run.spec.task.clone(), key("k"));
+    let raw = serde_json::value::to_raw_value(&1).unwrap();
+    let record = KeyRecord {
+        fingerprint: Some(Payload::from_wire(Some(&raw), PayloadType::Json).unwrap().fingerprint()),
+        helped_from: Some(now.plus(Duration::from_secs(40))),
+        ..KeyRecord::new(run.id.clone(), Some(&key), now, now.plus(HOUR))
+    };
+    let address = KeyAddress { environment: &environment, place: key.place(&task), hash: &key.hash };
+    oncekey.app().store.claim_key(address, &record, None).await.unwrap();
+
+    let guarded = async |payload: u32| {
+        let options = json!({ "idempotencyKey": "k", "onPayloadMismatch": "error" });
+        oncekey.try_trigger("echo", json!({ "payload": payload, "options": options })).await
+    };
+    assert_eq!(guarded(2).await.0, 503, "the claimer may be slow");
+    oncekey.clock.advance(Duration::from_secs(40));
+    let (status, made) = guarded(2).await;
+    assert_eq!((status.as_u16(), &made["id"]), (200, &json!(run.id)), "{made}");
+    // From here on the key is held by a run of this payload, whatever it was claimed for.
+    assert_eq!(guarded(2).await.1["id"], made["id"]);
+    assert_eq!(guarded(1).await.0, 422);
+    assert_eq!(guarded(3).await.0, 422);
+    assert_eq!(oncekey.finished(run.id.as_str()).await["output"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -355,4 +384,21 @@ impl UntilThere for Oncekey {
     async fn run_until_there(&self, id: &RunId) {
         until(|| async { self.app().store.run(id).await.unwrap().is_some() }).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_starts_when_its_record_says_and_not_when_a_message_does() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let delayed = oncekey.trigger("echo", json!({ "payload": 1, "options": { "delay": "1h" } })).await;
+    let app = oncekey.app();
+    let stored = app.store.run(&run_id(&delayed.id)).await.unwrap().unwrap();
+    oncekey.purge("oncekey-runs").await;
+    // As who helped its claimer would send it, who asked for no delay.
+    let at_once = RunMessage { due_at: None, ..RunMessage::first(&stored) };
+    app.queues.send_run(&at_once).await.unwrap();
+    until(|| async { oncekey.depth("oncekey-runs").await == [0, 0, 1] }).await;
+    assert_eq!(oncekey.run(&delayed.id).await["status"], "DELAYED");
+    oncekey.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(oncekey.finished(&delayed.id).await["status"], "COMPLETED");
 }
