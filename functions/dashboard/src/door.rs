@@ -46,7 +46,7 @@ impl FromRequest<Dashboard> for Submitted {
         let visitor = Visitor::from_request_parts(&mut parts, dashboard).await?;
         let Body(body) = match Body::from_request(Request::from_parts(parts, body), dashboard).await {
             Ok(body) => body,
-            Err(refused) => return Err(Failure::of(&visitor, refused.0).into_response()),
+            Err(refused) => return Err(Failure::of(&visitor, refused.into()).into_response()),
         };
         let fields = Fields::parse(&body);
         match fields.check(&visitor.session) {

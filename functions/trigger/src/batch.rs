@@ -7,6 +7,7 @@ use oncekey_core::key::KeyOptions;
 use oncekey_core::key::window::Window;
 use oncekey_core::request::object::Object;
 use oncekey_core::request::options::Options;
+use oncekey_core::request::options::text_of_window;
 use oncekey_core::request::{BatchLine, parse_json};
 use oncekey_core::runs::batch::{Batch, BatchItem, BatchKey, NewBatch, NewItem, add_items, create, find};
 use oncekey_core::{App, BatchId, Error, IdempotencyKey, TaskId};
@@ -27,7 +28,7 @@ pub(crate) struct CreateBody {
     idempotency_key: Option<String>,
     /// How long the keys of items hold that do not say it themselves: a whole number and `s`, `m`, `h` or `d`, 1 second to
     /// 365 days. 30 days by default.
-    #[serde(rename = "idempotencyKeyTTL", default)]
+    #[serde(rename = "idempotencyKeyTTL", default, deserialize_with = "text_of_window")]
     #[schema(pattern = "^[0-9]{1,8}[smhd]$")]
     idempotency_key_ttl: Option<String>,
     /// What to show of the key.

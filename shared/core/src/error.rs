@@ -71,7 +71,12 @@ pub enum Error {
 impl Error {
     /// JSON that cannot be read, in the caller's words where the parser's do not help.
     pub(crate) fn json(field: impl Into<String>, error: &serde_json::Error) -> Self {
-        let mut text = error.to_string();
+        // The parser's names of JSON's kinds are Rust's.
+        let mut text = error.to_string().replace("type: sequence", "type: list").replace("type: map", "type: object");
+        if error.is_data() {
+            // The field says where.
+            text.truncate(text.rfind(" at line ").unwrap_or(text.len()));
+        }
         if text.contains("recursion limit") {
             text.push_str(": arrays and objects may be nested up to 128 deep");
         } else if text.contains("hex escape") || text.contains("surrogate") {

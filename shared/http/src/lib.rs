@@ -19,7 +19,7 @@ pub use error::{ApiError, ErrorView};
 pub use lambda::serve;
 pub use lambda_http::Error as LambdaError;
 pub use openapi::{OPENAPI, Refusal, describe};
-pub use received::{Body, Segment, header_text, quoted_or_bare, request_id};
+pub use received::{Body, BodyRefusal, Segment, header_text, quoted_or_bare, request_id};
 
 /// The largest request body: 4.5 MiB, what a Lambda takes as base64 within its 6 MB.
 pub const MAX_BODY_BYTES: usize = 4_718_592;

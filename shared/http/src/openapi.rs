@@ -24,6 +24,9 @@ pub enum Refusal {
     /// Larger than a limit, which the text names
     #[response(status = 413)]
     TooLarge(ErrorAnswer),
+    /// The body has a content encoding
+    #[response(status = 415)]
+    Encoded(ErrorAnswer),
     /// Well-formed, and not acceptable as it stands
     #[response(status = 422)]
     Unprocessable(ErrorAnswer),

@@ -1,30 +1,72 @@
 //! What was sent: bodies, path segments and headers, with refusals that read like every other error.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::HeaderMap;
+use axum::http::header::CONTENT_ENCODING;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use oncekey_core::{Error, RequestId};
 
 use crate::MAX_BODY_BYTES;
-use crate::error::ApiError;
+use crate::error::{ApiError, refusal};
 
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer instead of
 /// meeting a closed connection.
 const MAX_DISCARDED: usize = 16 * 1024 * 1024;
 
-/// A request's body, within the limit.
+/// UTF-8's.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// A request's body, within the limit, and without a byte order mark.
 #[derive(Debug)]
 pub struct Body(pub Vec<u8>);
 
-impl<S: Sync> FromRequest<S> for Body {
-    type Rejection = ApiError;
+/// Why a body is not taken.
+#[derive(Debug)]
+pub enum BodyRefusal {
+    /// It has a content encoding.
+    Encoded(String),
+    /// It cannot be read, or is too large.
+    Other(Error),
+}
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+impl From<Error> for BodyRefusal {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<BodyRefusal> for Error {
+    fn from(refused: BodyRefusal) -> Self {
+        match refused {
+            BodyRefusal::Encoded(text) => Self::Unprocessable(text),
+            BodyRefusal::Other(error) => error,
+        }
+    }
+}
+
+impl IntoResponse for BodyRefusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Encoded(text) => refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text),
+            Self::Other(error) => ApiError(error).into_response(),
+        }
+    }
+}
+
+impl<S: Sync> FromRequest<S> for Body {
+    type Rejection = BodyRefusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, BodyRefusal> {
+        if let Some(encoding) = request.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+            let text = format!("content-encoding {encoding:?}: send the body as it is, without an encoding");
+            return Err(BodyRefusal::Encoded(text));
+        }
         let mut chunks = request.into_body().into_data_stream();
         let (mut body, mut size) = (Vec::new(), 0);
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_| invalid("body", "it could not be read to its end"))?;
+            let chunk = chunk.map_err(|_| Error::invalid("body", "it could not be read to its end"))?;
             size += chunk.len();
             if size <= MAX_BODY_BYTES {
                 body.extend_from_slice(&chunk);
@@ -34,7 +76,11 @@ impl<S: Sync> FromRequest<S> for Body {
         }
         if size > MAX_BODY_BYTES {
             let text = format!("body: more than {MAX_BODY_BYTES} bytes (4.5 MiB), which is the limit");
-            return Err(ApiError(Error::TooLarge(text)));
+            return Err(Error::TooLarge(text).into());
+        }
+        // What some editors put before a text.
+        if body.starts_with(BYTE_ORDER_MARK) {
+            body.drain(..BYTE_ORDER_MARK.len());
         }
         Ok(Self(body))
     }

@@ -168,6 +168,9 @@ impl Envelope {
 /// # Errors
 /// [`Error::Invalid`] with the path of the field and the parser's words.
 pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Error> {
+    if text.trim_ascii().is_empty() {
+        return Err(Error::invalid("body", "it is empty: send a JSON object, {} if there is nothing to say"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let Object(parsed) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
@@ -33,7 +34,7 @@ pub struct Options {
     #[cfg_attr(feature = "openapi", schema(max_length = 2048))]
     idempotency_key: Option<String>,
     /// How long the key holds: a whole number and `s`, `m`, `h` or `d`, 1 second to 365 days. 30 days by default.
-    #[serde(rename = "idempotencyKeyTTL")]
+    #[serde(rename = "idempotencyKeyTTL", default, deserialize_with = "text_of_window")]
     #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9]{1,8}[smhd]$"))]
     pub(crate) idempotency_key_ttl: Option<String>,
     /// What to show of the key.
@@ -90,6 +91,20 @@ pub struct Options {
     lock_to_version: Option<Value>,
     /// Recorded, and not acted on.
     external_deployment_id: Option<Value>,
+}
+
+/// A window's text; its number alone says no unit.
+///
+/// # Errors
+/// Those of the deserializer, or words that name the units.
+pub fn text_of_window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Option::<Value>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(D::Error::custom(format!(
+            "{other} is not a duration: give a text of a whole number and s, m, h or d, like \"30d\", from 1s to 365d"
+        ))),
+    }
 }
 
 /// What a trigger does that finds its key held by a run of another payload.

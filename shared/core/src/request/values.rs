@@ -34,6 +34,10 @@ pub(super) fn max_attempts(number: u32) -> Result<u32, Error> {
 
 /// The client may send a fraction; a part of a second counts as a whole one.
 pub(super) fn max_duration(seconds: f64) -> Result<u32, Error> {
+    // The official client's `timeout.None`: no worker lives as long as the longest.
+    if seconds == f64::from(i32::MAX) {
+        return Ok(MAX_DURATION);
+    }
     if seconds > 0.0 && seconds <= f64::from(MAX_DURATION) {
         return Ok(seconds.ceil() as u32);
     }

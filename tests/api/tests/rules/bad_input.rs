@@ -158,3 +158,35 @@ async fn the_options_of_a_batchs_key_are_an_object_as_those_of_a_trigger_are() {
     }
     assert!(oncekey.all_runs().await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_refused_in_words_that_help() {
+    let oncekey = Oncekey::anywhere().await;
+    let path = "/api/v1/tasks/echo/trigger";
+    let gzip = oncekey.post(path, "{}").header("content-encoding", "gzip");
+    let (status, refusal) = answer(gzip).await;
+    assert_eq!((status.as_u16(), refusal["error"].as_str().unwrap().contains("without an encoding")), (415, true));
+    for (body, wanted) in [
+        ("", "body: it is empty: send a JSON object"),
+        (" \n", "body: it is empty: send a JSON object"),
+        (
+            r#"{"options": {"idempotencyKeyTTL": 60}}"#,
+            "options.idempotencyKeyTTL: 60 is not a duration: give a text of",
+        ),
+        (r#"{"options": []}"#, "options: invalid type: list, expected an object"),
+    ] {
+        let (status, text) = refused(&oncekey, path, body).await;
+        assert_eq!(status, 400, "{text}");
+        assert!(text.starts_with(wanted) && !text.contains("at line"), "{text}");
+    }
+    assert!(oncekey.all_runs().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_and_the_clients_word_for_no_limit_are_read() {
+    let oncekey = Oncekey::anywhere().await;
+    let body = "\u{FEFF}{\"payload\": 1, \"options\": {\"maxDuration\": 2147483647}}";
+    let (status, made) = answer(oncekey.post("/api/v1/tasks/echo/trigger", body)).await;
+    assert_eq!(status, 200, "{made}");
+    assert_eq!(oncekey.finished(made["id"].as_str().unwrap()).await["output"], 1);
+}
