@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::protocol::complete::move_of;
-use crate::queue::message::{CompletionEvent, Outcome};
+use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
 use crate::run::Run;
 use crate::run::status::RunStatus;
 use crate::store::Moved;
@@ -16,12 +16,16 @@ use crate::telemetry::metrics::{Metric, record};
 /// How long a message lives at most, in its queue and as a dead letter (14 days, an SQS limit), and a day for the clocks.
 const OUTLIVES_MESSAGES: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
-/// `run`, ended if it is overdue, as it then stands.
+/// How late a wake-up is of which nobody has heard: its message is lost, or not far behind, and then it is asked for twice.
+const NOT_HEARD_OF: Duration = Duration::from_secs(60 * 60);
+
+/// `run`, ended if it is overdue, as it then stands. One that waits for a time that is over has its wake-up sent again.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn end_if_overdue(app: &App, run: Run) -> Result<Run, Error> {
     let now = app.clock.now();
+    wake_if_late(app, &run, now).await?;
     if !is_overdue(&run, now) {
         return Ok(run);
     }
@@ -37,6 +41,21 @@ pub async fn end_if_overdue(app: &App, run: Run) -> Result<Run, Error> {
         Moved::Refused(other) => other,
         Moved::Gone => run,
     })
+}
+
+/// Sends the wake-up of a run that waits for a time which is long over: its message may be gone like any other. Whoever looks
+/// next does so again in an hour.
+async fn wake_if_late(app: &App, run: &Run, now: Timestamp) -> Result<(), Error> {
+    let Some(until) = run.waits_until.filter(|_| run.status == RunStatus::Waiting) else { return Ok(()) };
+    if now.since(run.wake_sent_at.map_or(until, |sent_at| sent_at.max(until))) <= NOT_HEARD_OF {
+        return Ok(());
+    }
+    // A message, and not the move itself: were we to die after the move, nobody would send the message of it. Any of its
+    // waits wakes a run, which then looks which of them are over.
+    if let Some(waiter) = run.waits().next() {
+        app.queues.send_run(&RunMessage::wake(&waiter, &run.spec.queue, None)).await?;
+    }
+    app.store.note_wake_sent(&run.id, until, now).await
 }
 
 /// Whether no message can be left that would move `run` on. A run that waits is moved on by others.

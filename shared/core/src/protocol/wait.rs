@@ -110,8 +110,8 @@ async fn end_of(app: &App, run: &Run) -> Result<Option<End>, Error> {
     Ok(End::of(run, output_of(app, run).await?))
 }
 
-/// Suspends `run`, whose attempt has computed for `spent` and has journalled `segments` of calls, in these waits, unless
-/// there was a wake-up since `seen`: one conditional write.
+/// Suspends `run`, whose attempt has computed for `spent` and has journalled `segments` of calls, in these waits, of which the
+/// first for a time is over at `until`, unless there was a wake-up since `seen`: one conditional write.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].

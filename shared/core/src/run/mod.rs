@@ -59,6 +59,9 @@ pub struct Run {
     /// When the first of those waits is over by itself.
     #[serde(skip_serializing, default)]
     pub waits_until: Option<Timestamp>,
+    /// When its wake-up was last sent again, as nobody had heard of it.
+    #[serde(skip_serializing, default)]
+    pub wake_sent_at: Option<Timestamp>,
     /// Segments that hold the calls of the present attempt: fewer in the journal, and it is not whole any more.
     #[serde(skip_serializing, default)]
     pub segments: u32,
@@ -121,6 +124,7 @@ impl Run {
             spent_ms: 0,
             waiting_on: Vec::new(),
             waits_until: None,
+            wake_sent_at: None,
             segments: 0,
             kept_until: None,
             waiters: Vec::new(),
@@ -167,6 +171,14 @@ impl Run {
     pub fn waits_on(&self, waiter: &Waiter) -> bool {
         // Older versions wrote one waiter, whole.
         self.waiting_on.iter().any(|wait| *wait == waiter.wait() || *wait == waiter.to_string())
+    }
+
+    /// The waits it is suspended in, or was last.
+    pub fn waits(&self) -> impl Iterator<Item = Waiter> {
+        self.waiting_on.iter().filter_map(|wait| match wait.starts_with("run_") {
+            true => Waiter::parse(wait),
+            false => Waiter::parse(&format!("{}#{wait}", self.id)),
+        })
     }
 
     /// How long earlier invocations of this attempt computed.

@@ -99,6 +99,25 @@ impl Store {
         written("dynamodb:UpdateItem", noted).map(drop)
     }
 
+    /// Notes that the wake-up of a run that waits until `until` was sent again now.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn note_wake_sent(&self, id: &RunId, until: Timestamp, now: Timestamp) -> Result<(), Error> {
+        let noted = self
+            .client
+            .update_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(run_key(id)))
+            .update_expression("SET wake_sent_at = :now")
+            .condition_expression("waits_until = :until")
+            .expression_attribute_values(":now", moment(now))
+            .expression_attribute_values(":until", moment(until))
+            .send()
+            .await;
+        written("dynamodb:UpdateItem", noted).map(drop)
+    }
+
     /// Where a run stands, strongly consistent.
     ///
     /// # Errors

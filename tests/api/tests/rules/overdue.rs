@@ -5,6 +5,7 @@ use std::time::Duration;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::message::RunMessage;
 use oncekey_tests_api::{Oncekey, Place, answer, run_id};
+use oncekey_worker::{Context, Task, Worker};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -79,4 +80,20 @@ async fn i8_a_run_whose_worker_died_and_whose_message_is_gone_is_expired() {
     assert_eq!(status(&oncekey, &run).await, "EXECUTING");
     oncekey.clock.advance(DAY);
     assert_eq!(status(&oncekey, &run).await, "EXPIRED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_run_whose_wait_is_over_and_whose_message_is_gone_is_woken_by_whoever_looks_at_it() {
+    let Some(place) = Place::own_stack() else { return };
+    let wait = Task::new("wait", |ctx: Context, _: Value| async move { Ok(ctx.wait_for(DAY).await?) });
+    let oncekey = Oncekey::running(place, Worker::new().task(wait), |options| options).await;
+    let run = oncekey.trigger("wait", json!({})).await;
+    oncekey.in_status(&run.id, "WAITING").await;
+    oncekey.purge("oncekey-runs").await;
+    oncekey.clock.advance(DAY - Duration::from_secs(60));
+    oncekey.run(&run.id).await;
+    oncekey.drained("oncekey-runs").await;
+    assert_eq!(status(&oncekey, &run.id).await, "WAITING", "it is not over");
+    oncekey.clock.advance(Duration::from_secs(2 * 60 * 60));
+    assert_eq!(oncekey.in_status(&run.id, "COMPLETED").await["attemptCount"], 1);
 }
