@@ -31,6 +31,7 @@ mod tasks;
 mod template;
 mod traps;
 mod triggering;
+mod version_before;
 mod waits;
 mod wake_ups;
 mod window;
