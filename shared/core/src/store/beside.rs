@@ -107,7 +107,7 @@ impl Store {
         let name = Beside::of_content(part, content);
         let mut item = key(run, &name);
         item.insert(TEXT.to_owned(), text(content));
-        compressed::compress(&mut item, TEXT, 0);
+        compressed::compress(&mut item, TEXT, &[0]);
         let put = self
             .client
             .put_item()

@@ -21,20 +21,20 @@ const UNIT: usize = 1024;
 
 type Item = HashMap<String, AttributeValue>;
 
-/// Compresses a text of an item that is about to be written, and grows by so many bytes later, if that makes it cheaper.
-pub(super) fn compress(item: &mut Item, attribute: &str, grows_by: usize) {
+/// Compresses a text of an item that is about to be written, if that makes it cheaper when it has grown by so many bytes, or by
+/// so many.
+pub(super) fn compress(item: &mut Item, attribute: &str, grown_by: &[usize]) {
     let Some(AttributeValue::S(text)) = item.get(attribute) else { return };
     if text.len() <= SHORT {
         return;
     }
-    let before = size(&*item) + grows_by;
-    // Without the text it costs as much: nothing can be saved.
-    if units(before.saturating_sub(text.len())) == units(before) {
+    let (whole, without) = (size(&*item), size(&*item).saturating_sub(text.len()));
+    let saves = |by: &usize, length: usize| units(without + by + length) < units(whole + by);
+    if !grown_by.iter().any(|by| saves(by, 0)) {
         return;
     }
     let Some(deflated) = deflate(text.as_bytes()) else { return };
-    let after = (before + deflated.len()).saturating_sub(text.len());
-    if units(after) < units(before) {
+    if grown_by.iter().any(|by| saves(by, deflated.len())) {
         item.insert(attribute.to_owned(), AttributeValue::B(Blob::new(deflated)));
     }
 }
@@ -95,7 +95,7 @@ mod tests {
 
     fn is_compressed(payload: &str) -> bool {
         let mut item = item(payload);
-        compress(&mut item, PAYLOAD, 0);
+        compress(&mut item, PAYLOAD, &[0]);
         let compressed = item[PAYLOAD].is_b();
         restore(&mut item, PAYLOAD).expect("what was written");
         assert_eq!(item[PAYLOAD].as_s().expect("text"), payload);

@@ -18,6 +18,8 @@ use crate::run::turn::Turn;
 
 /// What a run's moves add to its item, about: its lease, its history, its end.
 pub(super) const GROWS_BY: usize = 192;
+/// And what a short output adds.
+const SHORT_OUTPUT: usize = 256;
 /// The sort key of the run itself, among the items of its partition.
 pub(super) const RUN_ITEM: &str = "run";
 
@@ -33,7 +35,7 @@ pub(super) fn item(run: &Run) -> Result<HashMap<String, AttributeValue>, Error> 
     item.insert("item".to_owned(), text(RUN_ITEM));
     item.insert("list_pk".to_owned(), text(list_pk(&run.spec.environment, run.id.shard(SHARDS))));
     item.insert("list_sk".to_owned(), text(Position::of(run).to_string()));
-    compressed::compress(&mut item, compressed::PAYLOAD, GROWS_BY);
+    compressed::compress(&mut item, compressed::PAYLOAD, &[GROWS_BY, GROWS_BY + SHORT_OUTPUT]);
     Ok(item)
 }
 
