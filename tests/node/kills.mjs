@@ -67,13 +67,15 @@ export async function killAtRandom({ kills, seed = 1, say = () => {} }) {
       }
       say(`${kill + 1} kills, ${arrived.size} effects`);
     }
-    for (const id of runs) {
-      const { status, error } = await stack.end(id, 180);
-      if (status !== "COMPLETED") throw new Error(`${id} ended ${status}: ${JSON.stringify(error)}`);
-    }
+    const ended = [];
+    for (const id of runs) ended.push(await stack.end(id, 300));
     const twice = [...arrived].filter(([, times]) => times > 1);
     if (twice.length > 0) throw new Error(`done twice within an attempt: ${JSON.stringify(twice)}`);
-    return { ...killed, runs: runs.length, effects: arrived.size };
+    // On a slow machine a child that was killed may outlast what its parent, which did something, can be held for: that is told.
+    const refused = ({ taskIdentifier, error }) => taskIdentifier === "dirty" && error?.message.startsWith("this wait cannot be had");
+    const lost = ended.filter((run) => run.status !== "COMPLETED" && !refused(run));
+    if (lost.length > 0) throw new Error(`not completed: ${JSON.stringify(lost.map(({ id, status, error }) => ({ id, status, error })))}`);
+    return { ...killed, runs: runs.length, refused: ended.filter(refused).length, effects: arrived.size };
   } finally {
     await stack.stop();
     server.close();
