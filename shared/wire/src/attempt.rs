@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::RunError;
 use crate::ids::{RunId, TaskId};
-use crate::run::RunError;
 use crate::time::{Timestamp, iso};
 
 /// Where an attempt stands. The names are the wire's.

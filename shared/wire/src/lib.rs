@@ -20,7 +20,7 @@ mod trigger;
 
 pub use attempt::{Attempt, AttemptError, AttemptStatus, AwaitedRun, WaitingFor};
 pub use batch::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer, Processing};
-pub use error::{ErrorAnswer, Invalid};
+pub use error::{ErrorAnswer, Invalid, RunError};
 pub use ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 pub use json::Json;
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
@@ -28,7 +28,7 @@ pub use options::{TriggerBody, TriggerOptions};
 pub use read::Run;
 pub use reported::Reported;
 pub use run::{
-    Env, Family, Pagination, RelatedRun, RelatedRuns, RetrievedRun, RunError, RunFields, RunItem, RunName, RunsPage,
+    Env, Family, Pagination, RelatedRun, RelatedRuns, RetrievedRun, RunFields, RunItem, RunName, RunsPage,
     TriggerFunction,
 };
 pub use status::RunStatus;

@@ -5,9 +5,10 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, WaitingFor};
+use crate::error::RunError;
 use crate::json::Json;
 use crate::reported::Reported;
-use crate::run::{Env, RelatedRuns, RunError, RunFields, TriggerFunction};
+use crate::run::{Env, RelatedRuns, RunFields, TriggerFunction};
 
 /// A run. What only a retrieved run has, from `depth` on, a list leaves out. What every view has stands in
 /// [`Run::fields`] and is read as if it stood here: `run.status`.

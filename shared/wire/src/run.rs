@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::attempt::{Attempt, WaitingFor};
+use crate::error::RunError;
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::json::Json;
 use crate::reported::Reported;
@@ -31,34 +32,6 @@ impl TriggerFunction {
     #[must_use]
     pub fn is_plain(&self) -> bool {
         *self == Self::Trigger
-    }
-}
-
-/// Why an attempt failed, as the API shows it.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct RunError {
-    /// What went wrong.
-    pub message: String,
-    /// The kind of error, such as `Crashed`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub name: Option<String>,
-    /// Where, if known.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub stack_trace: Option<String>,
-}
-
-impl RunError {
-    /// The longest message kept, in characters.
-    pub const MAX_MESSAGE: usize = 4_000;
-
-    /// An error of the given kind, its message cut to [`RunError::MAX_MESSAGE`].
-    #[must_use]
-    pub fn new(name: &str, message: &str) -> Self {
-        let message = message.chars().take(Self::MAX_MESSAGE).collect();
-        Self { message, name: Some(name.to_owned()), stack_trace: None }
     }
 }
 
