@@ -68,7 +68,6 @@ const calls = {
   "queries and reports": [() => query.execute("SELECT 1"), () => query.dashboards.list()],
   prompts: [() => prompts.list()],
   "webhook endpoints": [() => client().listWebhookEndpoints()],
-  "changes to a run's tags and metadata": [() => client().addTags(run, { tags: ["a"] }), () => client().updateRunMetadata(run, {})],
   "traces, and no results": [() => client().retrieveRunTrace(run), () => client().listRunEvents(run)],
   "batches in one call": [() => client().batchTriggerV3({ items: [] })],
 };

@@ -177,11 +177,11 @@ fn details(run: &Run, now: Timestamp) -> Markup {
             (when("Next attempt", run.retry_at.filter(|at| *at > now && run.turn.attempt > 1)))
             (when("Ended", run.finished_at))
             dt { "Queue" } dd { (run.spec.queue) }
-            @if !options.tags.is_empty() { dt { "Tags" } dd { @for tag in &options.tags { span.tag { (tag) } " " } } }
+            @if run.tags().next().is_some() { dt { "Tags" } dd { @for tag in run.tags() { span.tag { (tag) } " " } } }
             @if let Some(seconds) = options.max_duration { dt { "Limit" } dd { (seconds) " s an attempt" } }
             @if options.test { dt { "Test" } dd { "yes" } }
             @if let Some(batch) = &run.spec.batch { dt { "Batch" } dd { code { (batch) } } }
-            @if let Some(metadata) = options.metadata.as_ref().and_then(|metadata| Json::of(metadata).ok()) {
+            @if let Some(metadata) = run.metadata().and_then(|metadata| Json::of(metadata).ok()) {
                 dt { "Metadata" } dd { pre { (pretty(&metadata).0) } }
             }
             @if let Some(trace) = &options.traceparent { dt { "Trace" } dd { code { (trace) } } }
@@ -216,7 +216,7 @@ async fn output(app: &App, run: &Run) -> Result<Markup, Error> {
     match &run.stored_output {
         Some(path) => stored(app, run, "Output", path).await,
         None => {
-            let output = output_of(app, run).await?.and_then(|text| serde_json::from_str(&text).ok());
+            let output = output_of(app, run).await?.and_then(|output| output.json().ok().flatten());
             Ok(value("Output", output.as_ref()))
         }
     }

@@ -140,7 +140,7 @@ pub(crate) fn table<'a>(runs: impl IntoIterator<Item = &'a Run>, now: Timestamp)
                         td { (format::badge(run.status)) }
                         td {
                             a href=(format!("/runs/{}", run.id)) { (run.spec.task) }
-                            @for tag in &run.spec.options.tags { " " span.tag { (tag) } }
+                            @for tag in run.tags() { " " span.tag { (tag) } }
                             @if let Some(claimed) = &run.spec.key { div.key { (claimed.key.shown()) } }
                         }
                         td { (format::moment(run.spec.created_at, now)) }

@@ -1,6 +1,7 @@
 //! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; and which run holds a key.
 
 mod key;
+mod notes;
 mod packet;
 mod query;
 mod view;
@@ -34,6 +35,9 @@ pub fn router(app: App) -> Router {
         .route(routes::CANCEL_RUN.path, routes::CANCEL_RUN.to(cancel_run))
         .route(routes::REPLAY_RUN.path, routes::REPLAY_RUN.to(replay_run))
         .route(routes::RESCHEDULE_RUN.path, routes::RESCHEDULE_RUN.to(reschedule_run))
+        .route(routes::CHANGE_METADATA.path, routes::CHANGE_METADATA.to(notes::change_metadata))
+        .route(routes::ADD_TAGS.path, routes::ADD_TAGS.to(notes::add_tags))
+        .route(routes::RUN_RESULT.path, routes::RUN_RESULT.to(notes::result))
         .route(routes::LOOK_UP_KEY.path, routes::LOOK_UP_KEY.to(key::look_up_key))
         .route(routes::FIND_PACKET.path, routes::FIND_PACKET.to(packet::find_packet))
         .route(routes::OPENAPI_JSON.path, routes::OPENAPI_JSON.to(openapi_json))
@@ -51,6 +55,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         cancel_run,
         replay_run,
         reschedule_run,
+        notes::change_metadata,
+        notes::add_tags,
+        notes::result,
         key::look_up_key,
         packet::find_packet
     ))]
@@ -96,6 +103,7 @@ async fn retrieved(app: &App, mut run: Run) -> Result<RetrievedRun, Error> {
     let holds = app.store.holds_key(std::slice::from_ref(run), now).await?;
     let (payload, output) = tokio::try_join!(payload_of(app, run), output_of(app, run))?;
     let payload = payload.filter(|_| run.stored_payload().is_none()).and_then(|payload| payload.json().ok().flatten());
+    let output = output.and_then(|output| output.json().ok().flatten());
     let mut shown = view::retrieved(run, payload, output, holds == [true], &relatives, now);
     shown.waiting_for = waiting_for(app, run).await?;
     let environment = &run.spec.environment;

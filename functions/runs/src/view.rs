@@ -14,7 +14,7 @@ pub(crate) fn item(run: &Run, holds_key: bool, now: Timestamp) -> RunItem {
 pub(crate) fn retrieved(
     run: &Run,
     payload: Option<Json>,
-    output: Option<String>,
+    output: Option<Json>,
     holds_key: bool,
     relatives: &[Run],
     now: Timestamp,
@@ -30,7 +30,7 @@ pub(crate) fn retrieved(
     view.related_runs.root = relative(lineage.map(|line| &line.root));
     view.related_runs.parent = relative(lineage.map(|line| &line.parent));
     view.payload = payload;
-    view.output = output.and_then(|text| serde_json::from_str(&text).ok());
+    view.output = output;
     view.error.clone_from(&run.error);
     view
 }
@@ -49,7 +49,7 @@ fn fields(run: &Run, holds_key: bool, now: Timestamp) -> RunFields {
     let mut fields = RunFields::new(run.id.clone(), run.spec.task.clone(), run.status, run.spec.created_at);
     fields.is_test = options.test;
     fields.updated_at = run.updated_at;
-    fields.tags.clone_from(&options.tags);
+    fields.tags = run.tags().cloned().collect();
     fields.duration_ms = duration_ms(run, now);
     fields.idempotency_key = key.map(|claimed| claimed.key.shown().to_owned());
     fields.batch_id.clone_from(&run.spec.batch);
@@ -58,7 +58,7 @@ fn fields(run: &Run, holds_key: bool, now: Timestamp) -> RunFields {
     fields.delayed_until = run.delayed_until();
     fields.ttl = options.ttl_ms.map(|ttl| format!("{}s", ttl / 1000));
     fields.expired_at = run.finished_at.filter(|_| run.status == RunStatus::Expired);
-    fields.metadata.clone_from(&options.metadata);
+    fields.metadata = run.metadata().cloned();
     fields.region = options.placement.get("region").and_then(Value::as_str).map(str::to_owned);
     fields
 }

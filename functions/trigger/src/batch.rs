@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CreateBody {
     /// How many items it will have.
-    #[schema(minimum = 1, maximum = 1000)]
+    #[schema(minimum = 0, maximum = 1000)]
     run_count: u32,
     /// What the keys of items without one are made of: `{key}-{index}`.
     #[schema(max_length = 2048)]
@@ -127,7 +127,11 @@ pub(crate) async fn add_batch_items(
     Body(body): Body,
 ) -> Result<Json<ItemsAnswer>, ApiError> {
     let id = batch_id(&id)?;
-    let (batch, accepted) = add_items(&app, &environment, &id, items(&body)?).await?;
+    let items = items(&body)?;
+    if items.is_empty() && find(&app, &environment, &id).await?.run_count > 0 {
+        return Err(Error::invalid("body", "there is no item: send a line of JSON for each").into());
+    }
+    let (batch, accepted) = add_items(&app, &environment, &id, items).await?;
     let sealed = batch.is_sealed();
     let mut answer = ItemsAnswer::new(batch.id, accepted.accepted, accepted.deduplicated);
     answer.sealed = sealed;
@@ -148,11 +152,7 @@ fn items(body: &[u8]) -> Result<Vec<NewItem<'_>>, Error> {
         let body = line.body();
         Ok(NewItem { index: line.index, task: line.task, body })
     };
-    let items = lines.map(item).collect::<Result<Vec<_>, Error>>()?;
-    if items.is_empty() {
-        return Err(Error::invalid("body", "there is no item: send a line of JSON for each"));
-    }
-    Ok(items)
+    lines.map(item).collect()
 }
 
 /// Shows a batch

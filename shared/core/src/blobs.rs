@@ -175,9 +175,14 @@ impl Blobs {
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn put_output(&self, environment: &EnvironmentId, output: String) -> Result<BlobPath, Error> {
+    pub async fn put_output(
+        &self,
+        environment: &EnvironmentId,
+        kind: PayloadType,
+        output: String,
+    ) -> Result<BlobPath, Error> {
         let path = BlobPath::of_content(OUTPUTS, &output);
-        self.put(environment, &path, PayloadType::Json, output).await?;
+        self.put(environment, &path, kind, output).await?;
         Ok(path)
     }
 

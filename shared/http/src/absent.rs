@@ -15,7 +15,7 @@ struct Absent {
     instead: &'static str,
 }
 
-const ABSENT: [Absent; 18] = [
+const ABSENT: [Absent; 17] = [
     Absent {
         paths: &["/realtime/v1/runs/**", "/realtime/v1/batches/**"],
         what: "realtime subscriptions",
@@ -38,8 +38,8 @@ const ABSENT: [Absent; 18] = [
     },
     Absent {
         paths: &["/engine/v1/**"],
-        what: "workers in JavaScript",
-        instead: "write the task for an Oncekey worker in Rust, whose context can wait",
+        what: "waits of a task from outside of its own process",
+        instead: "run the task with `oncekey dev --tasks DIR`, or write it for a worker in Rust",
     },
     Absent {
         paths: &["/api/v1/schedules/**", "/api/v1/timezones"],
@@ -84,16 +84,10 @@ const ABSENT: [Absent; 18] = [
         instead: "take the webhook yourself, and trigger a task with the event's id as its key",
     },
     Absent {
-        paths: &["/api/v1/runs/*/tags", "/api/v1/runs/*/metadata"],
-        what: "changes to a run's tags and metadata",
-        instead: "give both when you trigger; runs.retrieve(id) shows them",
-    },
-    Absent {
         paths: &[
             "/api/v1/runs/*/trace",
             "/api/v1/runs/*/events",
             "/api/v1/runs/*/spans/*",
-            "/api/v1/runs/*/result",
             "/api/v1/runs/*/packets/*",
             "/api/v1/batches/*/results",
         ],

@@ -75,6 +75,12 @@ pub const CANCEL_RUN: Route = Route::of(Runs, ApiKey, Post, "/api/v2/runs/{id}/c
 pub const REPLAY_RUN: Route = Route::of(Runs, ApiKey, Post, "/api/v1/runs/{id}/replay");
 /// Gives a delayed run another start.
 pub const RESCHEDULE_RUN: Route = Route::of(Runs, ApiKey, Post, "/api/v1/runs/{id}/reschedule");
+/// Changes a run's metadata.
+pub const CHANGE_METADATA: Route = Route::of(Runs, ApiKey, Put, "/api/v1/runs/{id}/metadata");
+/// Gives a run tags.
+pub const ADD_TAGS: Route = Route::of(Runs, ApiKey, Post, "/api/v1/runs/{id}/tags");
+/// Shows how a run ended.
+pub const RUN_RESULT: Route = Route::of(Runs, ApiKey, Get, "/api/v1/runs/{id}/result");
 /// Shows who holds a key.
 pub const LOOK_UP_KEY: Route = Route::of(Runs, ApiKey, Get, "/api/v1/idempotencyKeys/{key}").with_free_segment();
 /// Tells where a large payload is.
@@ -124,7 +130,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 29] = [
+pub const ALL: [Route; 32] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -136,6 +142,9 @@ pub const ALL: [Route; 29] = [
     CANCEL_RUN,
     REPLAY_RUN,
     RESCHEDULE_RUN,
+    CHANGE_METADATA,
+    ADD_TAGS,
+    RUN_RESULT,
     LOOK_UP_KEY,
     FIND_PACKET,
     OPENAPI_JSON,

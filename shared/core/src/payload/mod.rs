@@ -45,6 +45,12 @@ impl PayloadType {
         }
     }
 
+    /// Whether it is JSON, which goes without saying.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        *self == Self::Json
+    }
+
     /// The type that an object in the store declares; JSON unless it is another of ours.
     #[must_use]
     pub fn of_content_type(text: &str) -> Self {

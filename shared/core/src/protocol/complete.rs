@@ -68,13 +68,15 @@ pub(super) fn move_of(event: &CompletionEvent, makes_room: bool, now: Timestamp)
 /// An event that carries more of an output than a run's item shall have, as it comes from a worker that could not put it
 /// beside the run, with that put there now.
 async fn with_output_beside(app: &App, event: &CompletionEvent) -> Result<Option<CompletionEvent>, Error> {
-    let Outcome::Succeeded { output: Some(Output::Inline(text)), .. } = &event.outcome else { return Ok(None) };
+    let Outcome::Succeeded { output: Some(Output::Inline(text)), output_type, .. } = &event.outcome else {
+        return Ok(None);
+    };
     if text.len() <= Output::MAX_INLINE_BYTES {
         return Ok(None);
     }
     let until = expiry(app.clock.now()).max(event.kept_until.unwrap_or_default());
     let outcome = match app.store.put_beside(&event.run_id, Part::Output, text, until).await {
-        Ok(name) => Outcome::Succeeded { output: Some(Output::Beside(name)), lost: None },
+        Ok(name) => Outcome::Succeeded { output: Some(Output::Beside(name)), output_type: *output_type, lost: None },
         Err(Error::Refused { why, .. }) => Outcome::without_output(&why),
         Err(error) => return Err(error),
     };

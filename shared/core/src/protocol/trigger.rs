@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use futures_util::{StreamExt, stream};
 use oncekey_wire::{EnvironmentId, RunId, TaskId};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -82,7 +83,10 @@ pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Triggered, Er
 }
 
 async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Triggered, Error> {
-    let queue = app.queues.for_run(&request.task, request.queue.as_ref())?;
+    let queue = app.queues.for_run(&request.task, request.queue.as_ref());
+    if let Some(asked) = request.queue.take().filter(|asked| *asked != queue) {
+        request.options.placement.insert("queue".to_owned(), json!({ "name": asked }));
+    }
     let now = app.clock.now();
     let own = RunId::named(&request.environment, &request.task, &request.request_id);
     request.payload = as_it_is_now(app, &request.environment, request.payload).await?;

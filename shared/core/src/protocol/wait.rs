@@ -107,7 +107,7 @@ async fn end_of(app: &App, run: &Run) -> Result<Option<End>, Error> {
     if !run.status.is_final() {
         return Ok(None);
     }
-    Ok(End::of(run, output_of(app, run).await?))
+    Ok(End::of(run, output_of(app, run).await?.and_then(|output| output.text)))
 }
 
 /// Suspends `run`, whose attempt has computed for `spent` and has journalled `segments` of calls, in these waits, of which the

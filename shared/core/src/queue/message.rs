@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::payload::PayloadType;
 use crate::payload::path::BlobPath;
 use crate::queue::name::QueueName;
 use crate::run::beside::{Beside, Kept};
@@ -159,6 +160,9 @@ pub enum Outcome {
         /// What it returned, unless that is nothing.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         output: Option<Output>,
+        /// How to read it.
+        #[serde(skip_serializing_if = "PayloadType::is_json", default)]
+        output_type: PayloadType,
         /// Why that is not kept, if it cannot be.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         lost: Option<RunError>,
@@ -206,7 +210,8 @@ impl Outcome {
     #[must_use]
     pub fn without_output(why: &str) -> Self {
         let why = format!("the task succeeded, and its output is not kept: {why}");
-        Self::Succeeded { output: None, lost: Some(RunError::new("OutputLost", &why)) }
+        let lost = Some(RunError::new("OutputLost", &why));
+        Self::Succeeded { output: None, output_type: PayloadType::Json, lost }
     }
 
     /// Why it ended, when it did not end well; or why what it returned is not kept.

@@ -79,18 +79,13 @@ impl Queues {
         Self { client, urls, clock }
     }
 
-    /// The queue that carries a run of `task`: the one that its trigger asked for, the task's own, or the default one.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for one that does not exist, naming those that do.
-    pub fn for_run(&self, task: &TaskId, asked: Option<&QueueName>) -> Result<QueueName, Error> {
-        let name = asked.or_else(|| self.urls.of_task.get(task)).cloned().unwrap_or_default();
-        if self.urls.runs.contains_key(&name) {
-            return Ok(name);
-        }
-        let names = self.urls.runs.keys().map(QueueName::as_str).collect::<Vec<_>>().join(", ");
-        let text = format!("there is no queue {:?}; there are: {names}", name.as_str());
-        Err(Error::invalid("options.queue.name", text))
+    /// The queue that carries a run of `task`: the one that its trigger asked for, if there is one of that name, the task's
+    /// own, or the default one. The name of a queue is often said by the task's code, which may know queues that are not
+    /// deployed.
+    #[must_use]
+    pub fn for_run(&self, task: &TaskId, asked: Option<&QueueName>) -> QueueName {
+        let mut names = [asked, self.urls.of_task.get(task)].into_iter().flatten();
+        names.find(|name| self.urls.runs.contains_key(*name)).cloned().unwrap_or_default()
     }
 
     /// Sends a run message towards its due time: at once, or delayed by at most one SQS hop.

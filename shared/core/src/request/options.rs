@@ -238,7 +238,7 @@ impl Options {
             return Err(Error::invalid(format!("options.{name}"), format!("it has more than {most} bytes of JSON")));
         }
         Ok(RunOptions {
-            tags: self.tags.map(tags).transpose()?.unwrap_or_default(),
+            tags: self.tags.map(|given| tags("options.tags", given)).transpose()?.unwrap_or_default(),
             metadata: metadata(self.metadata)?,
             delay_until: self.delay.map(|delay| delay_until("options.delay", &delay, now)).transpose()?.flatten(),
             ttl_ms: self.ttl.map(|ttl| ttl_ms(&ttl)).transpose()?.flatten(),

@@ -10,11 +10,11 @@ use crate::error::Error;
 use crate::span;
 
 /// Most tags a run has.
-const MAX_TAGS: usize = 10;
+pub(crate) const MAX_TAGS: usize = 10;
 /// The longest tag, in characters.
 const MAX_TAG: usize = 128;
 /// The largest metadata, as JSON: what DynamoDB's 400 KB an item leave beside payload and output.
-const MAX_METADATA_BYTES: usize = 32 * 1024;
+pub(crate) const MAX_METADATA_BYTES: usize = 32 * 1024;
 /// The longest delay or ttl.
 const MAX_SPAN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The longest id of a parent, in characters.
@@ -44,10 +44,11 @@ pub(super) fn max_duration(seconds: f64) -> Result<u32, Error> {
     Err(Error::invalid("options.maxDuration", format!("give seconds, more than 0 and up to {MAX_DURATION} (a day)")))
 }
 
-pub(super) fn tags(value: Value) -> Result<Vec<String>, Error> {
+/// A tag, or a list of them.
+pub(crate) fn tags(field: &str, value: Value) -> Result<Vec<String>, Error> {
     let refuse = || {
         Error::invalid(
-            "options.tags",
+            field,
             format!("give one tag or a list of up to {MAX_TAGS}, each a text of 1 to {MAX_TAG} characters"),
         )
     };

@@ -1,10 +1,12 @@
 //! How a run ended, in the words that whoever waited for it keeps.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::status::RunStatus;
 use super::{Run, RunError};
 use crate::payload::path::BlobPath;
+use crate::payload::{Payload, PayloadType};
 
 /// The end of a run that was waited for. It stands in the waiter's journal, so that it outlives the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +19,9 @@ pub struct End {
     /// Where that is, if it is large.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stored_output: Option<BlobPath>,
+    /// How to read it.
+    #[serde(skip_serializing_if = "PayloadType::is_json", default)]
+    pub output_type: PayloadType,
     /// Why it did not end well, or why what it returned is not kept.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<RunError>,
@@ -30,6 +35,7 @@ impl End {
             status: run.status,
             output,
             stored_output: run.stored_output.clone(),
+            output_type: run.output_type,
             error: run.error.clone(),
         })
     }
@@ -38,7 +44,13 @@ impl End {
     #[must_use]
     pub fn without_output(&self, why: &str) -> Self {
         let error = self.error.clone().unwrap_or_else(|| RunError::new("OutputLost", why));
-        Self { status: self.status, output: None, stored_output: None, error: Some(error) }
+        Self {
+            status: self.status,
+            output: None,
+            stored_output: None,
+            output_type: PayloadType::Json,
+            error: Some(error),
+        }
     }
 
     /// What is known of a run whose record is not there any more.
@@ -48,7 +60,48 @@ impl End {
             status: RunStatus::SystemFailure,
             output: None,
             stored_output: None,
+            output_type: PayloadType::Json,
             error: Some(RunError::new("SystemFailure", "its record was deleted")),
         }
+    }
+
+    /// What the run returned, as text and how to read that; of what is in the bucket, nothing.
+    #[must_use]
+    pub fn returned(&self) -> Payload {
+        Payload { text: self.output.clone(), kind: self.output_type }
+    }
+
+    /// In the words of the SDK for tasks in TypeScript: its `TaskRunExecutionResult`.
+    #[must_use]
+    pub fn result(&self, run: &str, task: &str) -> Value {
+        let is_lost = self.error.is_some() && self.output.is_none();
+        if self.status == RunStatus::Completed && !is_lost {
+            let (output, kind) = match (&self.output, &self.stored_output) {
+                (None, Some(path)) => (Some(path.as_str()), PayloadType::Store),
+                (output, _) => (output.as_deref(), self.output_type),
+            };
+            let mut result = json!({ "ok": true, "id": run, "taskIdentifier": task, "outputType": kind.as_str() });
+            if let (Some(output), Some(result)) = (output, result.as_object_mut()) {
+                result.insert("output".to_owned(), json!(output));
+            }
+            return result;
+        }
+        let error = self.error.as_ref();
+        let message = error.map_or_else(|| format!("the run ended {}", self.status), |error| error.message.clone());
+        let code = match self.status {
+            RunStatus::Canceled => Some("TASK_RUN_CANCELLED"),
+            RunStatus::TimedOut => Some("MAX_DURATION_EXCEEDED"),
+            RunStatus::Crashed | RunStatus::SystemFailure => Some("TASK_RUN_CRASHED"),
+            _ => None,
+        };
+        let stack = error.and_then(|error| error.stack_trace.as_deref()).unwrap_or_default();
+        let error = match code {
+            Some(code) => json!({ "type": "INTERNAL_ERROR", "code": code, "message": message, "stackTrace": stack }),
+            None => {
+                let name = error.and_then(|error| error.name.as_deref()).unwrap_or("Error");
+                json!({ "type": "BUILT_IN_ERROR", "name": name, "message": message, "stackTrace": stack })
+            }
+        };
+        json!({ "ok": false, "id": run, "taskIdentifier": task, "error": error })
     }
 }

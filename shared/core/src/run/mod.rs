@@ -17,6 +17,7 @@ use std::time::Duration;
 use oncekey_wire::RunId;
 pub use oncekey_wire::{RunError, TriggerFunction};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::payload::PayloadType;
@@ -65,6 +66,12 @@ pub struct Run {
     /// Segments that hold the calls of the present attempt: fewer in the journal, and it is not whole any more.
     #[serde(skip_serializing, default)]
     pub segments: u32,
+    /// Its metadata, if that was changed since its trigger.
+    #[serde(rename = "metadata", with = "as_json::option", skip_serializing_if = "Option::is_none", default)]
+    pub changed_metadata: Option<Value>,
+    /// Tags that it was given since its trigger.
+    #[serde(skip_serializing, default)]
+    pub added_tags: Vec<String>,
     /// Until when the record is kept at least, if a reschedule put off more than its trigger's options tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kept_until: Option<Timestamp>,
@@ -106,6 +113,9 @@ pub struct Run {
     /// Where that is, if it is too large for an item.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stored_output: Option<BlobPath>,
+    /// How to read what the task returned.
+    #[serde(skip_serializing_if = "PayloadType::is_json", default)]
+    pub output_type: PayloadType,
     /// Why the last attempt failed; of a run that completed, why its output is not kept.
     #[serde(with = "as_json::option", skip_serializing_if = "Option::is_none", default)]
     pub error: Option<RunError>,
@@ -126,6 +136,8 @@ impl Run {
             waits_until: None,
             wake_sent_at: None,
             segments: 0,
+            changed_metadata: None,
+            added_tags: Vec::new(),
             kept_until: None,
             waiters: Vec::new(),
             updated_at: spec.created_at,
@@ -143,8 +155,21 @@ impl Run {
             finished_at: None,
             output: None,
             stored_output: None,
+            output_type: PayloadType::Json,
             error: None,
         }
+    }
+
+    /// The run's own data about itself, as it now is.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&Value> {
+        self.changed_metadata.as_ref().or(self.spec.options.metadata.as_ref())
+    }
+
+    /// Its tags, those of its trigger first.
+    pub fn tags(&self) -> impl Iterator<Item = &String> {
+        let first = &self.spec.options.tags;
+        first.iter().chain(self.added_tags.iter().filter(|tag| !first.contains(tag)))
     }
 
     /// When the first attempt may start: what its trigger said, or a reschedule after it.

@@ -33,7 +33,7 @@ pub struct NewBatch {
     pub environment: EnvironmentId,
     /// What makes this request this request.
     pub request_id: RequestId,
-    /// How many items it will have, 1 to [`MAX_ITEMS`].
+    /// How many items it will have, up to [`MAX_ITEMS`].
     pub run_count: u32,
     /// What the keys of its items are made of (R53).
     pub key: Option<BatchKey>,
@@ -143,8 +143,8 @@ pub struct Accepted {
 /// [`Error::Invalid`] for a count out of range, [`Error::Unprocessable`] when this request's id was used for another batch,
 /// [`Error::Aws`].
 pub async fn create(app: &App, new: NewBatch) -> Result<Batch, Error> {
-    if !(1..=MAX_ITEMS).contains(&new.run_count) {
-        let message = format!("a batch has 1 to {MAX_ITEMS} items");
+    if new.run_count > MAX_ITEMS {
+        let message = format!("a batch has at most {MAX_ITEMS} items");
         return Err(Error::invalid("runCount", message));
     }
     new.parent.as_ref().map(|id| parent_text("parentRunId", id)).transpose()?;

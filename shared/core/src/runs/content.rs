@@ -18,15 +18,14 @@ pub async fn payload_of(app: &App, run: &Run) -> Result<Option<Payload>, Error> 
     })
 }
 
-/// The JSON text of what a run returned, unless that is nothing, or is in the bucket, or is not there any more.
+/// What a run returned, unless that is nothing, or is in the bucket, or is not there any more.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].
-pub async fn output_of(app: &App, run: &Run) -> Result<Option<String>, Error> {
-    match &run.output {
-        None => Ok(None),
-        Some(kept) => text_of(app, run, kept).await,
-    }
+pub async fn output_of(app: &App, run: &Run) -> Result<Option<Payload>, Error> {
+    let Some(kept) = &run.output else { return Ok(None) };
+    let text = text_of(app, run, kept).await?;
+    Ok(text.map(|text| Payload { text: Some(text), kind: run.output_type }))
 }
 
 async fn text_of(app: &App, run: &Run, kept: &Kept) -> Result<Option<String>, Error> {

@@ -65,7 +65,7 @@ impl Filter {
             && among(&self.tasks, &run.spec.task)
             && (self.queues.is_empty() || self.queues.iter().any(|queue| queue == run.spec.queue.as_str()))
             && (self.batches.is_empty() || run.spec.batch.as_ref().is_some_and(|batch| self.batches.contains(batch)))
-            && (self.tags.is_empty() || run.spec.options.tags.iter().any(|tag| self.tags.contains(tag)))
+            && (self.tags.is_empty() || run.tags().any(|tag| self.tags.contains(tag)))
             && self.is_test.is_none_or(|test| test == run.spec.options.test)
             && self.parent.as_ref().is_none_or(|id| run.spec.lineage.as_ref().is_some_and(|line| line.parent == *id))
             && self.key.as_ref().is_none_or(|hash| run.spec.key.as_ref().is_some_and(|held| held.key.hash == *hash))

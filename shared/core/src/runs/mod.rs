@@ -5,6 +5,8 @@ pub mod content;
 pub mod find;
 pub mod holder;
 pub mod list;
+pub mod metadata;
 pub mod replay;
 pub mod reschedule;
+pub mod tag;
 pub mod waiting;

@@ -11,6 +11,7 @@ mod journal;
 mod keys;
 mod list;
 mod moves;
+mod notes;
 mod resets;
 mod runs;
 pub mod schema;

@@ -226,7 +226,10 @@ fn end(write: &mut Expression, turn: Turn, outcome: &Outcome, now: Timestamp) {
     if let Some(error) = outcome.error().and_then(|error| serde_json::to_string(error).ok()) {
         write.set("error", text(error));
     }
-    if let Outcome::Succeeded { output, lost } = outcome {
+    if let Outcome::Succeeded { output, output_type, lost } = outcome {
+        if !output_type.is_json() {
+            write.set("output_type", text(output_type.as_str()));
+        }
         match output {
             Some(Output::Inline(output)) => write.set("output", text(output)),
             Some(Output::Beside(name)) => write.set("output", beside(name)),

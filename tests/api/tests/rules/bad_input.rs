@@ -46,10 +46,7 @@ async fn a_bad_trigger_is_400_naming_the_field_and_nothing_is_written() {
         (r#"{"options": {"maxAttempts": 1.5}}"#, "options.maxAttempts: "),
         (r#"{"options": {"maxDuration": 0}}"#, "options.maxDuration: "),
         (r#"{"options": {"payloadType": "image/png"}}"#, "options.payloadType: "),
-        (
-            r#"{"options": {"queue": {"name": "nowhere"}}}"#,
-            "options.queue.name: there is no queue \"nowhere\"; there are: default",
-        ),
+        (r#"{"options": {"queue": {"name": "no where"}}}"#, "options.queue.name: \"no where\" names no queue: give "),
         (long_parent.as_str(), "options.parentRunId: "),
         (r#"{"options": {"metadata": []}}"#, "options.metadata: "),
         (r#"{"options": {"metadata": ["a"]}}"#, "options.metadata: "),

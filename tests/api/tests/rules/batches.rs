@@ -247,7 +247,7 @@ async fn r53_batches_whose_keys_are_shown_alike_have_items_of_their_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_cannot_be_is_refused() {
     let oncekey = Oncekey::anywhere().await;
-    for count in [json!(0), json!(1_001), json!("two")] {
+    for count in [json!(-1), json!(1_001), json!("two")] {
         let (status, error) = answer(oncekey.post("/api/v3/batches", json!({ "runCount": count }).to_string())).await;
         assert_eq!(status, 400);
         assert!(error["error"].as_str().unwrap().starts_with("runCount: "), "{error}");
@@ -290,4 +290,18 @@ async fn r51_a_thousand_items_that_are_refused_at_length_keep_no_good_one_out_of
     let shown = retrieve(&oncekey, &batch).await;
     assert_eq!(shown["processing"]["errors"].as_array().unwrap().len(), 999);
     assert_eq!(oncekey.finished(shown["runs"][0].as_str().unwrap()).await["output"], 999);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_nothing_is_complete_at_once() {
+    let oncekey = Oncekey::anywhere().await;
+    let batch = create(&oncekey, json!({ "runCount": 0 })).await;
+    let id = batch["id"].as_str().unwrap();
+    let (status, added) = answer(oncekey.post(&format!("/api/v3/batches/{id}/items"), "")).await;
+    assert_eq!((status.as_u16(), &added["sealed"], &added["itemsAccepted"]), (200, &json!(true), &json!(0)));
+    let (_, shown) = answer(oncekey.get(&format!("/api/v2/batches/{id}"))).await;
+    assert_eq!((&shown["status"], &shown["runCount"]), (&json!("COMPLETED"), &json!(0)));
+    let other = create(&oncekey, json!({ "runCount": 1 })).await;
+    let path = format!("/api/v3/batches/{}/items", other["id"].as_str().unwrap());
+    assert_eq!(answer(oncekey.post(&path, "")).await.0.as_u16(), 400);
 }

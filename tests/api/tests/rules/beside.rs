@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use oncekey::Options;
+use oncekey_core::payload::PayloadType;
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
@@ -108,7 +109,8 @@ async fn what_stands_beside_a_run_that_ends_late_lasts_as_long_as_its_record() {
     run.payload = Some(name.clone().into());
     let run = taken_up(&oncekey, &run).await;
     oncekey.clock.advance(DAY * 50);
-    let event = CompletionEvent::new(&run, Outcome::Succeeded { output: None, lost: None });
+    let event =
+        CompletionEvent::new(&run, Outcome::Succeeded { output: None, output_type: PayloadType::Json, lost: None });
     complete(app, &event).await.unwrap();
     let kept = app.store.beside(&run.id, &name).await.unwrap().unwrap().expires_at;
     assert!(kept >= oncekey.clock.now().plus(DAY * 30));
@@ -165,7 +167,8 @@ async fn an_event_that_carries_a_large_output_puts_it_beside_the_run() {
     let oncekey = Oncekey::frozen(place).await;
     let run = taken_up(&oncekey, &run_of(&oncekey, "1")).await;
     let text = json!(noise(100_000)).to_string();
-    let outcome = Outcome::Succeeded { output: Some(Output::Inline(text.clone())), lost: None };
+    let outcome =
+        Outcome::Succeeded { output: Some(Output::Inline(text.clone())), output_type: PayloadType::Json, lost: None };
     let event = CompletionEvent::new(&run, outcome);
     // As it may come twice.
     for _ in 0..2 {
@@ -196,7 +199,11 @@ async fn i8_an_end_for_which_a_run_has_no_room_ends_it_all_the_same() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = Oncekey::frozen(place).await;
     let app = oncekey.app();
-    let succeeded = || Outcome::Succeeded { output: Some(Output::Inline("1".repeat(1_000))), lost: None };
+    let succeeded = || Outcome::Succeeded {
+        output: Some(Output::Inline("1".repeat(1_000))),
+        output_type: PayloadType::Json,
+        lost: None,
+    };
     let failed = |retry_after_ms| Outcome::Failed { error: RunError::new("E", &"e".repeat(900)), retry_after_ms };
     for (outcome, status, error) in [
         (succeeded(), RunStatus::Completed, "the task succeeded, and its output is not kept: "),

@@ -10,6 +10,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use oncekey_core::blobs::Blobs;
+use oncekey_core::payload::PayloadType;
 use oncekey_core::payload::path::BlobPath;
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
@@ -51,14 +52,14 @@ async fn what_a_bucket_does_not_answer_or_fails_is_asked_again() {
     assert_eq!((payload.text.as_deref(), asked.load(Ordering::SeqCst)), (Some("1"), 3));
 
     let (blobs, asked) = bucket(&[Some(500), Some(429), Some(200)]).await;
-    blobs.put_output(&dev(), "1".to_owned()).await.unwrap();
+    blobs.put_output(&dev(), PayloadType::Json, "1".to_owned()).await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
 async fn a_bucket_that_goes_on_failing_is_given_up_after_three_attempts() {
     let (blobs, asked) = bucket(&[Some(503)]).await;
-    let error = blobs.put_output(&dev(), "1".to_owned()).await.unwrap_err();
+    let error = blobs.put_output(&dev(), PayloadType::Json, "1".to_owned()).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
@@ -92,7 +93,8 @@ async fn an_output_that_the_bucket_does_not_give_yet_is_no_failure_of_the_child(
     else {
         panic!("it is there")
     };
-    let outcome = Outcome::Succeeded { output: Some(Output::Stored(path())), lost: None };
+    let outcome =
+        Outcome::Succeeded { output: Some(Output::Stored(path())), output_type: PayloadType::Json, lost: None };
     complete(&app, &CompletionEvent::new(&child, outcome)).await.unwrap();
 
     let worker = Worker::new().task(Task::new("parent", |ctx: Context, (): ()| async move {

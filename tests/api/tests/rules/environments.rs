@@ -38,7 +38,8 @@ fn request(oncekey: &Oncekey, route: &Route, run: &str, batch: &str) -> RequestB
         routes::ADD_BATCH_ITEMS => json!({ "index": 0, "task": "echo" }).to_string(),
         routes::RESET_KEY => json!({ "taskIdentifier": "echo" }).to_string(),
         routes::RESCHEDULE_RUN => json!({ "delay": "1m" }).to_string(),
-        routes::TRIGGER | routes::CREATE_BATCH => "{}".to_owned(),
+        routes::ADD_TAGS => json!({ "tags": ["a"] }).to_string(),
+        routes::TRIGGER | routes::CREATE_BATCH | routes::CHANGE_METADATA => "{}".to_owned(),
         _ => String::new(),
     };
     let request = oncekey.request(route.method(), &path).body(body);

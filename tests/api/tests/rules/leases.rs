@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use oncekey::Options;
+use oncekey_core::payload::PayloadType;
 use oncekey_core::protocol::bury::{end_dead_run, end_unreadable_run};
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::start::{Start, start};
@@ -65,7 +66,10 @@ async fn i8_the_late_event_of_a_dead_lettered_copy_leaves_an_attempt_that_anothe
         assert_eq!(complete(app, &event).await.unwrap(), Disposition::LeaveUntil(lease_until));
         app.queues.send_completion(&event).await.unwrap();
         if ends_well {
-            let event = CompletionEvent::new(&run, Outcome::Succeeded { output: None, lost: None });
+            let event = CompletionEvent::new(
+                &run,
+                Outcome::Succeeded { output: None, output_type: PayloadType::Json, lost: None },
+            );
             app.queues.send_completion(&event).await.unwrap();
             oncekey.in_status(run.id.as_str(), "COMPLETED").await;
         } else {

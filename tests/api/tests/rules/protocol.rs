@@ -222,7 +222,14 @@ async fn i7_completion_events_may_come_twice_late_and_out_of_order() {
         event(1, failed(Some(0))),
         event(1, failed(None)),
         event(2, failed(None)),
-        event(1, Outcome::Succeeded { output: Some(Output::Inline("\"other\"".to_owned())), lost: None }),
+        event(
+            1,
+            Outcome::Succeeded {
+                output: Some(Output::Inline("\"other\"".to_owned())),
+                output_type: PayloadType::Json,
+                lost: None,
+            },
+        ),
         event(1, Outcome::Canceled),
     ] {
         complete(app, &stale).await.unwrap();
