@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use oncekey_core::key::{KeyHash, Scope};
+use oncekey_core::payload::Payload;
 use oncekey_core::protocol::trigger::Handle;
 use oncekey_core::run::end::End;
 use oncekey_core::{Error, RunId, Timestamp};
+use oncekey_wire::Json;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,15 @@ pub(crate) struct Call {
     /// What was asked, in words that an error can show, and [short](short).
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub what: String,
+    /// Fingerprints of what was given with it: that of a payload, or two of a moment. Older versions noted none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub prints: Vec<String>,
+    /// A fingerprint of the key that it was made under.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<String>,
+    /// Whether nothing else was pending in the task meanwhile.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub alone: bool,
     /// How many answers the task had when it made this call.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub after: usize,
@@ -27,6 +38,42 @@ pub(crate) struct Call {
     /// Ends of its children that were there when it asked.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub ends: BTreeMap<RunId, End>,
+}
+
+/// What a call says, by which the journal knows it again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// What is asked, in words.
+    pub what: String,
+    /// Fingerprints of what is given with it. Of several, one that is the same is enough.
+    pub prints: Vec<String>,
+    /// A fingerprint of the key that it is made under.
+    pub key: Option<String>,
+}
+
+impl Said {
+    /// A call that says no more than these words.
+    pub(crate) fn new(what: &str) -> Self {
+        Self { what: short(what), ..Self::default() }
+    }
+
+    /// With the payload, or whatever else is given.
+    pub(crate) fn with(mut self, given: &str) -> Self {
+        self.prints.push(print(given));
+        self
+    }
+
+    /// Under a key of this hash.
+    pub(crate) fn under(mut self, key: Option<&str>) -> Self {
+        self.key = key.map(print);
+        self
+    }
+}
+
+/// A fingerprint: 64 bits guard against mistakes, and a call may be one of thousands in an item.
+fn print(text: &str) -> String {
+    let hash = KeyHash::of(&[text], Scope::Global, None).to_string();
+    hash.get(..16).unwrap_or(&hash).to_owned()
 }
 
 /// What a call gave.
@@ -81,10 +128,30 @@ impl From<Refusal> for Error {
 }
 
 impl Call {
+    /// A call that nobody has made before.
+    pub(crate) fn new(said: Said, alone: bool, after: usize) -> Self {
+        let Said { what, prints, key } = said;
+        Self { what, prints, key, alone, after, ..Self::default() }
+    }
+
+    /// Whether it was given the same.
+    pub(crate) fn gave_the_same(&self, said: &Said) -> bool {
+        let same = self.prints.iter().any(|print| said.prints.contains(print));
+        (same || (self.prints.is_empty() && said.prints.is_empty())) && self.key == said.key
+    }
+
+    /// Whether an older version noted it, which did not note what was given.
+    pub(crate) fn is_unmarked(&self) -> bool {
+        self.prints.is_empty() && self.key.is_none()
+    }
+
     /// Adds what another part of the same call tells.
     pub(crate) fn merge(&mut self, part: Self) {
         if !part.what.is_empty() {
             self.what = part.what;
+            self.prints = part.prints;
+            self.key = part.key;
+            self.alone = part.alone;
             self.after = part.after;
         }
         self.answer = part.answer.or(self.answer.take());
@@ -103,9 +170,8 @@ pub(crate) fn short(what: &str) -> String {
     if what.chars().nth(MAX_CHARACTERS).is_none() {
         return what.to_owned();
     }
-    let hash = KeyHash::of(&[what], Scope::Global, None).to_string();
     let start: String = what.chars().take(MAX_CHARACTERS).collect();
-    format!("{start}… ({})", hash.get(..16).unwrap_or(&hash))
+    format!("{start}… ({})", print(what))
 }
 
 /// Why a call to the context failed.
@@ -145,6 +211,16 @@ pub enum CallError {
         /// What was asked before.
         before: String,
     },
+    /// The run did what must not be done twice, so it waits in place; and this wait outlasts the invocation.
+    #[error("{}", not_held(*ends_at, *stops_at, effects))]
+    NotHeld {
+        /// When the wait would end, if that is known.
+        ends_at: Option<Timestamp>,
+        /// When the invocation ends.
+        stops_at: Timestamp,
+        /// What the run did.
+        effects: Vec<String>,
+    },
     /// Oncekey refused, or something behind it failed.
     #[error(transparent)]
     Oncekey(#[from] Error),
@@ -155,13 +231,32 @@ impl CallError {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Child { .. } => true,
-            Self::Type { .. } | Self::OtherCall { .. } => false,
+            Self::Type { .. } | Self::OtherCall { .. } | Self::NotHeld { .. } => false,
             Self::Oncekey(error) => error.is_transient(),
         }
     }
 }
 
-/// Reads a value that a child or a step gave.
+fn not_held(ends_at: Option<Timestamp>, stops_at: Timestamp, effects: &[String]) -> String {
+    let why = match ends_at {
+        Some(ends_at) => format!("it ends at {ends_at}, and this invocation at {stops_at}"),
+        None => "it has outlasted this invocation".to_owned(),
+    };
+    let effects = effects.join(" and ");
+    format!(
+        "this wait cannot be had: {why}. The run cannot be started again from the top instead, because before this wait it \
+         {effects}, which would be done twice. Do that in a task of its own and wait for it (triggerAndWait), or give the \
+         worker a longer timeout, or set ONCEKEY_WAITS=replay if doing it twice is harmless"
+    )
+}
+
+/// Reads what a child returned.
+pub(crate) fn returned<T: DeserializeOwned>(what: &str, output: &Payload) -> Result<T, CallError> {
+    let read = || serde_json::from_str(output.json()?.as_ref().map_or("null", Json::get));
+    read().map_err(|source| CallError::Type { what: what.to_owned(), source })
+}
+
+/// Reads a value that a step gave.
 pub(crate) fn typed<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, CallError> {
     serde_json::from_str(text).map_err(|source| CallError::Type { what: what.to_owned(), source })
 }

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use oncekey_core::payload::path::BlobPath;
 use oncekey_core::run::end::End;
 use oncekey_core::{Error, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Answer, Call, Refusal, short};
+use crate::call::{Answer, Call, Refusal, Said};
 
 /// The most that one segment holds, as JSON: an item has at most 400 KB.
 const MAX_SEGMENT_BYTES: usize = 300 * 1024;
@@ -23,6 +24,17 @@ pub(crate) struct Open {
     pub seen: u32,
     /// Whether the message that ends it is under way.
     pub sent: bool,
+}
+
+/// What is known of what is pending in a task that makes a call, beside its other calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// Nobody can tell: a future may be polled for a timer's sake or another's.
+    Unknown,
+    /// Nothing.
+    Nothing,
+    /// Something.
+    Something,
 }
 
 /// The calls of an attempt.
@@ -42,8 +54,12 @@ pub(crate) struct Calls {
     order: HashMap<u32, usize>,
     /// Answers that it got since.
     given: Vec<u32>,
+    /// Where it stands what the task exchanged with others than its run.
+    exchanges: Option<BlobPath>,
     /// Waits that are not over.
     pub open: BTreeMap<u32, Open>,
+    /// Calls whose answers the task does not have yet.
+    pub pending: BTreeSet<u32>,
 }
 
 /// What one item of the journal holds.
@@ -53,6 +69,8 @@ struct Segment {
     calls: BTreeMap<u32, Call>,
     #[serde(default)]
     given: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    exchanges: Option<BlobPath>,
 }
 
 impl Calls {
@@ -67,12 +85,14 @@ impl Calls {
         given.pop();
         let old = old.into_iter().enumerate().map(|(after, call)| call.made(after));
         let mut calls: BTreeMap<u32, Call> = (1u32..).zip(old).collect();
+        let mut exchanges = None;
         for segment in segments {
             let segment: Segment = serde_json::from_str(segment).map_err(unreadable)?;
             for (number, part) in segment.calls {
                 calls.entry(number).or_default().merge(part);
             }
             given.extend(segment.given);
+            exchanges = segment.exchanges.or(exchanges);
         }
         let mut order = HashMap::new();
         for number in given {
@@ -81,37 +101,77 @@ impl Calls {
         }
         let unmade = calls.keys().copied().collect();
         let awaited = order.keys().chain(waiting_on).filter(|number| calls.contains_key(number)).copied().collect();
-        Ok(Self { calls, unmade, awaited, order, ..Self::default() })
+        Ok(Self { calls, unmade, awaited, order, exchanges, ..Self::default() })
     }
 
-    /// Numbers a call: it is the one of the journal that says the same and was made after as many answers, or a new one.
-    /// With what the journal knows of it. `None` if it could only be a new one, and the task has not made again all that it
-    /// is bound to: it may be about to, beside this one.
-    pub(crate) fn next(&mut self, what: &str) -> Option<(u32, Option<Call>)> {
-        let answers = self.answers;
-        let same =
-            |number: &&u32| self.calls.get(*number).is_some_and(|call| call.what == what && call.after == answers);
-        if let Some(number) = self.unmade.iter().find(same).copied() {
-            return Some(self.made_again(number));
+    /// Numbers a call: it is the one of the journal that says the same, or a new one. With what the journal knows of it.
+    /// `None` if it could only be a new one, and the task has not made again all that it is bound to: it may be about to,
+    /// beside this one.
+    pub(crate) fn make(&mut self, said: &Said, beside: Beside) -> Option<(u32, Option<Call>)> {
+        let alone = self.is_alone(beside);
+        // Of two that overlap neither is alone.
+        for number in &self.pending {
+            // One of the journal was alone, or not, when it was made first.
+            if self.changed.contains(number)
+                && let Some(call) = self.calls.get_mut(number)
+            {
+                call.alone = false;
+            }
         }
-        if self.bound().next().is_some() {
+        let by_place = || self.made_here(said).filter(|_| beside == Beside::Nothing && alone);
+        let before = self.made_before(said).or_else(by_place);
+        if before.is_none() && self.bound().next().is_some() {
             return None;
         }
-        Some(self.made_anew(what))
+        Some(match before {
+            Some(number) => self.made_again(number),
+            None => self.made_anew(said.clone(), alone),
+        })
     }
 
-    /// The same for a call that waited in vain for those to be made again: whatever else the task awaited before it may
-    /// have let it come later than before. `Err` with a call that the task is bound to make, and does not.
-    pub(crate) fn next_at_last(&mut self, what: &str) -> Result<(u32, Option<Call>), (u32, String)> {
-        let said = |number: &u32| self.calls.get(number).map(|call| call.what.clone()).unwrap_or_default();
-        if let Some(number) = self.awaited.iter().find(|number| said(number) == what).copied() {
+    /// The same for a call that waited in vain for those to be made again: longer than they had taken. `Err` with a call that
+    /// the task is bound to make, and does not.
+    pub(crate) fn make_at_last(&mut self, said: &Said, beside: Beside) -> Result<(u32, Option<Call>), (u32, String)> {
+        let alone = self.is_alone(beside);
+        if let Some(number) = self.made_here(said).filter(|_| alone) {
             return Ok(self.made_again(number));
         }
         let bound = self.bound().next();
         match bound {
-            Some(number) => Err((number, said(&number))),
-            None => Ok(self.made_anew(what)),
+            Some(number) => Err((number, self.calls.get(&number).map(|call| call.what.clone()).unwrap_or_default())),
+            None => Ok(self.made_anew(said.clone(), false)),
         }
+    }
+
+    fn is_alone(&self, beside: Beside) -> bool {
+        beside != Beside::Something && self.pending.is_empty()
+    }
+
+    /// The call of the journal that this one is, of those that were not made again yet: known by what it says and what it is
+    /// given, or by its key. How far the task had got tells two apart that say the same, of which it may have let one drop.
+    fn made_before(&self, said: &Said) -> Option<u32> {
+        let same_key = |call: &Call| call.key.is_some() && call.key == said.key;
+        self.unmade(said, |_, call| call.gave_the_same(said) && self.is_as_far(call))
+            .or_else(|| self.unmade(said, |number, call| call.gave_the_same(said) && self.awaited.contains(&number)))
+            .or_else(|| self.unmade(said, |_, call| same_key(call) && self.is_as_far(call)))
+            .or_else(|| self.unmade(said, |number, call| same_key(call) && self.awaited.contains(&number)))
+            .or_else(|| self.unmade(said, |_, call| call.is_unmarked() && self.is_as_far(call)))
+    }
+
+    /// The call of the journal that was made at this place, though it was given something else: the time, maybe. It is the
+    /// same if nothing else was pending in the task, then and now. Otherwise it may be another branch's, which has yet to
+    /// make it again.
+    fn made_here(&self, said: &Said) -> Option<u32> {
+        self.unmade(said, |_, call| call.key == said.key && call.alone && self.is_as_far(call))
+    }
+
+    fn unmade(&self, said: &Said, is_it: impl Fn(u32, &Call) -> bool) -> Option<u32> {
+        let calls = self.unmade.iter().filter_map(|number| Some((*number, self.calls.get(number)?)));
+        calls.filter(|(_, call)| call.what == said.what).find(|(number, call)| is_it(*number, call)).map(|(n, _)| n)
+    }
+
+    fn is_as_far(&self, call: &Call) -> bool {
+        call.after == self.answers
     }
 
     /// Calls that the task has yet to make again before it may make new ones. What it was suspended in it may drop once
@@ -126,17 +186,36 @@ impl Calls {
         self.awaited.is_empty()
     }
 
-    fn made_anew(&mut self, what: &str) -> (u32, Option<Call>) {
+    fn made_anew(&mut self, said: Said, alone: bool) -> (u32, Option<Call>) {
         let number = self.calls.last_key_value().map_or(1, |(last, _)| last + 1);
-        self.calls.insert(number, Call { what: what.to_owned(), after: self.answers, ..Call::default() });
+        self.calls.insert(number, Call::new(said, alone, self.answers));
         self.changed.insert(number);
+        self.pending.insert(number);
         (number, None)
     }
 
     fn made_again(&mut self, number: u32) -> (u32, Option<Call>) {
         self.unmade.remove(&number);
         self.awaited.remove(&number);
+        self.pending.insert(number);
         (number, self.calls.get(&number).cloned())
+    }
+
+    /// Whether the task has had an answer that it did not have before, or the journal has no calls.
+    #[cfg(feature = "host")]
+    pub(crate) fn is_live(&self) -> bool {
+        !self.given.is_empty() || (self.order.is_empty() && self.unmade.is_empty())
+    }
+
+    /// Where it stands what the task exchanged with others, of this attempt.
+    #[cfg(feature = "host")]
+    pub(crate) fn exchanges(&self) -> Option<BlobPath> {
+        self.exchanges.clone()
+    }
+
+    /// Notes that for the journal.
+    pub(crate) fn note_exchanges(&mut self, path: BlobPath) {
+        self.exchanges = Some(path);
     }
 
     /// Changes what is known of a call.
@@ -168,7 +247,8 @@ impl Calls {
     pub(crate) fn pack(&self) -> Result<Vec<String>, Error> {
         let pieces = self.changed.iter().filter_map(|number| Some((*number, self.calls.get(number)?))).flat_map(pieces);
         let mut segments = Vec::new();
-        let mut segment = Segment { given: self.given.clone(), ..Segment::default() };
+        let mut segment =
+            Segment { given: self.given.clone(), exchanges: self.exchanges.clone(), ..Segment::default() };
         let mut size = 8 * segment.given.len();
         for (number, piece) in pieces {
             let bytes = json(&piece)?.len() + 16;
@@ -211,13 +291,17 @@ struct OldCall {
 impl OldCall {
     fn made(self, after: usize) -> Call {
         let answer = (!self.children.is_empty()).then_some(Ok::<_, Refusal>(Answer::Children(self.children)));
-        Call { what: short(&self.what), after, answer, ..Call::default() }
+        Call { answer, ..Call::new(Said::new(&self.what), false, after) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn next(calls: &mut Calls, what: &str) -> Option<(u32, Option<Call>)> {
+        calls.make(&Said::new(what), Beside::Nothing)
+    }
 
     fn run(letter: char) -> RunId {
         RunId::parse(&format!("run_{}", letter.to_string().repeat(32))).expect("an id")
@@ -227,7 +311,7 @@ mod tests {
     fn what_is_packed_is_read_back_with_the_order_of_the_answers() {
         let mut calls = Calls::default();
         for what in ["a", "b", "c", "d"] {
-            calls.next(what).expect("a new one");
+            next(&mut calls, what).expect("a new one");
         }
         calls.note(1, |call| call.answer = Some(Ok(Answer::Held(true))));
         calls.note(2, |call| {
@@ -237,36 +321,112 @@ mod tests {
         calls.give(1);
         let mut read = Calls::of(None, &calls.pack().expect("packed"), &[3]).expect("read");
         assert_eq!((read.place(2), read.place(1), read.place(3)), (Ok(0), Ok(1), Err(2)));
-        let (_, first) = read.next("a").expect("known");
+        let (_, first) = next(&mut read, "a").expect("known");
         assert_eq!(first.and_then(|call| call.answer), Some(Ok(Answer::Held(true))));
-        let (_, second) = read.next("b").expect("known");
+        let (_, second) = next(&mut read, "b").expect("known");
         let refused = second.and_then(|call| call.answer).expect("an answer").expect_err("a refusal");
         assert_eq!(Error::from(refused).to_string(), "task: is bad");
-        assert_eq!(read.next("e"), None, "not before the third, in which the run was suspended");
-        assert_eq!(read.next_at_last("e"), Err((3, "c".to_owned())));
-        read.next("c").expect("known");
+        assert_eq!(next(&mut read, "e"), None, "not before the third, in which the run was suspended");
+        assert_eq!(read.make_at_last(&Said::new("e"), Beside::Nothing), Err((3, "c".to_owned())));
+        next(&mut read, "c").expect("known");
         // The fourth was let drop.
-        assert_eq!(read.next("e").map(|(number, _)| number), Some(5));
+        assert_eq!(next(&mut read, "e").map(|(number, _)| number), Some(5));
         assert_eq!(read.pack().expect("packed").len(), 1);
     }
 
     #[test]
     fn a_call_is_not_taken_for_one_that_says_the_same_and_was_let_drop() {
         let mut calls = Calls::default();
-        calls.next("child").expect("a new one");
-        calls.next("wait").expect("a new one");
+        next(&mut calls, "child").expect("a new one");
+        next(&mut calls, "wait").expect("a new one");
         calls.give(1);
-        assert_eq!(calls.next("wait").map(|(number, _)| number), Some(3));
+        assert_eq!(next(&mut calls, "wait").map(|(number, _)| number), Some(3));
         let mut read = Calls::of(None, &calls.pack().expect("packed"), &[3]).expect("read");
-        read.next("child").expect("known");
+        next(&mut read, "child").expect("known");
         read.give(1);
-        assert_eq!(read.next("wait").map(|(number, _)| number), Some(3));
+        assert_eq!(next(&mut read, "wait").map(|(number, _)| number), Some(3));
+    }
+
+    fn child(payload: &str, key: Option<&str>) -> Said {
+        Said::new("child").with(payload).under(key)
+    }
+
+    /// The calls of a task that was suspended in all of these.
+    fn resumed(calls: &Calls, waiting_on: &[u32]) -> Calls {
+        Calls::of(None, &calls.pack().expect("packed"), waiting_on).expect("read")
+    }
+
+    fn numbers(calls: &mut Calls, said: &[Said]) -> Vec<Option<u32>> {
+        said.iter().map(|said| calls.make(said, Beside::Nothing).map(|(number, _)| number)).collect()
+    }
+
+    #[test]
+    fn branches_that_come_in_another_order_find_their_own_calls() {
+        let mut calls = Calls::default();
+        numbers(&mut calls, &[child("1", None), child("2", None), child("3", Some("k"))]);
+        let mut read = resumed(&calls, &[1, 2, 3]);
+        let again = [child("3", Some("k")), child("2", None), child("1", None)];
+        assert_eq!(numbers(&mut read, &again), [Some(3), Some(2), Some(1)]);
+    }
+
+    #[test]
+    fn a_branch_that_had_not_called_before_waits_for_those_that_had() {
+        let mut calls = Calls::default();
+        numbers(&mut calls, &[child("1", None)]);
+        let mut read = resumed(&calls, &[1]);
+        // The first was alone, too: the other branch had not got so far.
+        assert_eq!(read.make(&child("2", None), Beside::Something), None);
+        assert_eq!(read.make(&child("2", None), Beside::Unknown), None);
+        assert_eq!(numbers(&mut read, &[child("1", None), child("2", None)]), [Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn under_the_same_key_another_payload_is_the_same_call() {
+        let mut calls = Calls::default();
+        numbers(&mut calls, &[child("at 1", Some("a")), child("at 2", Some("b"))]);
+        let mut read = resumed(&calls, &[1, 2]);
+        let again = [child("at 4", Some("b")), child("at 5", Some("c")), child("at 3", Some("a"))];
+        assert_eq!(numbers(&mut read, &again), [Some(2), None, Some(1)]);
+    }
+
+    #[test]
+    fn a_payload_that_tells_the_time_is_known_by_its_place_if_calls_are_made_one_by_one() {
+        let mut calls = Calls::default();
+        for payload in ["at 1", "at 2"] {
+            numbers(&mut calls, &[child(payload, None)]);
+            let number = calls.pending.pop_first().expect("it is pending");
+            calls.give(number);
+        }
+        let mut read = resumed(&calls, &[]);
+        assert_eq!(numbers(&mut read, &[child("at 3", None)]), [Some(1)]);
+        read.pending.clear();
+        read.give(1);
+        assert_eq!(numbers(&mut read, &[child("at 4", None)]), [Some(2)]);
+    }
+
+    #[test]
+    fn of_two_at_once_that_tell_the_time_neither_is_known_again() {
+        let mut calls = Calls::default();
+        numbers(&mut calls, &[child("at 1", None), child("at 2", None)]);
+        let mut read = resumed(&calls, &[1, 2]);
+        assert_eq!(numbers(&mut read, &[child("at 3", None)]), [None]);
+        assert_eq!(read.make_at_last(&child("at 3", None), Beside::Nothing), Err((1, "child".to_owned())));
+    }
+
+    #[test]
+    fn a_moment_is_the_same_if_its_date_or_its_distance_is() {
+        let wait = |date: &str, distance: &str| Said::new("wait").with(date).with(distance);
+        let mut calls = Calls::default();
+        numbers(&mut calls, &[wait("monday", "1 s"), wait("tuesday", "1 d")]);
+        let mut read = resumed(&calls, &[1, 2]);
+        let again = [wait("tuesday", "3 h"), wait("thursday", "1 s"), wait("friday", "7 s")];
+        assert_eq!(numbers(&mut read, &again), [Some(2), Some(1), Some(3)]);
     }
 
     #[test]
     fn ends_that_do_not_fit_one_segment_stand_in_several() {
         let mut calls = Calls::default();
-        calls.next("batch").expect("a new one");
+        next(&mut calls, "batch").expect("a new one");
         for letter in 'a'..='e' {
             let end = End { output: Some("x".repeat(150 * 1024)), ..End::unknown() };
             calls.note(1, |call| drop(call.ends.insert(run(letter), end)));

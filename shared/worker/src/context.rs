@@ -13,10 +13,10 @@ use oncekey_wire::TriggerBody;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::call::{Answer, CallError, typed};
+use crate::call::{Answer, CallError, Said, typed};
 use crate::child::Child;
 use crate::error::TaskError;
-use crate::family::only;
+use crate::family::{Wanted, only, said};
 use crate::invocation::Invocation;
 use crate::key::Key;
 
@@ -127,7 +127,7 @@ impl Context {
     /// # Errors
     /// [`CallError`].
     pub async fn enqueue_trigger(&self, child: Child) -> Result<(), CallError> {
-        let call = self.inner.begin(&format!("enqueue trigger {}", child.task)).await?;
+        let call = self.inner.begin(said("enqueue trigger", &[Wanted::of(&child, self.inner.parent())])).await?;
         let number = call.number;
         let make = async {
             let task = child.task_id()?;
@@ -149,11 +149,13 @@ impl Context {
     /// # Errors
     /// [`CallError`].
     pub async fn reset(&self, task: &str, key: impl Into<Key>) -> Result<bool, CallError> {
-        let call = self.inner.begin(&format!("reset a key of {task}")).await?;
+        let key = key.into().hashed(self.inner.parent());
+        let said = Said::new(&format!("reset a key of {task}"));
+        let call = self.inner.begin(said.with(key.as_ref().map_or("", |key| key.hash.as_str()))).await?;
         let number = call.number;
         let make = async {
             let task = Child::new(task, ()).task_id()?;
-            let Some(key) = key.into().hashed(self.inner.parent()) else { return Ok(Answer::Held(false)) };
+            let Some(key) = key else { return Ok(Answer::Held(false)) };
             let address = KeyAddress { environment: self.environment(), place: key.place(&task), hash: &key.hash };
             match oncekey_core::protocol::reset::reset(&self.inner.app, address, key.shown()).await {
                 Ok(()) => Ok(Answer::Held(true)),
@@ -172,7 +174,8 @@ impl Context {
     /// # Errors
     /// [`CallError`].
     pub async fn wait_for(&self, duration: Duration) -> Result<(), CallError> {
-        self.inner.wait_until("wait for a time", |now| now.plus(duration)).await
+        let said = Said::new("wait for a time").with(&format!("{duration:?}"));
+        self.inner.wait_until(said, |now| now.plus(duration)).await
     }
 
     /// Waits until a moment without holding a worker, up to a year. Under five seconds it waits in place.
@@ -180,7 +183,8 @@ impl Context {
     /// # Errors
     /// [`CallError`].
     pub async fn wait_until(&self, moment: Timestamp) -> Result<(), CallError> {
-        self.inner.wait_until("wait until a time", |_| moment).await
+        let said = Said::new("wait until a time").with(&moment.millis().to_string());
+        self.inner.wait_until(said, |_| moment).await
     }
 
     /// Runs a side effect once per run: its result is recorded, and later attempts and resumes get that instead of

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use oncekey_core::key::Parent;
 use oncekey_core::protocol::keep::expiry;
 use oncekey_core::protocol::trigger::{Handle, trigger_all};
 use oncekey_core::protocol::wait::{await_children, ends_of};
@@ -9,10 +10,12 @@ use oncekey_core::request::{Envelope, Parentage, TriggerBody, TriggerRequest, pa
 use oncekey_core::run::end::End;
 use oncekey_core::run::{KEPT_AT_MOST, Lineage, TriggerFunction};
 use oncekey_core::store::StepResult;
-use oncekey_core::{Error, RequestId, RunId, RunStatus, TaskId};
+use oncekey_core::{Error, IdempotencyKey, RequestId, RunId, RunStatus, TaskId};
+use oncekey_wire::Json;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::call::{Answer, CallError, typed};
+use crate::call::{Answer, CallError, Said, returned};
 use crate::calls::Open;
 use crate::child::Child;
 use crate::gate::Pass;
@@ -20,9 +23,58 @@ use crate::invocation::{Begun, Invocation};
 use crate::output;
 use crate::patience::until_read;
 
+/// A child, as a call asks for it.
+pub(crate) struct Wanted {
+    task: String,
+    key: Option<IdempotencyKey>,
+    body: Result<Json, Error>,
+}
+
+impl Wanted {
+    /// A child, as the body of a trigger asks for it.
+    #[cfg(feature = "host")]
+    pub(crate) fn new(task: String, key: Option<IdempotencyKey>, body: &impl Serialize) -> Self {
+        Self { task, key, body: written(body) }
+    }
+
+    /// What it is given, as text.
+    fn payload(&self) -> String {
+        #[derive(Deserialize)]
+        struct Given {
+            #[serde(default)]
+            payload: Option<Json>,
+        }
+        let given = self.body.as_ref().ok().and_then(|body| body.read::<Given>().ok());
+        given.and_then(|given| given.payload).map(|payload| payload.to_string()).unwrap_or_default()
+    }
+
+    /// A child of a task in Rust.
+    pub(crate) fn of(child: &Child, parent: Parent<'_>) -> Self {
+        let key = child.hashed_key(parent);
+        Self { task: child.task.clone(), body: child.body(key.as_ref()).and_then(|body| written(&body)), key }
+    }
+}
+
+fn written(body: &impl Serialize) -> Result<Json, Error> {
+    Json::of(body).map_err(|error| Error::invalid("payload", error.to_string()))
+}
+
+/// What a call says that asks for these children.
+pub(crate) fn said(verb: &str, wanted: &[Wanted]) -> Said {
+    let what = |child: &Wanted| match &child.key {
+        Some(key) => format!("{} with key {}", child.task, key.shown()),
+        None => child.task.clone(),
+    };
+    let whats: Vec<String> = wanted.iter().map(what).collect();
+    let given: Vec<String> = wanted.iter().map(Wanted::payload).collect();
+    let keys: Option<Vec<&str>> = wanted.iter().map(|child| Some(child.key.as_ref()?.hash.as_str())).collect();
+    let key = keys.filter(|keys| !keys.is_empty()).map(|keys| keys.join("\n"));
+    Said::new(&format!("{verb} {}", whats.join(", "))).with(&given.join("\n")).under(key.as_deref())
+}
+
 /// Children that were triggered by a call.
 pub(crate) struct Started<'a> {
-    call: Begun<'a>,
+    pub call: Begun<'a>,
     pub handles: Vec<Handle>,
 }
 
@@ -33,13 +85,19 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// How a child ended.
+    #[cfg(feature = "host")]
+    pub(crate) fn end_of(&self, child: &RunId) -> End {
+        self.ends.get(child).cloned().unwrap_or_else(End::unknown)
+    }
+
     /// The output of the child at a place, or the error that its parent gets.
     pub(crate) fn output<O: DeserializeOwned>(&self, task: &str, handle: &Handle) -> Result<O, CallError> {
         let unknown = End::unknown();
         let end = self.ends.get(&handle.id).unwrap_or(&unknown);
         // One that completed has an error if what it returned could not be kept.
         if end.status == RunStatus::Completed && (end.error.is_none() || end.output.is_some()) {
-            return typed(&format!("the output of {task}"), end.output.as_deref().unwrap_or("null"));
+            return returned(&format!("the output of {task}"), &end.returned());
         }
         let message = end.error.as_ref().map_or_else(|| "it has no error".to_owned(), |error| error.message.clone());
         Err(CallError::Child { task: task.to_owned(), id: handle.id.clone(), status: end.status, message })
@@ -59,21 +117,22 @@ impl Invocation {
         children: Vec<Child>,
         function: TriggerFunction,
     ) -> Result<Started<'_>, CallError> {
-        let mut whats = Vec::with_capacity(children.len());
-        let mut triggers = Vec::with_capacity(children.len());
-        for child in &children {
-            let key = child.hashed_key(self.parent());
-            whats.push(match &key {
-                Some(key) => format!("{} with key {}", child.task, key.shown()),
-                None => child.task.clone(),
-            });
-            triggers.push((child.task.clone(), child.body(key.as_ref())));
-        }
-        let call = self.begin(&format!("{verb} {}", whats.join(", "))).await?;
+        let wanted: Vec<Wanted> = children.iter().map(|child| Wanted::of(child, self.parent())).collect();
+        let call = self.begin(said(verb, &wanted)).await?;
+        self.trigger(call, wanted, function).await
+    }
+
+    /// The same for a call that has its number.
+    pub(crate) async fn trigger<'a>(
+        &'a self,
+        call: Begun<'a>,
+        wanted: Vec<Wanted>,
+        function: TriggerFunction,
+    ) -> Result<Started<'a>, CallError> {
         let number = call.number;
         let make = async {
-            let mut requests = Vec::with_capacity(triggers.len());
-            for (index, (task, body)) in triggers.into_iter().enumerate() {
+            let mut requests = Vec::with_capacity(wanted.len());
+            for (index, Wanted { task, body, .. }) in wanted.into_iter().enumerate() {
                 requests.push(self.request_of(
                     TaskId::parse(&task).map_err(Error::from)?,
                     &body?,
@@ -106,18 +165,17 @@ impl Invocation {
     fn request_of(
         &self,
         task: TaskId,
-        body: &oncekey_wire::TriggerBody,
+        body: &Json,
         name: String,
         function: TriggerFunction,
     ) -> Result<TriggerRequest, Error> {
-        let body = serde_json::to_vec(body).map_err(|error| Error::invalid("payload", error.to_string()))?;
         let spec = &self.run.spec;
         let request_id = RequestId::from_caller(&name)?;
         let envelope = Envelope {
             traceparent: spec.options.traceparent.clone(),
             ..Envelope::new(spec.environment.clone(), task, request_id, self.app.clock.now())
         };
-        let mut request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
+        let mut request = parse_json::<TriggerBody<'_>>(body.get().as_bytes())?.check(envelope)?;
         request.parentage = Parentage::Known(Lineage::of_child(&self.run));
         request.function = function;
         Ok(request)
@@ -131,7 +189,7 @@ impl Invocation {
     }
 
     async fn wait_for_ends<'a>(&'a self, started: Started<'a>) -> Result<(Ended, Pass<'a>), CallError> {
-        let Started { call: Begun { number, before, mut pass, .. }, handles } = started;
+        let Started { call: Begun { number, before, mut pass, pending: _pending, .. }, handles } = started;
         let ids: BTreeSet<RunId> = handles.iter().map(|handle| handle.id.clone()).collect();
         let known = self.journal.waits.get(&number);
         let mut ends: HashMap<RunId, End> = self.calls().ends(number).into_iter().collect();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oncekey_core::{Error, Timestamp};
 
-use crate::call::CallError;
+use crate::call::{CallError, Said};
 use crate::calls::Open;
 use crate::gate::Pass;
 use crate::invocation::{Begun, Invocation};
@@ -14,43 +14,66 @@ const IN_PLACE: Duration = Duration::from_secs(5);
 /// The longest wait.
 const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// A wait for a moment, which stands.
+pub(crate) struct Timer<'a> {
+    pub call: Begun<'a>,
+    /// When it is over.
+    pub due_at: Timestamp,
+}
+
 impl Invocation {
     /// Waits until `due`, which is asked once: a resume finds it in the journal.
     pub(crate) async fn wait_until(
         &self,
-        what: &str,
+        said: Said,
         due: impl FnOnce(Timestamp) -> Timestamp,
     ) -> Result<(), CallError> {
-        let call = self.begin(what).await?;
-        let (number, given) = (call.number, call.given);
-        let waited = self.wait(call, due).await;
-        self.told(number, given, waited).await
+        let call = self.begin(said).await?;
+        let timer = self.set_timer(call, due).await?;
+        self.wait_for_timer(timer).await
     }
 
-    async fn wait<'a>(
+    /// Notes until when a call waits.
+    pub(crate) async fn set_timer<'a>(
         &'a self,
         call: Begun<'a>,
         due: impl FnOnce(Timestamp) -> Timestamp,
-    ) -> Result<((), Pass<'a>), CallError> {
-        let Begun { number, before, given, mut pass } = call;
-        if let Some(Err(refusal)) = before.answer {
-            return Err(Error::from(refusal).into());
+    ) -> Result<Timer<'a>, CallError> {
+        let Begun { number, before, .. } = &call;
+        let refused = match &before.answer {
+            Some(Err(refusal)) => Some(Error::from(refusal.clone())),
+            _ => None,
+        };
+        let now = self.app.clock.now();
+        let journalled = before.due_at.or(self.journal.waits.get(number).and_then(|wait| wait.due_at));
+        let due_at = journalled.unwrap_or_else(|| due(now));
+        let too_long = journalled.is_none() && due_at.since(now) > MAX_WAIT;
+        let refused = refused.or(too_long.then(|| Error::invalid("wait", "a wait is at most 365 days")));
+        if let Some(error) = refused {
+            return self.told(*number, call.given, Err(error.into())).await;
         }
+        if journalled.is_none() && due_at.since(now) >= IN_PLACE {
+            self.calls().note(*number, |call| call.due_at = Some(due_at));
+        }
+        Ok(Timer { call, due_at })
+    }
+
+    /// Waits until it is over.
+    pub(crate) async fn wait_for_timer(&self, timer: Timer<'_>) -> Result<(), CallError> {
+        let (number, given) = (timer.call.number, timer.call.given);
+        let waited = self.wait(timer).await;
+        self.told(number, given, waited).await
+    }
+
+    async fn wait<'a>(&'a self, timer: Timer<'a>) -> Result<((), Pass<'a>), CallError> {
+        let Timer { call: Begun { number, given, mut pass, pending: _pending, .. }, due_at } = timer;
         if given {
             return Ok(((), pass));
         }
         let clock = &self.app.clock;
-        let journalled = before.due_at.or(self.journal.waits.get(&number).and_then(|wait| wait.due_at));
-        let due_at = journalled.unwrap_or_else(|| due(clock.now()));
-        if journalled.is_none() && due_at.since(clock.now()) > MAX_WAIT {
-            return Err(Error::invalid("wait", "a wait is at most 365 days").into());
-        }
         if due_at.since(clock.now()) < IN_PLACE {
             clock.sleep_until(due_at).await;
             return Ok(((), pass));
-        }
-        if journalled.is_none() {
-            self.calls().note(number, |call| call.due_at = Some(due_at));
         }
         // Its message is under way if it was suspended in this wait: one that was let drop before that has none.
         let sent = self.run.waits_on(&self.waiter(number));

@@ -248,6 +248,37 @@ async fn i9_several_waits_at_once_come_out_in_the_same_order_on_every_resume() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i9_a_branch_that_had_not_called_before_the_suspension_does_not_get_the_child_of_another() {
+    let Some(place) = Place::own_stack() else { return };
+    let resumed = Count::default();
+    let seen = Arc::clone(&resumed);
+    let parent = Task::new("parent", move |ctx: Context, _: Value| {
+        let first = count(&seen) == 1;
+        async move {
+            let early = async {
+                // Resumed, it comes after the other.
+                if !first {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                ctx.trigger_and_wait::<u64>(Child::new("child", 1)).await
+            };
+            let late = async {
+                if first {
+                    std::future::pending::<()>().await;
+                }
+                ctx.trigger_and_wait::<u64>(Child::new("child", 2)).await
+            };
+            let (early, late) = tokio::join!(early, late);
+            Ok(json!([early?, late?, ctx.attempt()]))
+        }
+    });
+    let oncekey = with(place, parent.max_attempts(1)).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], json!([1, 2, 1]));
+    assert_eq!(oncekey.all_runs().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_was_refused_is_refused_again_on_a_resume() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {

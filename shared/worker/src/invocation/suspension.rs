@@ -1,0 +1,154 @@
+//! How an invocation gives its run up to wait, or holds it in place.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use oncekey_core::payload::PayloadType;
+use oncekey_core::protocol::keep::expiry;
+use oncekey_core::protocol::wait::{Suspension, suspend};
+use oncekey_core::queue::message::RunMessage;
+use oncekey_core::{RunStatus, Timestamp};
+
+use crate::call::CallError;
+use crate::calls::Open;
+use crate::gate::Pass;
+use crate::invocation::Invocation;
+use crate::standstill::Found;
+
+/// A wait's message is sent again with a suspension that is so near its end: clocks differ, and the message may have come.
+const NEARLY_DUE: Duration = Duration::from_secs(5 * 60);
+/// How often whoever suspends the run lets others go first, that they look whether their wait is over.
+const UNTIL_ALL_LOOK: u32 = 16;
+/// How often a run that is held in place looks for wake-ups.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Milliseconds before the end of an invocation in which a task can hear that it cannot be held any longer.
+const TO_REFUSE_MS: i64 = 500;
+
+impl Invocation {
+    /// Suspends the run in all its open waits, or returns because there was a wake-up since this one looked. What it holds
+    /// then keeps the run from being suspended until it has looked again, and has its answer if it is over. A run that did
+    /// what must not be done twice is held in place until then instead.
+    pub(crate) async fn suspend(&self, number: u32) -> Result<Pass<'_>, CallError> {
+        let mut rounds = 0;
+        loop {
+            let shut = self.gate.shut().await;
+            let wakes = self.wakes();
+            let has_seen = |open: &Open| open.seen == wakes;
+            if !self.calls().open.get(&number).is_some_and(has_seen) {
+                break;
+            }
+            let all_have = self.calls().open.values().all(has_seen);
+            // Another wait may not have looked yet. One that the task holds without awaiting it now never does, and is not
+            // missed: it is looked at when it is awaited.
+            if rounds < UNTIL_ALL_LOOK && !all_have {
+                rounds += 1;
+                continue;
+            }
+            match self.stand_still().await {
+                Found::Clean => self.suspend_standing(wakes).await?,
+                Found::More => {}
+                Found::Effects(effects) => {
+                    drop(shut);
+                    self.hold(number, &effects).await?;
+                    break;
+                }
+            }
+        }
+        Ok(self.gate.pass().await)
+    }
+
+    async fn stand_still(&self) -> Found {
+        match self.outside.get() {
+            Some(outside) => (outside.stop)().await,
+            None => Found::Clean,
+        }
+    }
+
+    /// Suspends the run while what is outside stands still, and lets it go on if the run is still ours.
+    async fn suspend_standing(&self, seen: u32) -> Result<(), CallError> {
+        let suspended = self.suspend_now(seen).await;
+        if let Some(outside) = self.outside.get() {
+            // Whether it is suspended must be known before anything goes on: then somebody else may have it.
+            if suspended.is_err() && self.still_ours().await.is_err() {
+                self.app.clock.sleep_until(self.stop_at).await;
+                std::future::pending::<()>().await;
+            }
+            (outside.go_on)();
+        }
+        suspended
+    }
+
+    /// Holds the run in place until there is a wake-up, or this wait's time has come.
+    async fn hold(&self, number: u32, effects: &[String]) -> Result<(), CallError> {
+        let due_at = self.calls().open.get(&number).and_then(|open| open.due_at);
+        let clock = &self.app.clock;
+        let last = Timestamp::from_millis(self.stop_at.millis().saturating_sub(TO_REFUSE_MS));
+        let refuse = |ends_at| CallError::NotHeld { ends_at, stops_at: self.stop_at, effects: effects.to_vec() };
+        if due_at.is_some_and(|due_at| due_at > last) {
+            return Err(refuse(due_at));
+        }
+        let look_every = self.look_every.get().copied().unwrap_or(LOOK_EVERY);
+        loop {
+            let now = clock.now();
+            if now >= last {
+                return Err(refuse(None));
+            }
+            if due_at.is_some_and(|due_at| now >= due_at) {
+                return Ok(());
+            }
+            let next = now.plus(look_every).min(last);
+            clock.sleep_until(due_at.map_or(next, |due_at| due_at.min(next))).await;
+            if self.look_for_wakes().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether there was a wake-up since this was asked last. Ends the invocation if the run is not ours any more.
+    async fn look_for_wakes(&self) -> Result<bool, CallError> {
+        let run = self.app.store.run(&self.run.id).await?;
+        let Some(run) = run.filter(|run| run.status == RunStatus::Executing && run.turn == self.run.turn) else {
+            self.halt().await;
+            return Ok(false);
+        };
+        Ok(self.wakes.swap(run.wakes, Ordering::SeqCst) != run.wakes)
+    }
+
+    async fn suspend_now(&self, seen: u32) -> Result<(), CallError> {
+        if let Some(exchanged) = self.outside.get().and_then(|outside| (outside.exchanged)()) {
+            let environment = &self.run.spec.environment;
+            let path = self.app.blobs.put_output(environment, PayloadType::Json, exchanged).await?;
+            self.calls().note_exchanges(path);
+        }
+        let (segments, open) = {
+            let calls = self.calls();
+            (calls.pack()?, calls.open.clone())
+        };
+        let until = open.values().map(|open| open.until).max().unwrap_or_default();
+        self.keep_journal(until).await?;
+        let app = &self.app;
+        let known = self.journal.segments.len();
+        let count = u32::try_from(known + segments.len()).unwrap_or(u32::MAX);
+        let expiring = expiry(until);
+        let items = app.store.put_segments(&self.run.id, self.run.turn, segments, expiring).await?;
+        self.note_expiry(items, expiring);
+        let mut waits = Vec::with_capacity(open.len());
+        for (number, open) in open {
+            let waiter = self.waiter(number);
+            if let Some(due_at) = open.due_at
+                && (!open.sent || due_at.since(app.clock.now()) < NEARLY_DUE)
+            {
+                app.queues.send_run(&RunMessage::wake(&waiter, &self.run.spec.queue, Some(due_at))).await?;
+                if let Some(open) = self.calls().open.get_mut(&number) {
+                    open.sent = true;
+                }
+            }
+            waits.push(waiter);
+        }
+        match suspend(app, &self.run, &waits, seen, self.run.spent() + self.started.elapsed(), count).await? {
+            Suspension::LookAgain { wakes } => self.wakes.store(wakes, Ordering::SeqCst),
+            Suspension::Suspended | Suspension::Lost => self.halt().await,
+        }
+        Ok(())
+    }
+}
