@@ -1,8 +1,10 @@
 //! Why a task failed, and whether trying again may help.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use crate::call::CallError;
 
@@ -10,20 +12,47 @@ use crate::call::CallError;
 ///
 /// It is no `std::error::Error` itself, which is what lets every such error turn into it.
 pub struct TaskError {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) message: String,
-    pub(crate) retry: bool,
+    pub(crate) stack: Option<String>,
+    pub(crate) retry: Retry,
+    pub(crate) kind: Kind,
+}
+
+/// Whether and when the task is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// As its policy says.
+    ByPolicy,
+    /// Not at all.
+    Never,
+    /// After this pause: whoever knows better than the policy says so.
+    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "said by the host alone"))]
+    After(Duration),
+}
+
+/// What kind of end this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The task failed.
+    Failed,
+    /// It died, or what carried it did.
+    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "said by the host alone"))]
+    Crashed,
+    /// It took longer than it may.
+    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "said by the host alone"))]
+    TimedOut,
 }
 
 impl TaskError {
     /// A failure that another attempt may mend.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { name: "Error", message: message.into(), retry: true }
+        Self { name: "Error".into(), message: message.into(), stack: None, retry: Retry::ByPolicy, kind: Kind::Failed }
     }
 
     /// A failure that no attempt can mend: the run fails now, whatever attempts are left.
     pub fn abort(message: impl Into<String>) -> Self {
-        Self { name: "AbortTaskRunError", message: message.into(), retry: false }
+        Self { name: "AbortTaskRunError".into(), retry: Retry::Never, ..Self::new(message) }
     }
 }
 

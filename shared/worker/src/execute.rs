@@ -11,11 +11,10 @@ use oncekey_core::queue::message::Outcome;
 use oncekey_core::run::RunError;
 use oncekey_core::run::beside::Kept;
 use oncekey_core::{App, Error, Run, Timestamp};
-use oncekey_wire::Json;
 use tokio::sync::mpsc;
 
 use crate::context::Context;
-use crate::error::TaskError;
+use crate::error::{Kind, Retry, TaskError};
 use crate::invocation::Invocation;
 use crate::output::succeeded;
 use crate::patience::patiently;
@@ -29,7 +28,7 @@ pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestam
         Err(error) => return Ok(Some(failed(task, run, error))),
     };
     let (halt, mut halted) = mpsc::unbounded_channel();
-    let Some(invocation) = Invocation::of(app, run, expiries, halt).await? else {
+    let Some(invocation) = Invocation::of(app, run, expiries, stop_at, halt).await? else {
         let why = "what the run had journalled has expired: it waited longer than that is kept";
         return Ok(Some(Outcome::SystemFailure { error: RunError::new("SystemFailure", why) }));
     };
@@ -41,21 +40,22 @@ pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestam
         // What ended in the last moment has ended.
         biased;
         ended = body => match ended {
-            Ok(Ok(output)) => {
-                let text = (!output.is_null()).then(|| output.to_string());
-                succeeded(app, run, text, stop_at).await
-            }
+            Ok(Ok(output)) => succeeded(app, run, output, stop_at).await,
             Ok(Err(error)) => failed(task, run, error),
             Err(panic) => failed(task, run, panicked(panic.as_ref())),
         },
-        () = after(limit.map(|limit| limit.saturating_sub(run.spent()))) => {
-            let seconds = limit.unwrap_or_default().as_secs_f64();
-            Outcome::TimedOut { error: RunError::new("TimedOut", &format!("the attempt took longer than its limit of {seconds} s")) }
-        }
+        () = after(limit.map(|limit| limit.saturating_sub(run.spent()) + task.grace)) => failed(task, run, timed_out(limit)),
         () = app.clock.sleep_until(stop_at) => crashed(task, run, "the worker's own time ran out before the task ended"),
         Some(()) = halted.recv() => return Ok(None),
     };
     Ok(Some(outcome))
+}
+
+/// An attempt that took longer than it may.
+pub(crate) fn timed_out(limit: Option<Duration>) -> TaskError {
+    let seconds = limit.unwrap_or_default().as_secs_f64();
+    let message = format!("the attempt took longer than its limit of {seconds} s");
+    TaskError { name: "TimedOut".into(), kind: Kind::TimedOut, ..TaskError::new(message) }
 }
 
 async fn after(limit: Option<Duration>) {
@@ -69,7 +69,7 @@ async fn after(limit: Option<Duration>) {
 type Expiries = Vec<(String, Timestamp)>;
 
 /// What the task is given. No attempt can mend what cannot be read.
-async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Json, Expiries), TaskError>, Error> {
+async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Payload, Expiries), TaskError>, Error> {
     let unreadable = |why: String| Ok(Err(TaskError::abort(format!("the payload cannot be read: {why}"))));
     let mut expiries = Expiries::new();
     let text = match &run.payload {
@@ -96,15 +96,22 @@ async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Json,
         Err(error @ (Error::Invalid { .. } | Error::TooLarge(_))) => return unreadable(error.to_string()),
         Err(error) => return Err(error),
     };
-    match payload.json().and_then(|json| json.map_or_else(|| Json::of(&()), Ok)) {
-        Ok(json) => Ok(Ok((json, expiries))),
-        Err(error) => unreadable(error.to_string()),
-    }
+    Ok(Ok((payload, expiries)))
 }
 
-fn failed(task: &Task, run: &Run, error: TaskError) -> Outcome {
-    let retry_after_ms = if error.retry { pause(task, run) } else { None };
-    Outcome::Failed { error: RunError::new(error.name, &error.message), retry_after_ms }
+fn failed(task: &Task, run: &Run, failure: TaskError) -> Outcome {
+    let mut error = RunError::new(&failure.name, &failure.message);
+    error.stack_trace = failure.stack;
+    let retry_after_ms = match failure.retry {
+        Retry::ByPolicy => pause(task, run),
+        Retry::Never => None,
+        Retry::After(pause) => Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+    };
+    match failure.kind {
+        Kind::Failed => Outcome::Failed { error, retry_after_ms },
+        Kind::Crashed => Outcome::Crashed { error, retry_after_ms },
+        Kind::TimedOut => Outcome::TimedOut { error },
+    }
 }
 
 /// The outcome of an attempt whose worker died, or was about to.
@@ -120,6 +127,6 @@ fn pause(task: &Task, run: &Run) -> Option<u64> {
 fn panicked(panic: &(dyn Any + Send)) -> TaskError {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let mut error = TaskError::new(text.unwrap_or("the task panicked"));
-    error.name = "Panic";
+    error.name = "Panic".into();
     error
 }

@@ -48,10 +48,13 @@ mod error;
 mod execute;
 mod family;
 mod gate;
+#[cfg(feature = "host")]
+pub mod host;
 mod invocation;
 mod key;
 mod output;
 mod patience;
+mod standstill;
 mod steps;
 mod task;
 mod timer;

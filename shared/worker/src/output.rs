@@ -1,6 +1,6 @@
 //! Where what a task or a step returned is kept: with what names it, beside the run, or, if it is large, in the bucket.
 
-use oncekey_core::payload::Payload;
+use oncekey_core::payload::{Payload, PayloadType};
 use oncekey_core::protocol::keep::beside_until;
 use oncekey_core::queue::message::{Outcome, Output};
 use oncekey_core::run::beside::Part;
@@ -15,9 +15,10 @@ const MAX_ITEM_BYTES: usize = 150 * 1024;
 
 /// Keeps what a task returned, and tells its end: whatever becomes of it, the task has succeeded. What the bucket does not
 /// take is offered again until `stop_at`.
-pub(crate) async fn succeeded(app: &App, run: &Run, text: Option<String>, stop_at: Timestamp) -> Outcome {
+pub(crate) async fn succeeded(app: &App, run: &Run, returned: Payload, stop_at: Timestamp) -> Outcome {
+    let Payload { text, kind: output_type } = returned;
     let output = match text {
-        None => return Outcome::Succeeded { output: None, lost: None },
+        None => return Outcome::Succeeded { output: None, output_type: PayloadType::Json, lost: None },
         Some(text) if text.len() <= Output::MAX_INLINE_BYTES => Output::Inline(text),
         Some(text) if text.len() <= MAX_ITEM_BYTES => {
             let until = beside_until(run, app.clock.now());
@@ -33,16 +34,19 @@ pub(crate) async fn succeeded(app: &App, run: &Run, text: Option<String>, stop_a
             let (size, most) = (text.len(), Payload::MAX_BYTES);
             return Outcome::without_output(&format!("it has {size} bytes of JSON; the limit is {most} (3 MB)"));
         }
-        Some(text) => match patiently(app, stop_at, || app.blobs.put_output(&run.spec.environment, text.clone())).await
-        {
-            Ok(path) => Output::Stored(path),
-            Err(error) => {
-                tracing::error!(run_id = %run.id, %error, "the output is not kept");
-                return Outcome::without_output("the bucket did not take it");
+        Some(text) => {
+            match patiently(app, stop_at, || app.blobs.put_output(&run.spec.environment, output_type, text.clone()))
+                .await
+            {
+                Ok(path) => Output::Stored(path),
+                Err(error) => {
+                    tracing::error!(run_id = %run.id, %error, "the output is not kept");
+                    return Outcome::without_output("the bucket did not take it");
+                }
             }
-        },
+        }
     };
-    Outcome::Succeeded { output: Some(output), lost: None }
+    Outcome::Succeeded { output: Some(output), output_type, lost: None }
 }
 
 /// Keeps what a step gave.
@@ -50,7 +54,7 @@ pub(crate) async fn keep_step(app: &App, environment: &EnvironmentId, text: Stri
     if text.len() <= MAX_ITEM_BYTES {
         return Ok(StepResult::Inline(text));
     }
-    app.blobs.put_output(environment, text).await.map(StepResult::Stored)
+    app.blobs.put_output(environment, PayloadType::Json, text).await.map(StepResult::Stored)
 }
 
 /// The JSON text that is kept so.

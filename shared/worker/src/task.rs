@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use oncekey_core::TaskId;
+use oncekey_core::payload::{Payload, PayloadType};
 use oncekey_core::queue::name::QueueName;
 use oncekey_core::run::RunSpec;
 use oncekey_core::run::retry::RetryPolicy;
@@ -17,7 +18,8 @@ use serde::de::DeserializeOwned;
 use crate::context::Context;
 use crate::error::TaskError;
 
-type Body = Box<dyn Fn(Context, Json) -> BoxFuture<'static, Result<Json, TaskError>> + Send + Sync>;
+/// What a task does: from a context and a payload to what it returns.
+pub(crate) type Body = Box<dyn Fn(Context, Payload) -> BoxFuture<'static, Result<Payload, TaskError>> + Send + Sync>;
 
 /// A task that a worker can run.
 pub struct Task {
@@ -25,6 +27,8 @@ pub struct Task {
     pub(crate) retry: RetryPolicy,
     pub(crate) max_duration: Option<Duration>,
     pub(crate) queue: Option<QueueName>,
+    /// How much longer than it may take it has, to end by itself.
+    pub(crate) grace: Duration,
     body: Body,
 }
 
@@ -43,18 +47,24 @@ impl Task {
             Ok(id) => id,
             Err(error) => panic!("Task::new({id:?}, …): {error}"),
         };
-        let body: Body = Box::new(move |context, input| match input.read() {
+        let body: Body = Box::new(move |context, input| match typed(&input) {
             Ok(input) => {
                 let running = run(context, input);
-                async move { Ok(Json::of(&running.await?)?) }.boxed()
+                async move {
+                    let output = Json::of(&running.await?)?;
+                    let text = (!output.is_null()).then(|| output.to_string());
+                    Ok(Payload { text, kind: PayloadType::Json })
+                }
+                .boxed()
             }
-            // No attempt can mend a payload.
-            Err(error) => {
-                let refusal = TaskError::abort(format!("the payload is not what this task takes: {error}"));
-                async move { Err(refusal) }.boxed()
-            }
+            Err(refusal) => async move { Err(refusal) }.boxed(),
         });
-        Self { id, retry: RetryPolicy::default(), max_duration: None, queue: None, body }
+        Self::of(id, body)
+    }
+
+    /// A task of this body.
+    pub(crate) fn of(id: TaskId, body: Body) -> Self {
+        Self { id, retry: RetryPolicy::default(), max_duration: None, queue: None, grace: Duration::ZERO, body }
     }
 
     /// How often and how soon it is tried again. The default is [`RetryPolicy::default`]: 3 attempts, 1 s first.
@@ -100,9 +110,17 @@ impl Task {
         spec.options.max_duration.map(|seconds| Duration::from_secs(seconds.into())).or(self.max_duration)
     }
 
-    pub(crate) fn run(&self, context: Context, input: Json) -> BoxFuture<'static, Result<Json, TaskError>> {
+    pub(crate) fn run(&self, context: Context, input: Payload) -> BoxFuture<'static, Result<Payload, TaskError>> {
         (self.body)(context, input)
     }
+}
+
+/// The input of a task. No attempt can mend what cannot be read.
+fn typed<I: DeserializeOwned>(payload: &Payload) -> Result<I, TaskError> {
+    let json = payload.json().map_err(|error| TaskError::abort(format!("the payload cannot be read: {error}")))?;
+    let text = json.as_ref().map_or("null", Json::get);
+    serde_json::from_str(text)
+        .map_err(|error| TaskError::abort(format!("the payload is not what this task takes: {error}")))
 }
 
 impl fmt::Debug for Task {

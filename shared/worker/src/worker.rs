@@ -1,6 +1,7 @@
 //! A worker: a set of tasks, and what it does with the messages of a run queue.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
@@ -22,10 +23,10 @@ use crate::task::Task;
 /// Kept back of an invocation's time to report an attempt that would outlast it.
 const TO_REPORT: Duration = Duration::from_millis(500);
 
-/// A set of tasks.
-#[derive(Debug, Default)]
+/// A set of tasks. Clones share it.
+#[derive(Clone, Debug, Default)]
 pub struct Worker {
-    tasks: BTreeMap<TaskId, Task>,
+    tasks: Arc<RwLock<BTreeMap<TaskId, Arc<Task>>>>,
 }
 
 impl Worker {
@@ -37,15 +38,38 @@ impl Worker {
 
     /// Adds a task; one of the same id is replaced.
     #[must_use]
-    pub fn task(mut self, task: Task) -> Self {
-        self.tasks.insert(task.id.clone(), task);
+    pub fn task(self, task: Task) -> Self {
+        self.write().insert(task.id.clone(), Arc::new(task));
         self
+    }
+
+    /// Takes these tasks in place of all that it has, for the runs that it takes up from now on.
+    pub fn replace(&self, tasks: impl IntoIterator<Item = Task>) {
+        *self.write() = tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
+    }
+
+    /// The tasks that it has.
+    #[must_use]
+    pub fn ids(&self) -> Vec<TaskId> {
+        self.read().keys().cloned().collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<TaskId, Arc<Task>>> {
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<TaskId, Arc<Task>>> {
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, task: &TaskId) -> Option<Arc<Task>> {
+        self.read().get(task).cloned()
     }
 
     /// The queue of each task that has one of its own: what triggers need to know of this worker.
     #[must_use]
     pub fn queues(&self) -> BTreeMap<TaskId, QueueName> {
-        self.tasks.values().filter_map(|task| Some((task.id.clone(), task.queue.clone()?))).collect()
+        self.read().values().filter_map(|task| Some((task.id.clone(), task.queue.clone()?))).collect()
     }
 
     /// Runs as a Lambda function whose event source is a run queue, set up by the environment variables that
@@ -55,7 +79,15 @@ impl Worker {
     /// What the environment lacks, or what the Lambda runtime reports.
     pub async fn run(self) -> Result<(), lambda_runtime::Error> {
         logs::init();
-        let (worker, app) = (&self, &App::from_env().await?);
+        self.run_on(&App::from_env().await?).await
+    }
+
+    /// The same where logging and the environment have been set up.
+    ///
+    /// # Errors
+    /// What the Lambda runtime reports.
+    pub async fn run_on(&self, app: &App) -> Result<(), lambda_runtime::Error> {
+        let worker = self;
         let handle = |event: LambdaEvent<SqsEvent>| async move {
             let deadline = deadline(event.context.deadline, app.clock.now());
             Ok::<_, lambda_runtime::Error>(worker.handle(app, event.payload, deadline).await)
@@ -78,8 +110,8 @@ impl Worker {
             Start::Nothing(disposition) => return Ok(disposition),
             Start::Expired(run) => (run, Outcome::Expired),
             Start::Crashed(run) => {
-                let outcome = match self.tasks.get(&run.spec.task) {
-                    Some(task) => crashed(task, &run, "its worker died, or was stopped, before the attempt ended"),
+                let outcome = match self.find(&run.spec.task) {
+                    Some(task) => crashed(&task, &run, "its worker died, or was stopped, before the attempt ended"),
                     None => self.unknown(&run),
                 };
                 (run, outcome)
@@ -97,24 +129,24 @@ impl Worker {
     }
 
     async fn execute(&self, app: &App, run: &Run, deadline: Timestamp) -> Result<Option<Outcome>, Error> {
-        let Some(task) = self.tasks.get(&run.spec.task) else {
+        let Some(task) = self.find(&run.spec.task) else {
             return Ok(Some(self.unknown(run)));
         };
         let left = deadline.since(app.clock.now());
         let stop_at = app.clock.now().plus(left.saturating_sub(TO_REPORT));
-        execute(app, task, run, stop_at).await
+        execute(app, &task, run, stop_at).await
     }
 
     fn attempts_of(&self, spec: &oncekey_core::run::RunSpec) -> u32 {
         let default = || spec.options.max_attempts.unwrap_or(RetryPolicy::default().max_attempts);
-        self.tasks.get(&spec.task).map_or_else(default, |task| task.attempts_of(spec))
+        self.find(&spec.task).map_or_else(default, |task| task.attempts_of(spec))
     }
 
     /// A task that is not here may be with the next attempt: a worker that has it may be on its way.
     fn unknown(&self, run: &Run) -> Outcome {
         let pause = RetryPolicy::default().pause_after(run.turn.attempt, self.attempts_of(&run.spec));
         let retry_after_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-        let known = self.tasks.keys().map(TaskId::as_str).collect::<Vec<_>>().join(", ");
+        let known = self.ids().iter().map(TaskId::as_str).collect::<Vec<_>>().join(", ");
         let message = format!("this worker has no task {:?}; it has: {known}", run.spec.task.as_str());
         Outcome::Failed { error: RunError::new("UnknownTask", &message), retry_after_ms }
     }

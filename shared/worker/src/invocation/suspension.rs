@@ -125,6 +125,7 @@ impl Invocation {
             (calls.pack()?, calls.open.clone())
         };
         let until = open.values().map(|open| open.until).max().unwrap_or_default();
+        let due_at = open.values().filter_map(|open| open.due_at).min();
         self.keep_journal(until).await?;
         let app = &self.app;
         let known = self.journal.segments.len();
@@ -145,7 +146,7 @@ impl Invocation {
             }
             waits.push(waiter);
         }
-        match suspend(app, &self.run, &waits, seen, self.run.spent() + self.started.elapsed(), count).await? {
+        match suspend(app, &self.run, &waits, due_at, seen, self.run.spent() + self.started.elapsed(), count).await? {
             Suspension::LookAgain { wakes } => self.wakes.store(wakes, Ordering::SeqCst),
             Suspension::Suspended | Suspension::Lost => self.halt().await,
         }

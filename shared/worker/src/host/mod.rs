@@ -1,0 +1,126 @@
+//! A host: a worker whose tasks are in child processes, such as those in TypeScript.
+//!
+//! What a task asks of its run is numbered, journalled and answered here, through the same doors as for a task in Rust; the
+//! child has no key, no journal and no lease. It is the host's: it is killed whenever its run is not over by itself.
+
+mod api;
+mod execution;
+mod over;
+mod pool;
+mod process;
+mod protocol;
+mod seen;
+mod session;
+mod settings;
+mod verbs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use futures_util::FutureExt;
+use oncekey_core::TaskId;
+use oncekey_core::queue::name::QueueName;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+pub use pool::{Code, Node};
+pub use process::{Console, Stream};
+pub use settings::{WaitSettings, Waits};
+
+use crate::host::api::Tokens;
+use crate::host::pool::Pool;
+use crate::host::protocol::Manifest;
+use crate::host::session::{GRACE, carry_out};
+use crate::task::Task;
+
+/// How a host works.
+pub struct Options {
+    /// How Node is started.
+    pub node: Node,
+    /// How runs wait.
+    pub waits: WaitSettings,
+    /// Whether what tasks fetch is recorded, so that it does not keep their runs from being suspended.
+    pub record: bool,
+    /// How often a run is looked at that a child carries out: whether it was cancelled, and whether what it waits for has come.
+    pub look_every: Duration,
+    /// Takes what tasks write.
+    pub console: Console,
+    /// What a run takes a place of that has a child. It gives it back while it is held in a wait.
+    pub slots: Arc<Semaphore>,
+}
+
+/// A host that runs. Dropped, it ends its children.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+    listener: Arc<tokio::sync::Mutex<Option<TcpListener>>>,
+}
+
+/// What runs share.
+pub(crate) struct Inner {
+    pub pool: Pool,
+    pub waits: WaitSettings,
+    pub record: bool,
+    pub look_every: Duration,
+    pub slots: Arc<Semaphore>,
+    tokens: Tokens,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("node", &self.node).field("waits", &self.waits).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// A host without code.
+    ///
+    /// # Errors
+    /// When no port on loopback can be had, or no thread.
+    pub async fn start(options: Options) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let tokens = Tokens::default();
+        let pool = Pool::new(options.node, url, tokens.clone(), options.console)?;
+        let Options { waits, record, look_every, slots, .. } = options;
+        let inner = Arc::new(Inner { pool, waits, record, look_every, slots, tokens });
+        Ok(Self { inner, listener: Arc::new(tokio::sync::Mutex::new(Some(listener))) })
+    }
+
+    /// Serves the API that children call, until this is dropped. `routes` answer what is no business of a run's own.
+    pub async fn serve(&self, routes: Router) {
+        if let Some(listener) = self.listener.lock().await.take() {
+            api::serve(listener, self.inner.tokens.clone(), routes).await;
+        }
+    }
+
+    /// Takes up code: the tasks in it. Runs under way go on with what they have.
+    ///
+    /// # Errors
+    /// In words, when its files cannot be imported; then the code before stays.
+    pub async fn load(&self, code: Code) -> Result<Vec<Task>, String> {
+        let loaded = self.inner.pool.load(code).await?;
+        loaded.tasks.iter().map(|manifest| self.task(manifest)).collect()
+    }
+
+    fn task(&self, manifest: &Manifest) -> Result<Task, String> {
+        let id = TaskId::parse(&manifest.id)
+            .map_err(|error| format!("{}: {:?}: {error}", manifest.file_path, manifest.id))?;
+        let inner = Arc::clone(&self.inner);
+        let body = move |context, payload| carry_out(Arc::clone(&inner), context, payload).boxed();
+        let mut task = Task::of(id, Box::new(body)).retry(manifest.policy());
+        task.max_duration = manifest.limit();
+        // It is told first, and stopped when it does not listen.
+        task.grace = GRACE * 2;
+        let name = manifest.queue.as_ref().and_then(|queue| queue.name.as_deref());
+        task.queue = name.and_then(QueueName::parse);
+        Ok(task)
+    }
+}

@@ -1,0 +1,171 @@
+//! What a run has done that leaves its process, as far as its child says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::host::process::Process;
+use crate::host::settings::Waits;
+use crate::invocation::lock;
+use crate::standstill::{Found, Standstill};
+
+/// How soon a run is looked at again that has a recorded fetch under way.
+const UNTIL_FETCHED: Duration = Duration::from_millis(20);
+
+/// How long a child must have said and asked nothing before its run is suspended, if it does not say that it stands: what goes
+/// on beside a wait may be about to wait, too, and be missed.
+const QUIET: Duration = Duration::from_secs(1);
+/// How soon it is looked at again.
+const UNTIL_QUIET: Duration = Duration::from_millis(10);
+
+/// What a run has done.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(Mutex<Doings>);
+
+#[derive(Debug, Default)]
+struct Doings {
+    effects: Vec<String>,
+    /// Recorded fetches that are under way.
+    fetching: BTreeMap<u64, String>,
+    /// When it last said or asked something, or had an answer.
+    moved: Option<Instant>,
+    /// Whether it has said since that nothing but its waits keeps it going.
+    stands: bool,
+    /// The place that the run has given back while it is held.
+    lent: Option<Lent>,
+    /// What was recorded, in this attempt.
+    records: Vec<Value>,
+    /// How much of that is kept.
+    kept: usize,
+}
+
+impl Seen {
+    /// One whose run has recorded this before it was suspended.
+    pub(crate) fn with(records: Vec<Value>) -> Self {
+        Self(Mutex::new(Doings { kept: records.len(), records, ..Doings::default() }))
+    }
+
+    /// All that was recorded, if that is more than is kept.
+    fn exchanged(&self) -> Option<String> {
+        let doings = lock(&self.0);
+        let more = doings.records.len() > doings.kept;
+        more.then(|| Value::Array(doings.records.clone()).to_string())
+    }
+
+    pub(crate) fn effect(&self, what: String, fetching: Option<u64>) {
+        let mut doings = lock(&self.0);
+        if let Some(id) = fetching {
+            doings.fetching.remove(&id);
+        }
+        doings.effects.push(what);
+    }
+
+    pub(crate) fn fetching(&self, id: u64, what: String) {
+        lock(&self.0).fetching.insert(id, what);
+    }
+
+    pub(crate) fn recorded(&self, id: u64, record: Value) {
+        let mut doings = lock(&self.0);
+        doings.fetching.remove(&id);
+        doings.records.push(record);
+    }
+
+    /// It says or asks something, or has an answer.
+    pub(crate) fn moved(&self) {
+        let mut doings = lock(&self.0);
+        (doings.moved, doings.stands) = (Some(Instant::now()), false);
+    }
+
+    /// It says that nothing but its waits keeps it going.
+    pub(crate) fn stands(&self) {
+        lock(&self.0).stands = true;
+    }
+
+    fn is_quiet(&self) -> bool {
+        let doings = lock(&self.0);
+        doings.stands || doings.moved.is_none_or(|moved| moved.elapsed() >= QUIET)
+    }
+
+    /// Gives the run's place to another, until it goes on.
+    fn lend(&self, slots: &Arc<Semaphore>) {
+        lock(&self.0).lent.get_or_insert_with(|| {
+            slots.add_permits(1);
+            Lent(Arc::clone(slots))
+        });
+    }
+
+    /// The run goes on.
+    pub(crate) fn goes_on(&self) {
+        drop(lock(&self.0).lent.take());
+    }
+
+    fn effects(&self) -> Vec<String> {
+        lock(&self.0).effects.clone()
+    }
+
+    fn is_fetching(&self) -> bool {
+        !lock(&self.0).fetching.is_empty()
+    }
+
+    /// What is to be found when the run shall be suspended.
+    fn found(&self, waits: Waits) -> Option<Found> {
+        match waits {
+            Waits::Replay => None,
+            Waits::Hold => Some(Found::Effects(vec!["was told to hold its waits (ONCEKEY_WAITS=hold)".to_owned()])),
+            Waits::Mixed => Some(self.effects()).filter(|effects| !effects.is_empty()).map(Found::Effects),
+        }
+    }
+}
+
+/// A place that was given back, and is taken again when this is dropped: as soon as one is free.
+#[derive(Debug)]
+struct Lent(Arc<Semaphore>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let slots = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            if let Ok(slot) = slots.acquire_owned().await {
+                slot.forget();
+            }
+        });
+    }
+}
+
+/// How a child is stopped and looked at before its run is suspended.
+pub(crate) fn standstill(process: &Arc<Process>, seen: &Arc<Seen>, waits: Waits, slots: &Arc<Semaphore>) -> Standstill {
+    let going_on = Arc::clone(process);
+    let recorded = Arc::clone(seen);
+    let exchanged = move || recorded.exchanged();
+    let (stopped, seen, slots) = (Arc::clone(process), Arc::clone(seen), Arc::clone(slots));
+    let stop = move || {
+        let (process, seen, slots) = (Arc::clone(&stopped), Arc::clone(&seen), Arc::clone(&slots));
+        let look: futures_util::future::BoxFuture<'static, Found> = Box::pin(async move {
+            if let Some(found) = seen.found(waits) {
+                seen.lend(&slots);
+                return found;
+            }
+            // Its answer is to be recorded first, or it would be sent again.
+            if seen.is_fetching() {
+                tokio::time::sleep(UNTIL_FETCHED).await;
+                return Found::More;
+            }
+            if !seen.is_quiet() {
+                tokio::time::sleep(UNTIL_QUIET).await;
+                return Found::More;
+            }
+            process.stop().await;
+            // What it said up to now is in the pipe: effects are said before they happen.
+            if process.has_said_more() {
+                process.go_on();
+                return Found::More;
+            }
+            Found::Clean
+        });
+        look
+    };
+    Standstill { stop: Box::new(stop), exchanged: Box::new(exchanged), go_on: Box::new(move || going_on.go_on()) }
+}

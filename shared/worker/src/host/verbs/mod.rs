@@ -1,0 +1,372 @@
+//! What a task in a child asks of its run, call by call, through the same doors as a task in Rust.
+
+mod batches;
+mod waits;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use axum::body::Bytes;
+use axum::http::{Method, StatusCode};
+use oncekey_core::key::KeyOptions;
+use oncekey_core::request::parse_json;
+use oncekey_core::run::TriggerFunction;
+use oncekey_core::store::KeyAddress;
+use oncekey_core::{Error, IdempotencyKey, TaskId};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+
+use crate::call::{Answer, CallError, Said};
+use crate::calls::Beside;
+use crate::error::TaskError;
+use crate::family::{Started, Wanted, said};
+use crate::gate::Pass;
+use crate::host::api::{Asked, Reply};
+use crate::host::over::Over;
+use crate::host::process::Process;
+use crate::host::protocol::ToChild;
+use crate::host::seen::Seen;
+use crate::host::verbs::batches::Batch;
+use crate::invocation::{Begun, Invocation, lock};
+use crate::timer::Timer;
+
+/// The verbs of one run.
+pub(crate) struct Verbs<'a> {
+    inv: &'a Invocation,
+    process: &'a Process,
+    seen: &'a Seen,
+    /// Whether the child has not heard yet that it is no replay any more.
+    replaying: AtomicBool,
+    /// Answers that the child has had.
+    answers: AtomicU64,
+    state: Mutex<State<'a>>,
+}
+
+#[derive(Default)]
+struct State<'a> {
+    /// Children that will be waited for, by run.
+    runs: HashMap<String, VecDeque<(String, Started<'a>)>>,
+    /// Batches whose items have not come.
+    created: HashMap<String, Batch<'a>>,
+    /// Batches that will be waited for.
+    batches: HashMap<String, (Vec<String>, Started<'a>)>,
+    timers: HashMap<String, Timer<'a>>,
+    /// Steps under way.
+    steps: HashMap<String, Pass<'a>>,
+    /// Calls that have come, by their name: the client sends one again that it has no answer to.
+    known: HashMap<String, Known>,
+}
+
+enum Known {
+    Answered(StatusCode, Value),
+    UnderWay(Vec<oneshot::Sender<Reply>>),
+}
+
+/// An answer, or why there is none.
+type Answered = Result<(StatusCode, Value), Refused>;
+
+enum Refused {
+    /// The call was wrong.
+    Call(StatusCode, String),
+    /// The run is over.
+    Over(Over),
+}
+
+impl From<CallError> for Refused {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Oncekey(error) if !error.is_transient() => Self::from(error),
+            error if error.may_pass() => Self::Over(Over::Broken(TaskError::new(error.to_string()))),
+            error => Self::Over(Over::Broken(TaskError::abort(error.to_string()))),
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Error::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Contended(_) => StatusCode::CONFLICT,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::Call(status, error.to_string())
+    }
+}
+
+fn ok(value: Value) -> Answered {
+    Ok((StatusCode::OK, value))
+}
+
+fn refuse(status: StatusCode, why: impl Into<String>) -> Answered {
+    Err(Refused::Call(status, why.into()))
+}
+
+impl<'a> Verbs<'a> {
+    pub(crate) fn new(inv: &'a Invocation, process: &'a Process, seen: &'a Seen, replaying: bool) -> Self {
+        Self { inv, process, seen, replaying: replaying.into(), answers: AtomicU64::new(0), state: Mutex::default() }
+    }
+
+    /// How many answers the child has had.
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::SeqCst)
+    }
+
+    /// Counts an answer that the child is about to get, and says before it, once, that from here on it is no replay.
+    fn answering(&self) {
+        self.answers.fetch_add(1, Ordering::SeqCst);
+        self.seen.goes_on();
+        self.seen.moved();
+        if self.inv.is_live() && self.replaying.swap(false, Ordering::SeqCst) {
+            self.process.tell(&ToChild::Live);
+        }
+    }
+
+    /// Answers a call of the child.
+    pub(crate) async fn serve(&self, asked: Asked) -> Result<(), Over> {
+        let Asked { parts, body, reply } = asked;
+        let path = parts.uri.path().to_owned();
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let name = header("x-trigger-request-idempotency-key").map(|name| format!("{} {path} {name}", parts.method));
+        if let Some(name) = &name {
+            let mut state = lock(&self.state);
+            match state.known.get_mut(name) {
+                Some(Known::Answered(status, value)) => {
+                    let _ = reply.send(Reply::Answer(*status, value.clone()));
+                    return Ok(());
+                }
+                Some(Known::UnderWay(others)) => {
+                    others.push(reply);
+                    return Ok(());
+                }
+                None => drop(state.known.insert(name.clone(), Known::UnderWay(Vec::new()))),
+            }
+        }
+        let call = Calling {
+            number: header("x-oncekey-call").and_then(|number| number.parse().ok()),
+            beside: if header("x-oncekey-beside").as_deref() == Some("0") {
+                Beside::Nothing
+            } else {
+                Beside::Something
+            },
+            told: AtomicBool::new(false),
+        };
+        let segments: Vec<String> = path.split('/').skip(1).map(decoded).collect();
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let answering = self.answer(&parts.method, &segments, &body, &call);
+        let in_step = header("x-oncekey-step").is_some_and(|step| !step.is_empty());
+        let answered = if in_step { Invocation::within_step(answering).await } else { answering.await };
+        let (status, value) = match answered {
+            Ok(Some(answered)) => answered,
+            Ok(None) => return self.forward(&segments, name, reply).await,
+            Err(Refused::Call(status, why)) => (status, Value::from(why)),
+            Err(Refused::Over(over)) => return Err(over),
+        };
+        self.answering();
+        let others = name.map(|name| lock(&self.state).known.insert(name, Known::Answered(status, value.clone())));
+        if let Some(Some(Known::UnderWay(others))) = others {
+            for other in others {
+                let _ = other.send(Reply::Answer(status, value.clone()));
+            }
+        }
+        let answer = if status == StatusCode::NO_CONTENT { Reply::Empty } else { Reply::Answer(status, value) };
+        let _ = reply.send(answer);
+        Ok(())
+    }
+
+    /// Sends a call on to the routes that everybody has. The run is not suspended meanwhile.
+    async fn forward(&self, path: &[&str], name: Option<String>, reply: oneshot::Sender<Reply>) -> Result<(), Over> {
+        let _pass = self.inv.gate.pass().await;
+        let (done, is_done) = oneshot::channel();
+        let run = &self.inv.run;
+        // Not the client's own: a replay of ours would make it another.
+        let request = format!("{}/{}/{}", run.id, run.turn.attempt, path.join("/"));
+        let request: String = request.chars().take(255).collect();
+        let environment = run.spec.environment.clone();
+        if let Some(name) = name {
+            lock(&self.state).known.remove(&name);
+        }
+        let _ = reply.send(Reply::Forward { environment, request, done });
+        let _ = is_done.await;
+        self.answering();
+        Ok(())
+    }
+
+    /// The answer of a call; `None` if it goes to the routes that everybody has.
+    async fn answer(
+        &self,
+        method: &Method,
+        path: &[&str],
+        body: &Bytes,
+        call: &Calling,
+    ) -> Result<Option<(StatusCode, Value)>, Refused> {
+        let answered = match (method.as_str(), path) {
+            ("POST", ["api", "v1", "tasks", task, "trigger"]) => self.trigger(task, body, call).await,
+            ("POST", ["api", "v3", "batches"]) => self.create_batch(body, call).await,
+            ("POST", ["api", "v3", "batches", id, "items"]) => self.add_items(id, body).await,
+            ("POST", ["engine", "v1", "runs", _, "wait", "duration"]) => self.set_timer(body, call).await,
+            ("POST", ["api", "v1", "idempotencyKeys", key, "reset"]) => self.reset(key, body, call).await,
+            ("POST", ["oncekey", "v1", "steps", name]) => self.begin_step(name).await,
+            ("PUT", ["oncekey", "v1", "steps", name]) => self.end_step(name, body).await,
+            ("DELETE", ["oncekey", "v1", "steps", name]) => {
+                lock(&self.state).steps.remove(*name);
+                Ok((StatusCode::NO_CONTENT, Value::Null))
+            }
+            // What it said of itself on the way here has been stored.
+            ("PUT", ["api", "v1", "runs", _, "metadata"]) if self.replaying.load(Ordering::SeqCst) => {
+                ok(json!({ "metadata": {} }))
+            }
+            ("GET" | "HEAD", _)
+            | ("POST", ["api", _, "runs", _, "cancel" | "reschedule"])
+            | ("PUT", ["api", "v1", "runs", _, "metadata"])
+            | ("POST", ["api", "v1", "runs", _, "tags"]) => return Ok(None),
+            _ => refuse(
+                StatusCode::NOT_IMPLEMENTED,
+                format!("Oncekey does not have {method} /{} inside a task", path.join("/")),
+            ),
+        };
+        answered.map(Some)
+    }
+
+    async fn begin(&self, said: Said, call: &Calling) -> Result<Begun<'a>, Refused> {
+        let parked = || {
+            if let Some(number) = call.number
+                && !call.told.swap(true, Ordering::SeqCst)
+            {
+                self.process.tell(&ToChild::Parked { call: number });
+            }
+        };
+        Ok(self.inv.begin_beside(said, call.beside, parked).await?)
+    }
+
+    async fn trigger(&self, task: &str, body: &Bytes, call: &Calling) -> Answered {
+        let mut body: Map<String, Value> = parse_json(body)?;
+        let waits = own_options(&mut body);
+        let wanted = vec![wanted(task.to_owned(), body)?];
+        let (verb, function) = match waits {
+            true => ("trigger and wait", TriggerFunction::TriggerAndWait),
+            false => ("trigger", TriggerFunction::Trigger),
+        };
+        let begun = self.begin(said(verb, &wanted), call).await?;
+        let started = self.inv.trigger(begun, wanted, function).await?;
+        let Some(handle) = started.handles.first().cloned() else {
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the trigger made no run");
+        };
+        if waits {
+            let mut state = lock(&self.state);
+            state.runs.entry(handle.id.to_string()).or_default().push_back((task.to_owned(), started));
+        } else {
+            self.inv.handles_of(started).await;
+        }
+        ok(json!(handle))
+    }
+
+    async fn reset(&self, key: &str, body: &Bytes, call: &Calling) -> Answered {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Reset {
+            task_identifier: String,
+        }
+        let reset: Reset = parse_json(body)?;
+        let key = IdempotencyKey::from_wire("idempotencyKey", key, None)?;
+        let task = TaskId::parse(&reset.task_identifier).map_err(Error::from)?;
+        let begun = self.begin(Said::new(&format!("reset a key of {task}")).with(key.hash.as_str()), call).await?;
+        let number = begun.number;
+        let make = async {
+            let environment = &self.inv.run.spec.environment;
+            let address = KeyAddress { environment, place: key.place(&task), hash: &key.hash };
+            match oncekey_core::protocol::reset::reset(&self.inv.app, address, key.shown()).await {
+                Ok(()) => Ok(Answer::Held(true)),
+                Err(Error::NotFound(_)) => Ok(Answer::Held(false)),
+                Err(error) => Err(error.into()),
+            }
+        };
+        let held = self.inv.answer(&begun, make).await;
+        self.inv.give(number, Some(begun.pass)).await;
+        match held? {
+            Answer::Held(false) => refuse(StatusCode::NOT_FOUND, format!("nobody holds this key of {task}")),
+            _ => ok(json!({ "id": key.hash })),
+        }
+    }
+
+    async fn begin_step(&self, name: &str) -> Answered {
+        let pass = self.inv.gate.pass().await;
+        if let Some(earlier) = self.inv.finished_step(name).await? {
+            return ok(step_result(&earlier));
+        }
+        self.inv.still_ours().await?;
+        lock(&self.state).steps.insert(name.to_owned(), pass);
+        Ok((StatusCode::NO_CONTENT, Value::Null))
+    }
+
+    async fn end_step(&self, name: &str, body: &Bytes) -> Answered {
+        let Some(_pass) = lock(&self.state).steps.remove(name) else {
+            return refuse(StatusCode::NOT_FOUND, format!("no step {name:?} is under way"));
+        };
+        let result: Map<String, Value> = parse_json(body)?;
+        let text = Value::Object(result.clone()).to_string();
+        match self.inv.finish_step(name, text).await {
+            Ok(Some(there)) => ok(step_result(&there)),
+            Ok(None) => ok(Value::Object(result)),
+            Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, error.message),
+        }
+    }
+}
+
+/// A call, as the harness marks it.
+struct Calling {
+    number: Option<u64>,
+    beside: Beside,
+    /// Whether the harness was told that it waits.
+    told: AtomicBool,
+}
+
+/// Takes out what a trigger says to its host alone. Whether it will be waited for.
+fn own_options(body: &mut Map<String, Value>) -> bool {
+    let Some(options) = body.get_mut("options").and_then(Value::as_object_mut) else { return false };
+    options.remove("parentRunId");
+    options.remove("lockToVersion");
+    options.remove("resumeParentOnCompletion") == Some(Value::Bool(true))
+}
+
+/// A child, as its trigger's body asks for it.
+fn wanted(task: String, body: Map<String, Value>) -> Result<Wanted, Error> {
+    let options = body.get("options");
+    let text = options.and_then(|options| options.get("idempotencyKey")).and_then(Value::as_str);
+    let shown = options.and_then(|options| options.get("idempotencyKeyOptions"));
+    let shown: Option<KeyOptions> = shown.and_then(|shown| serde_json::from_value(shown.clone()).ok());
+    let key = text.filter(|text| !text.is_empty());
+    let key = key.map(|text| IdempotencyKey::from_wire("options.idempotencyKey", text, shown.as_ref())).transpose()?;
+    Ok(Wanted::new(task, key, &body))
+}
+
+fn step_result(text: &str) -> Value {
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(result)) if result.contains_key("outputType") => Value::Object(result),
+        // A step of the same name that a task in Rust recorded.
+        _ => json!({ "output": text, "outputType": "application/json" }),
+    }
+}
+
+fn decoded(segment: &str) -> String {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
