@@ -21,6 +21,9 @@ pub enum StackError {
         /// Why.
         why: String,
     },
+    /// The tasks in TypeScript cannot be run.
+    #[error("{0}")]
+    TaskFiles(String),
     /// The DynamoDB API refused to set a table up.
     #[error("cannot set up the tables: {0}")]
     Tables(String),

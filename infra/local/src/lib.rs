@@ -9,6 +9,7 @@ pub mod error;
 pub(crate) mod loopback;
 pub(crate) mod private;
 pub mod stack;
+pub(crate) mod tasks;
 
 /// The stack's threads allocate all the time, and glibc has them wait for each other.
 #[global_allocator]

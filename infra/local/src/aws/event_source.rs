@@ -37,6 +37,8 @@ pub(crate) struct Mapping {
     pub batch_size: usize,
     /// Invocations at a time.
     pub concurrency: usize,
+    /// What limits invocations beside that, together with those of other queues.
+    pub slots: Option<Arc<Semaphore>>,
     /// How long an invocation may take before it is killed.
     pub timeout: Duration,
 }
@@ -57,12 +59,20 @@ impl Mapping {
             };
             for messages in batch.chunks(mapping.batch_size) {
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+                let slot = match &mapping.slots {
+                    Some(slots) => Some(tokio::select! {
+                        biased;
+                        _ = stopped.wait_for(|stopped| *stopped) => break,
+                        slot = Arc::clone(slots).acquire_owned() => slot,
+                    }),
+                    None => None,
+                };
                 let (mapping, messages, done) = (Arc::clone(&mapping), messages.to_vec(), done.clone());
                 invocations.spawn(async move {
                     for receipt in mapping.invoke(messages).await {
                         let _ = done.send(receipt).await;
                     }
-                    drop(permit);
+                    drop((permit, slot));
                 });
             }
             while invocations.try_join_next().is_some() {}

@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::StackError;
 use crate::stack::{ENVIRONMENTS, Options, Stack, Storage};
+use crate::tasks::Tasks;
 
 /// What `oncekey dev` can be told.
 #[derive(Args, Debug)]
@@ -32,6 +33,12 @@ pub(super) struct Dev {
     /// A queue for runs beside `default`, and how many of its runs execute at a time (100 if left out); may be given again
     #[arg(long = "queue", value_name = "NAME[:N]")]
     queues: Vec<Queue>,
+    /// Run the tasks in this folder of TypeScript files, instead of the demo tasks; changes are taken up
+    #[arg(long, value_name = "DIR", conflicts_with = "functions")]
+    tasks: Option<PathBuf>,
+    /// How many of those tasks run at a time, in a process each; as many as there are cores, 2 to 4, if left out
+    #[arg(long, value_name = "N", requires = "tasks", value_parser = clap::value_parser!(u16).range(2..=64))]
+    workers: Option<u16>,
     /// Have the SQS functions invoked at this Lambda API, such as that of `cargo lambda watch`, instead of in this process
     #[arg(long, value_name = "URL", conflicts_with = "memory")]
     functions: Option<String>,
@@ -52,7 +59,12 @@ pub(super) async fn dev(dev: Dev) -> Result<(), StackError> {
         Storage::Folder(path) => path.display().to_string(),
     };
     let functions = dev.functions.clone();
-    let stack = Stack::start(Options {
+    let tasks = match &dev.tasks {
+        Some(folder) => Some(Tasks::start(folder, workers(dev.workers)).await.map_err(StackError::TaskFiles)?),
+        None => None,
+    };
+    let worker = tasks.as_ref().map_or_else(oncekey_function_worker::worker, Tasks::worker);
+    let options = Options {
         port: dev.port,
         storage,
         worker_timeout: Duration::from_secs(dev.timeout),
@@ -61,14 +73,19 @@ pub(super) async fn dev(dev: Dev) -> Result<(), StackError> {
         dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
         sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS"),
         functions: dev.functions,
+        slots: tasks.as_ref().map(Tasks::slots),
         ..Options::default()
-    })
-    .await?;
+    };
+    let stack = Stack::start_with(options, worker).await?;
     // Listening from here on, so that whoever has read the banner can stop us.
     let mut asked_to_stop = Box::pin(stop_signal());
     let _ = futures_util::poll!(&mut asked_to_stop);
     // A reader that has gone away is no reason to end.
     let _ = writeln!(std::io::stdout(), "{}", banner(&stack, &kept));
+    let tasks = tasks.map(|tasks| {
+        let _ = writeln!(std::io::stdout(), "Tasks: {}\n", tasks.listed());
+        tokio::spawn(tasks.run(stack.routes()))
+    });
     if let Some(url) = functions {
         let _ = writeln!(
             std::io::stdout(),
@@ -78,7 +95,16 @@ pub(super) async fn dev(dev: Dev) -> Result<(), StackError> {
     asked_to_stop.await;
     eprintln!("stopping…");
     stack.stop().await;
+    if let Some(tasks) = tasks {
+        tasks.abort();
+    }
     Ok(())
+}
+
+/// How many tasks run at a time. Two at least: one may be held while it waits for another.
+fn workers(asked: Option<u16>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
+    asked.map_or_else(cores, usize::from)
 }
 
 fn endpoint(variable: &str) -> Option<String> {

@@ -32,6 +32,7 @@ pub(super) fn mappings(app: &App, sqs: &aws_sdk_sqs::Client, options: &Options, 
         batch_size,
         // A process of its own carries out one invocation at a time.
         concurrency: if options.functions.is_some() { 1 } else { concurrency },
+        slots: None,
         // It may have to be built first; before the messages are visible again there is no use in giving up.
         timeout: if options.functions.is_some() { timeout * VISIBILITY_FACTOR } else { timeout },
     };
@@ -57,7 +58,8 @@ pub(super) fn mappings(app: &App, sqs: &aws_sdk_sqs::Client, options: &Options, 
     // One message an invocation: a slow run must not hold back the acknowledgement of a quick one.
     all.extend(urls.runs.iter().map(|(name, url)| {
         let own = options.queues.iter().find(|queue| queue.name == *name).and_then(|queue| queue.concurrency);
-        mapping(url, &work, 1, own.unwrap_or(options.worker_concurrency), options.worker_timeout)
+        let concurrency = own.unwrap_or(options.worker_concurrency);
+        Mapping { slots: options.slots.clone(), ..mapping(url, &work, 1, concurrency, options.worker_timeout) }
     }));
     all
 }

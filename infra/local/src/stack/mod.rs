@@ -11,6 +11,7 @@ pub(crate) mod tables;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::Router;
 use dynoxide::Database;
 use oncekey_core::store::ApiKeyRecord;
 use oncekey_core::{App, EnvironmentId, Settings};
@@ -130,6 +131,11 @@ impl Stack {
     /// The API's URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The routes of the API, for callers in this process.
+    pub fn routes(&self) -> Router {
+        oncekey_http::finish(routes(&self.app))
     }
 
     /// The domain, on this stack's tables and queues.

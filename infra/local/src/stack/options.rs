@@ -1,10 +1,12 @@
 //! How a stack is started.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use oncekey_core::Clock;
 use oncekey_core::queue::name::Queue;
+use tokio::sync::Semaphore;
 
 /// How long an invocation of any function but the worker may take.
 pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,6 +31,8 @@ pub struct Options {
     pub worker_timeout: Duration,
     /// Invocations of the worker at a time that a queue feeds, if it has no concurrency of its own.
     pub worker_concurrency: usize,
+    /// What limits the runs that execute at a time, over all queues, if anything does beside the queues' own concurrency.
+    pub slots: Option<Arc<Semaphore>>,
     /// Queues for runs beside `default` and those that the worker's tasks have.
     pub queues: Vec<Queue>,
     /// A DynamoDB API to use instead of the embedded one.
@@ -59,6 +63,7 @@ impl Default for Options {
             storage: Storage::Folder(PathBuf::from(".oncekey")),
             worker_timeout: Duration::from_secs(60),
             worker_concurrency: 100,
+            slots: None,
             queues: Vec::new(),
             dynamodb_endpoint: None,
             sqs_endpoint: None,
