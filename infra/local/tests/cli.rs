@@ -237,3 +237,33 @@ fn completions_are_printed() {
     let script = done(oncekey().args(["completions", "bash"]));
     assert!(script.code == 0 && script.out.contains("_oncekey"));
 }
+
+#[cfg(unix)]
+#[test]
+fn tasks_that_cannot_be_run_are_told_in_one_line() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let dev = |node: &str, tasks: &str| {
+        let cache = folder.path().join("cache");
+        let arguments = ["dev", "--memory", "--port", "0", "--tasks", tasks];
+        let failed = done(oncekey().env("ONCEKEY_NODE", node).env("XDG_CACHE_HOME", cache).args(arguments));
+        assert_eq!((failed.code, failed.err.lines().count()), (1, 1), "{}", failed.err);
+        failed.err
+    };
+    let here = folder.path().to_str().unwrap();
+    let none = dev("/no/such/node", here);
+    assert!(none.starts_with("oncekey: there is no Node: /no/such/node: "), "{none}");
+    let stand_in = folder.path().join("node");
+    for (version, why) in
+        [("v18.20.4", "is Node v18.20.4, which is too old"), ("hello", "does not say which Node it is")]
+    {
+        std::fs::write(&stand_in, format!("#!/bin/sh\necho {version}\n")).unwrap();
+        std::fs::set_permissions(&stand_in, PermissionsExt::from_mode(0o755)).unwrap();
+        let told = dev(stand_in.to_str().unwrap(), here);
+        assert!(told.contains(why) && told.contains("need Node 20 or newer"), "{told}");
+    }
+    std::fs::write(&stand_in, "#!/bin/sh\necho v22.1.0\n").unwrap();
+    let nowhere = dev(stand_in.to_str().unwrap(), "/no/such/folder");
+    assert!(nowhere.starts_with("oncekey: --tasks /no/such/folder: "), "{nowhere}");
+}

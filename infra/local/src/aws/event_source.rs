@@ -89,11 +89,19 @@ impl Mapping {
     async fn next_messages(&self, permits: &Semaphore) -> Vec<Message> {
         let room = permits.acquire().await;
         drop(room);
+        // What waits here for a slot would be seen by nobody else, and not after a restart before its visibility ends.
+        let free = match &self.slots {
+            Some(slots) => {
+                let slot = slots.acquire().await;
+                slots.available_permits() + usize::from(slot.is_ok())
+            }
+            None => BATCH,
+        };
         let received = self
             .sqs
             .receive_message()
             .queue_url(&self.queue_url)
-            .max_number_of_messages(BATCH as i32)
+            .max_number_of_messages(free.clamp(1, BATCH) as i32)
             .wait_time_seconds(20)
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::All)

@@ -50,7 +50,7 @@ impl Tasks {
             None => harness::folder(&cache).map_err(|error| format!("{}: {error}", cache.display()))?,
         };
         let folder = folder.canonicalize().map_err(|error| format!("--tasks {}: {error}", folder.display()))?;
-        let out = cache.join(format!("bundles-{}", std::process::id()));
+        let out = bundles(&cache);
         let bundler = Bundler::start(&node, &harness, &folder, &out, &cache)?;
         let waits = WaitSettings::parse(&std::env::var("ONCEKEY_WAITS").unwrap_or_default())?;
         let slots = Arc::new(Semaphore::new(workers));
@@ -139,6 +139,34 @@ impl Tasks {
     /// What happens after a mistake.
     fn still(&self) -> &'static str {
         if self.worker.ids().is_empty() { "\nwaiting for a change…" } else { "\nthe code before goes on" }
+    }
+}
+
+/// A folder for the bundles of this process. Those of processes that have ended are removed.
+fn bundles(cache: &Path) -> PathBuf {
+    const PREFIX: &str = "bundles-";
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let ended = name.strip_prefix(PREFIX).is_some_and(|process| !is_running(process));
+        if ended {
+            // One that cannot be removed is in nobody's way.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    cache.join(format!("{PREFIX}{}", std::process::id()))
+}
+
+/// Whether there is a process of this number, as far as the system tells.
+fn is_running(process: &str) -> bool {
+    #[cfg(unix)]
+    {
+        let pid = process.parse().ok().and_then(rustix::process::Pid::from_raw);
+        pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = process;
+        true
     }
 }
 

@@ -122,7 +122,7 @@ impl Session<'_> {
                 said = process.hear() => match self.heard(said)? {
                     Some(FromChild::Result { result }) => match leaving {
                         Some((why, _)) => return self.leave(why).await,
-                        None => return returned(result),
+                        None => return returned(result, &verbs),
                     },
                     Some(FromChild::Wait { id, what }) => under_way.push(verbs.wait(id, what).boxed()),
                     Some(FromChild::Stalled { calls, fetches, unmade }) => {
@@ -242,8 +242,13 @@ async fn sleep(until: Option<Instant>) {
     }
 }
 
-fn returned(ended: Ended) -> Result<Payload, Over> {
+fn returned(ended: Ended, verbs: &Verbs<'_>) -> Result<Payload, Over> {
     if ended.ok {
+        if ended.output_type.as_deref() == Some(PayloadType::Store.as_str()) {
+            let found = ended.output.as_deref().and_then(|path| verbs.packet(path));
+            let lost = || TaskError::abort("the output was put to a place that this run does not know");
+            return found.ok_or_else(|| Over::Failed(lost()));
+        }
         let kind = ended.output_type.as_deref().map(PayloadType::of_content_type).unwrap_or_default();
         return Ok(Payload { text: ended.output, kind });
     }

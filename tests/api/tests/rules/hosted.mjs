@@ -153,6 +153,18 @@ const tasks = {
     say({ type: "recorded", id: 1, record: { what: "POST https://mail.example", status: 202 } });
     return [await child, 0];
   },
+  // A payload that is put to a place first, as the SDK does with large ones.
+  "packet": async () => {
+    const text = JSON.stringify({ json: { large: "x".repeat(300_000) } });
+    const path = `packets/${Math.random()}/payload.json`;
+    const { presignedUrl, storagePath } = await call("PUT", `/api/v2/packets/${path}`);
+    await fetch(presignedUrl, { method: "PUT", body: text, headers: { "content-type": "application/super+json" } });
+    const child = await call("POST", "/api/v1/tasks/echo/trigger", {
+      payload: storagePath,
+      options: { payloadType: "application/store", resumeParentOnCompletion: true },
+    });
+    return (await stand(end(child))).large.length;
+  },
   "exits": async () => process.exit(3),
   "kills-itself": async () => process.kill(process.pid, "SIGKILL"),
   "garbage": async () => writeSync(4, "hello\n"),

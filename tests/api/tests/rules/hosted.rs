@@ -231,6 +231,14 @@ async fn a_hosted_batch_comes_back_in_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_payload_that_is_put_to_a_place_first_comes_to_the_child_and_is_known_on_a_resume() {
+    let Some(place) = Place::own_stack() else { return };
+    let Some(hosted) = hosted(place, "mixed", 2, |options| options).await else { return };
+    assert_eq!(hosted.completed("packet", json!({})).await, 300_000);
+    assert_eq!(hosted.oncekey.all_runs().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_ends_crashes_its_run_and_no_other() {
     let Some(place) = Place::own_stack() else { return };
     let Some(hosted) = hosted(place, "mixed", 3, |options| options).await else { return };

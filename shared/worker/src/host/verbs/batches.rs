@@ -80,6 +80,7 @@ impl<'a> Verbs<'a> {
             let index = item.remove("index").and_then(|index| index.as_u64()).unwrap_or(lines.len() as u64);
             let task = item.remove("task").and_then(|task| Some(task.as_str()?.to_owned())).unwrap_or_default();
             own_options(&mut item);
+            self.unpack(&mut item);
             batch.name_item(&mut item, index);
             lines.push((index, task, item));
         }

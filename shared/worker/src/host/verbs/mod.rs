@@ -1,6 +1,7 @@
 //! What a task in a child asks of its run, call by call, through the same doors as a task in Rust.
 
 mod batches;
+mod packets;
 mod waits;
 
 use std::collections::{HashMap, VecDeque};
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use axum::body::Bytes;
 use axum::http::{Method, StatusCode};
 use oncekey_core::key::KeyOptions;
+use oncekey_core::payload::Payload;
 use oncekey_core::request::parse_json;
 use oncekey_core::run::TriggerFunction;
 use oncekey_core::store::KeyAddress;
@@ -53,6 +55,8 @@ struct State<'a> {
     /// Batches that will be waited for.
     batches: HashMap<String, (Vec<String>, Started<'a>)>,
     timers: HashMap<String, Timer<'a>>,
+    /// What is too large for a body, by its path.
+    packets: HashMap<String, Payload>,
     /// Steps under way.
     steps: HashMap<String, Pass<'a>>,
     /// Calls that have come, by their name: the client sends one again that it has no answer to.
@@ -154,6 +158,9 @@ impl<'a> Verbs<'a> {
                 Beside::Something
             },
             told: AtomicBool::new(false),
+            host: header("host"),
+            token: header("authorization").and_then(|text| Some(text.strip_prefix("Bearer ")?.to_owned())),
+            kind: header("content-type"),
         };
         let segments: Vec<String> = path.split('/').skip(1).map(decoded).collect();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -210,6 +217,10 @@ impl<'a> Verbs<'a> {
             ("POST", ["api", "v3", "batches", id, "items"]) => self.add_items(id, body).await,
             ("POST", ["engine", "v1", "runs", _, "wait", "duration"]) => self.set_timer(body, call).await,
             ("POST", ["api", "v1", "idempotencyKeys", key, "reset"]) => self.reset(key, body, call).await,
+            ("PUT", ["api", "v2", "packets", path @ ..]) => {
+                self.place_packet(call.host.as_deref(), call.token.as_deref(), path)
+            }
+            ("PUT", ["oncekey", "v1", "packets", _, path @ ..]) => self.take_packet(path, call.kind.as_deref(), body),
             ("POST", ["oncekey", "v1", "steps", name]) => self.begin_step(name).await,
             ("PUT", ["oncekey", "v1", "steps", name]) => self.end_step(name, body).await,
             ("DELETE", ["oncekey", "v1", "steps", name]) => {
@@ -246,6 +257,7 @@ impl<'a> Verbs<'a> {
     async fn trigger(&self, task: &str, body: &Bytes, call: &Calling) -> Answered {
         let mut body: Map<String, Value> = parse_json(body)?;
         let waits = own_options(&mut body);
+        self.unpack(&mut body);
         let wanted = vec![wanted(task.to_owned(), body)?];
         let (verb, function) = match waits {
             true => ("trigger and wait", TriggerFunction::TriggerAndWait),
@@ -323,6 +335,10 @@ struct Calling {
     beside: Beside,
     /// Whether the harness was told that it waits.
     told: AtomicBool,
+    /// Where it was sent to, by whom, and of which type its body is.
+    host: Option<String>,
+    token: Option<String>,
+    kind: Option<String>,
 }
 
 /// Takes out what a trigger says to its host alone. Whether it will be waited for.
