@@ -4,9 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { killAtRandom } from "./kills.mjs";
-import { absent } from "./stack.mjs";
 
-test("whatever is killed at whatever moment, runs end, and nothing is done twice within an attempt", { skip: absent }, async () => {
+test("whatever is killed at whatever moment, runs end, and nothing is done twice within an attempt", async () => {
   const { host, child, effects } = await killAtRandom({ kills: 20 });
   assert.equal(host + child, 20);
   assert.ok(effects > 0);

@@ -12,10 +12,10 @@ import { fileURLToPath } from "node:url";
 
 import esbuild from "esbuild";
 
-import { absent, startTasks } from "./stack.mjs";
+import { startTasks } from "./stack.mjs";
 
 const EXAMPLES = process.env.ONCEKEY_REFERENCE_EXAMPLES ?? fileURLToPath(new URL("../../../shared/reference-examples/", import.meta.url));
-const skip = existsSync(EXAMPLES) ? absent : `${EXAMPLES} is not there`;
+const skip = existsSync(EXAMPLES) ? false : `${EXAMPLES} is not there`;
 const sha = (text) => createHash("sha256").update(text).digest("hex");
 const read = (name) => readFile(path.join(EXAMPLES, name), "utf8");
 

@@ -1,6 +1,6 @@
 // The real binary on a folder of task files, and what a test asks of it over HTTP.
 
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 
@@ -9,9 +9,6 @@ import { folder } from "./host.mjs";
 
 const FINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELED", "TIMED_OUT", "EXPIRED", "SYSTEM_FAILURE"];
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** Why tests of the whole cannot run: a binary that was built without a host for tasks in TypeScript. */
-export const absent = /--tasks/.test(execFileSync(`${target}/debug/oncekey`, ["dev", "--help"], { encoding: "utf8" })) ? false : "this binary has no dev --tasks";
 
 /** Starts `oncekey dev --tasks` on files, given by their names. Options: `args`, `env`, `data` (a folder instead of memory), `profile`. */
 export async function startTasks(files, options = {}) {

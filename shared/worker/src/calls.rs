@@ -201,10 +201,16 @@ impl Calls {
         (number, self.calls.get(&number).cloned())
     }
 
-    /// Whether the task has had an answer that it did not have before, or the journal has no calls.
+    /// Whether the task has had an answer that it did not have before.
+    #[cfg(feature = "host")]
+    pub(crate) fn has_gone_on(&self) -> bool {
+        !self.given.is_empty()
+    }
+
+    /// Whether that is so, or the journal has no calls.
     #[cfg(feature = "host")]
     pub(crate) fn is_live(&self) -> bool {
-        !self.given.is_empty() || (self.order.is_empty() && self.unmade.is_empty())
+        self.has_gone_on() || (self.order.is_empty() && self.unmade.is_empty())
     }
 
     /// Where it stands what the task exchanged with others, of this attempt.

@@ -31,6 +31,16 @@ use crate::run::status::RunStatus;
 use crate::run::turn::Turn;
 use crate::run::waiter::Waiter;
 
+/// A run's metadata before an attempt changed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetadataBefore {
+    /// The attempt.
+    pub attempt: u32,
+    /// What it was, if there was any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub metadata: Option<Value>,
+}
+
 /// A run as it is stored: one item of the runs table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -69,6 +79,9 @@ pub struct Run {
     /// Its metadata, if that was changed since its trigger.
     #[serde(rename = "metadata", with = "as_json::option", skip_serializing_if = "Option::is_none", default)]
     pub changed_metadata: Option<Value>,
+    /// What its metadata was before the first change in an attempt, of the last attempt that had one.
+    #[serde(with = "as_json::option", skip_serializing_if = "Option::is_none", default)]
+    pub metadata_before: Option<MetadataBefore>,
     /// Tags that it was given since its trigger.
     #[serde(skip_serializing, default)]
     pub added_tags: Vec<String>,
@@ -137,6 +150,7 @@ impl Run {
             wake_sent_at: None,
             segments: 0,
             changed_metadata: None,
+            metadata_before: None,
             added_tags: Vec::new(),
             kept_until: None,
             waiters: Vec::new(),
@@ -164,6 +178,13 @@ impl Run {
     #[must_use]
     pub fn metadata(&self) -> Option<&Value> {
         self.changed_metadata.as_ref().or(self.spec.options.metadata.as_ref())
+    }
+
+    /// The same as it was when the present attempt began: where a task begins that runs from the top again.
+    #[must_use]
+    pub fn metadata_at_start(&self) -> Option<&Value> {
+        let before = self.metadata_before.as_ref().filter(|before| before.attempt == self.turn.attempt);
+        before.map_or(self.metadata(), |before| before.metadata.as_ref())
     }
 
     /// Its tags, those of its trigger first.

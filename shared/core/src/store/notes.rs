@@ -7,15 +7,16 @@ use super::conditional::{Written, written};
 use super::expression::{number, text};
 use super::runs::run_key;
 use crate::error::Error;
-use crate::run::Run;
+use crate::run::{MetadataBefore, Run};
 
 impl Store {
-    /// Writes a run's metadata, as JSON, if it is still what `run` tells. Whether it was.
+    /// Writes a run's metadata, as JSON, if it is still what `run` tells; with what it was, if the present attempt changes it
+    /// for the first time. Whether it was.
     ///
     /// # Errors
-    /// [`Error::Aws`].
+    /// [`Error::Aws`], [`Error::Refused`].
     pub async fn put_metadata(&self, run: &Run, metadata: &str) -> Result<bool, Error> {
-        let update = self
+        let mut update = self
             .client
             .update_item()
             .table_name(&self.tables.runs)
@@ -23,6 +24,13 @@ impl Store {
             .update_expression("SET #metadata = :new")
             .expression_attribute_names("#metadata", "metadata")
             .expression_attribute_values(":new", text(metadata));
+        if run.metadata_before.as_ref().is_none_or(|before| before.attempt != run.turn.attempt) {
+            let before = MetadataBefore { attempt: run.turn.attempt, metadata: run.metadata().cloned() };
+            let before = serde_json::to_string(&before).map_err(|error| Error::unreadable("metadata", error))?;
+            update = update
+                .update_expression("SET #metadata = :new, metadata_before = :before")
+                .expression_attribute_values(":before", text(before));
+        }
         let update = match &run.changed_metadata {
             Some(known) => update
                 .condition_expression("#metadata = :known")

@@ -22,7 +22,7 @@ pub(crate) fn execution(run: &Run, payload: &Payload, file: &str, max_duration: 
         ("idempotencyKeyScope", key.and_then(|key| key.scope).map(|scope| json!(scope))),
         ("maxAttempts", run.max_attempts.or(options.max_attempts).map(|attempts| json!(attempts))),
         ("maxDuration", max_duration.map(|seconds| json!(seconds))),
-        ("metadata", run.metadata().cloned()),
+        ("metadata", run.metadata_at_start().cloned()),
         ("parentTaskRunId", lineage.map(|lineage| json!(lineage.parent))),
         ("rootTaskRunId", lineage.map(|lineage| json!(lineage.root))),
         ("priority", options.placement.get("priority").filter(|priority| priority.is_number()).cloned()),

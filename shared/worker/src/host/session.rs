@@ -108,7 +108,8 @@ impl Session<'_> {
         let _ = inv.look_every.set(self.host.look_every);
         let limit = self.limit();
         self.start(payload, limit);
-        let verbs = Verbs::new(inv, process, &self.seen, !inv.is_live());
+        let metadata = self.run.metadata_at_start().and_then(Value::as_object).cloned().unwrap_or_default();
+        let verbs = Verbs::new(inv, process, &self.seen, !inv.is_live(), metadata);
         let mut under_way = UnderWay::new();
         let mut looks = tokio::time::interval(self.host.look_every);
         let left = limit.map(|limit| limit.saturating_sub(inv.run.spent()));

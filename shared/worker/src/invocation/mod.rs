@@ -263,6 +263,12 @@ impl Invocation {
         self.calls().is_live()
     }
 
+    /// Whether the task has had an answer that the journal does not have.
+    #[cfg(feature = "host")]
+    pub(crate) fn has_gone_on(&self) -> bool {
+        self.calls().has_gone_on()
+    }
+
     async fn all_made_again(&self) {
         loop {
             let mut made_again = std::pin::pin!(self.made_again.notified());

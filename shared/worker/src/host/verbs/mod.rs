@@ -14,6 +14,7 @@ use oncekey_core::key::KeyOptions;
 use oncekey_core::payload::Payload;
 use oncekey_core::request::parse_json;
 use oncekey_core::run::TriggerFunction;
+use oncekey_core::runs::metadata::{Changes, apply};
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{Error, IdempotencyKey, TaskId};
 use serde::Deserialize;
@@ -59,6 +60,8 @@ struct State<'a> {
     packets: HashMap<String, Payload>,
     /// Steps under way.
     steps: HashMap<String, Pass<'a>>,
+    /// The run's metadata as the replay has it: what the task says of itself on the way here has been stored.
+    metadata: Map<String, Value>,
     /// Calls that have come, by their name: the client sends one again that it has no answer to.
     known: HashMap<String, Known>,
 }
@@ -111,8 +114,15 @@ fn refuse(status: StatusCode, why: impl Into<String>) -> Answered {
 }
 
 impl<'a> Verbs<'a> {
-    pub(crate) fn new(inv: &'a Invocation, process: &'a Process, seen: &'a Seen, replaying: bool) -> Self {
-        Self { inv, process, seen, replaying: replaying.into(), answers: AtomicU64::new(0), state: Mutex::default() }
+    pub(crate) fn new(
+        inv: &'a Invocation,
+        process: &'a Process,
+        seen: &'a Seen,
+        replaying: bool,
+        metadata: Map<String, Value>,
+    ) -> Self {
+        let state = Mutex::new(State { metadata, ..State::default() });
+        Self { inv, process, seen, replaying: replaying.into(), answers: AtomicU64::new(0), state }
     }
 
     /// How many answers the child has had.
@@ -125,7 +135,7 @@ impl<'a> Verbs<'a> {
         self.answers.fetch_add(1, Ordering::SeqCst);
         self.seen.goes_on();
         self.seen.moved();
-        if self.inv.is_live() && self.replaying.swap(false, Ordering::SeqCst) {
+        if self.inv.has_gone_on() && self.replaying.swap(false, Ordering::SeqCst) {
             self.process.tell(&ToChild::Live);
         }
     }
@@ -227,9 +237,8 @@ impl<'a> Verbs<'a> {
                 lock(&self.state).steps.remove(*name);
                 Ok((StatusCode::NO_CONTENT, Value::Null))
             }
-            // What it said of itself on the way here has been stored.
             ("PUT", ["api", "v1", "runs", _, "metadata"]) if self.replaying.load(Ordering::SeqCst) => {
-                ok(json!({ "metadata": {} }))
+                self.say_again(body)
             }
             ("GET" | "HEAD", _)
             | ("POST", ["api", _, "runs", _, "cancel" | "reschedule"])
@@ -241,6 +250,22 @@ impl<'a> Verbs<'a> {
             ),
         };
         answered.map(Some)
+    }
+
+    /// What the task said of itself before the run was suspended: it sees that, and it is not stored a second time.
+    fn say_again(&self, body: &Bytes) -> Answered {
+        let Changes { metadata, operations, parent_operations, root_operations } = parse_json(body)?;
+        let mut state = lock(&self.state);
+        if let Some(all) = metadata {
+            state.metadata = all;
+        }
+        apply(&mut state.metadata, &operations);
+        // Who has no relatives says theirs of itself.
+        if self.inv.run.spec.lineage.is_none() {
+            apply(&mut state.metadata, &parent_operations);
+            apply(&mut state.metadata, &root_operations);
+        }
+        ok(json!({ "metadata": state.metadata }))
     }
 
     async fn begin(&self, said: Said, call: &Calling) -> Result<Begun<'a>, Refused> {
