@@ -47,7 +47,7 @@ const calls = {
     () => wait.retrieveToken("waitpoint_a"),
     () => wait.completeToken("waitpoint_a", {}),
   ],
-  "workers in JavaScript": [() => client().waitForDuration(run, { date: new Date() })],
+  "waits of a task from outside of its own process": [() => client().waitForDuration(run, { date: new Date() })],
   schedules: [
     () => schedules.create({ task: "echo", cron: "0 0 * * *", deduplicationKey: "k" }),
     () => schedules.list(),

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use oncekey_core::request::described::TagsSchema;
 use oncekey_core::request::parse_json;
 use oncekey_core::run::end::End;
 use oncekey_core::runs::content::output_of;
@@ -49,7 +50,7 @@ pub(crate) async fn change_metadata(
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct TagsBody {
     /// A tag, or several.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = TagsSchema)]
     tags: Value,
 }
 

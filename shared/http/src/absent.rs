@@ -172,11 +172,11 @@ mod tests {
     fn a_family_is_told_by_whole_segments() {
         let is_absent = |path: &str| answer(&path.parse().expect("a path"), &HeaderMap::new()).is_some();
         for path in
-            ["/api/v1/schedules", "/api/v1/schedules/s/activate", "/realtime/v1/runs", "/api/v1/runs/run_a/tags"]
+            ["/api/v1/schedules", "/api/v1/schedules/s/activate", "/realtime/v1/runs", "/api/v1/runs/run_a/trace"]
         {
             assert!(is_absent(path), "{path}");
         }
-        for path in ["/api/v1/schedule", "/api/v1/schedulesx", "/api/v1/runs//", "/api/v1/runs/run_a/tags/x", "/api"] {
+        for path in ["/api/v1/schedule", "/api/v1/schedulesx", "/api/v1/runs//", "/api/v1/runs/run_a/trace/x", "/api"] {
             assert!(!is_absent(path), "{path}");
         }
     }

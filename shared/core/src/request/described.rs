@@ -19,11 +19,13 @@ pub(super) enum TtlSchema {
     Span(String),
 }
 
-#[derive(Serialize, ToSchema)]
-#[expect(dead_code, reason = "described, never made")]
+/// A tag, or up to 10 of them.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum TagsSchema {
+pub enum TagsSchema {
+    /// A tag.
     One(String),
+    /// Up to 10 of them.
     Several(Vec<String>),
 }
 

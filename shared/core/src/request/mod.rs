@@ -1,7 +1,7 @@
 //! A trigger's body, parsed at the door: what comes out needs no second check.
 
 #[cfg(feature = "openapi")]
-mod described;
+pub mod described;
 pub mod object;
 pub mod options;
 pub(crate) mod values;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oncekey::{Options, Storage};
-use oncekey_tests_api::{Oncekey, PROD, Place, answer};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, PROD, Place, answer};
 use oncekey_worker::{Child, Context, Task, TaskError, Worker};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -149,7 +149,7 @@ async fn i10_a_packet_that_is_not_there_too_large_or_not_json_is_refused_and_its
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_triggered_is_what_was_there_though_another_packet_is_put_in_its_place() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = Oncekey::start(place).await;
     let (url, mut body) = upload_place(&oncekey, "mine.json").await;
     let first = noise(300_000);

@@ -146,14 +146,14 @@ async fn json_that_cannot_be_kept_is_400_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_has_1_to_100_runs_and_a_batch_1_to_1000_items() {
+async fn a_page_has_1_to_100_runs_and_a_batch_up_to_1000_items() {
     let oncekey = Oncekey::anywhere().await;
     for (size, status) in [("0", 400), ("1", 200), ("100", 200), ("101", 400), ("x", 400), ("-1", 400)] {
         let (got, error) = answer(oncekey.get(&format!("/api/v1/runs?page[size]={size}"))).await;
         assert_eq!(got, status, "{size}");
         assert!(got == 200 || error["error"].as_str().unwrap().contains("100"), "{error}");
     }
-    for (count, status) in [(0, 400), (1, 202), (1_000, 202), (1_001, 400)] {
+    for (count, status) in [(0, 202), (1, 202), (1_000, 202), (1_001, 400)] {
         let request = oncekey.post("/api/v3/batches", json!({ "runCount": count }).to_string());
         let (got, error) = answer(request).await;
         assert_eq!(got, status, "{count}");

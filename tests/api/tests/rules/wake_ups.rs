@@ -15,7 +15,7 @@ use oncekey_core::run::end::End;
 use oncekey_core::run::waiter::Waiter;
 use oncekey_core::store::{Move, Moved, Registration, Settled};
 use oncekey_core::{Clock, RunId, RunStatus, Timestamp};
-use oncekey_tests_api::{Oncekey, Place, dev, run_id};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, dev, run_id};
 use oncekey_worker::{Child, Context, Task, Worker};
 use serde_json::{Value, json};
 
@@ -263,7 +263,7 @@ async fn r30_a_run_that_was_taken_up_too_late_expires_though_its_worker_died_bef
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i9_a_run_whose_wake_cannot_be_read_is_roused_and_wakes_at_its_time() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let worker = Worker::new().task(Task::new("nap", |ctx: Context, (): ()| async move {
         ctx.wait_for(Duration::from_secs(3_600)).await?;
         Ok("slept")
