@@ -15,17 +15,6 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 #[derive(Debug)]
 pub struct ApiError(pub Error);
 
-impl ApiError {
-    pub(crate) fn method_not_allowed(method: &Method, path: &str) -> Response {
-        let there: Vec<String> = routes::methods_of(path).iter().map(Method::to_string).collect();
-        let text = match there.is_empty() {
-            true => format!("{path} has no {method}"),
-            false => format!("{path} has no {method}: use {}", there.join(" or ")),
-        };
-        answer(StatusCode::METHOD_NOT_ALLOWED, false, &text)
-    }
-}
-
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         Self(error)
@@ -36,6 +25,16 @@ impl From<Invalid> for ApiError {
     fn from(error: Invalid) -> Self {
         Self(error.into())
     }
+}
+
+/// The answer to a request for what is not there: the path, or the path by this method.
+pub(crate) fn nothing_there(method: &Method, path: &str) -> Response {
+    let there: Vec<String> = routes::methods_of(path).iter().map(Method::to_string).collect();
+    if there.is_empty() {
+        return refusal(StatusCode::NOT_FOUND, &format!("there is no {method} {path}"));
+    }
+    let text = format!("{path} has no {method}: use {}", there.join(" or "));
+    refusal(StatusCode::METHOD_NOT_ALLOWED, &text)
 }
 
 /// An error as it is told to whoever caused it.

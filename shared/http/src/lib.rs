@@ -12,7 +12,7 @@ mod received;
 pub mod routes;
 
 use axum::Router;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 
 pub use caller::Caller;
 pub use error::{ApiError, ErrorView};
@@ -27,12 +27,9 @@ pub const MAX_BODY_BYTES: usize = 4_718_592;
 /// Adds answers to unknown paths and methods that read like every other error, and to those that the official client knows
 /// and Oncekey does not have.
 pub fn finish(router: Router) -> Router {
-    router
-        .fallback(|method: Method, uri: Uri, headers: HeaderMap| async move {
-            let unknown = || error::refusal(StatusCode::NOT_FOUND, &format!("there is no {method} {}", uri.path()));
-            absent::answer(&uri, &headers).unwrap_or_else(unknown)
-        })
-        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
-            ApiError::method_not_allowed(&method, uri.path())
-        })
+    // Deployed, a path's other methods come to a function that does not know the path.
+    let nothing = |method: Method, uri: Uri, headers: HeaderMap| async move {
+        absent::answer(&uri, &headers).unwrap_or_else(|| error::nothing_there(&method, uri.path()))
+    };
+    router.fallback(nothing).method_not_allowed_fallback(nothing)
 }
