@@ -94,7 +94,8 @@ async fn retrieve(
 
 /// A run with its relatives, and its key if it holds that.
 async fn retrieved(app: &App, mut run: Run) -> Result<RetrievedRun, Error> {
-    let relatives: Vec<&RunId> = run.spec.lineage.iter().flat_map(|line| [&line.parent, &line.root]).collect();
+    let above = run.spec.lineage.iter().flat_map(|line| [&line.parent, &line.root]);
+    let relatives: Vec<&RunId> = above.chain(&run.children).collect();
     let mut relatives = if relatives.is_empty() { Vec::new() } else { app.store.runs(&unique(relatives)).await? };
     app.store.read_metadata(&mut relatives).await?;
     app.store.read_metadata(std::slice::from_mut(&mut run)).await?;

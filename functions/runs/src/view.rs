@@ -10,7 +10,7 @@ pub(crate) fn item(run: &Run, holds_key: bool, now: Timestamp) -> RunItem {
 }
 
 /// A run with all that is known of it. `payload` and `output` are shown unless they are in the bucket; `relatives` are those
-/// of its parent and root that could be read.
+/// of its parent, root and children that could be read.
 pub(crate) fn retrieved(
     run: &Run,
     payload: Option<Json>,
@@ -29,6 +29,7 @@ pub(crate) fn retrieved(
     view.attempts = run.attempts();
     view.related_runs.root = relative(lineage.map(|line| &line.root));
     view.related_runs.parent = relative(lineage.map(|line| &line.parent));
+    view.related_runs.children = run.children.iter().filter_map(|child| relative(Some(child))).collect();
     view.payload = payload;
     view.output = output;
     view.error.clone_from(&run.error);

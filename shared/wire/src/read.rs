@@ -120,7 +120,11 @@ mod tests {
             attempts: vec![attempt],
             attempt_count: 3,
             waiting_for: Some(waiting),
-            related_runs: RelatedRuns { root: Some(related.clone()), parent: Some(related) },
+            related_runs: RelatedRuns {
+                root: Some(related.clone()),
+                parent: Some(related.clone()),
+                children: vec![related],
+            },
             payload: Json::of(&[1u128 << 100]).ok(),
             payload_presigned_url: Some("https://a".to_owned()),
             output: Json::of(&[2]).ok(),

@@ -215,7 +215,7 @@ impl RunItem {
     }
 }
 
-/// A run's parent or root.
+/// A run's parent, root or child.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -249,6 +249,10 @@ pub struct RelatedRuns {
     /// The run that triggered it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub parent: Option<RelatedRun>,
+    /// The runs that it triggered itself, in that order: the first hundred, as far as its attempts have told of them. They tell
+    /// when they wait or end.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub children: Vec<RelatedRun>,
 }
 
 /// A run with all that is known of it.
@@ -272,7 +276,7 @@ pub struct RetrievedRun {
     /// What it waits for, if it is suspended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiting_for: Option<WaitingFor>,
-    /// Its parent and root.
+    /// Its parent, root and children.
     pub related_runs: RelatedRuns,
     /// What the task is given.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -235,6 +235,15 @@ impl Calls {
         self.calls.get(&number).map(|call| call.ends.clone()).unwrap_or_default()
     }
 
+    /// The runs that its calls made, in their order. One that was there already is somebody else's.
+    pub(crate) fn children(&self) -> impl Iterator<Item = &RunId> {
+        let handles = self.calls.values().filter_map(|call| match &call.answer {
+            Some(Ok(Answer::Children(handles))) => Some(handles),
+            _ => None,
+        });
+        handles.flatten().filter(|handle| !handle.is_cached).map(|handle| &handle.id)
+    }
+
     /// The place of a call's answer among those that the task got before it was suspended; those that it did not get come
     /// after all of them.
     pub(crate) fn place(&self, number: u32) -> Result<usize, usize> {

@@ -10,7 +10,7 @@ use oncekey_core::payload::Payload;
 use oncekey_core::queue::message::Outcome;
 use oncekey_core::run::RunError;
 use oncekey_core::run::beside::Kept;
-use oncekey_core::{App, Error, Run, Timestamp};
+use oncekey_core::{App, Error, Run, RunId, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::context::Context;
@@ -20,19 +20,25 @@ use crate::output::succeeded;
 use crate::patience::patiently;
 use crate::task::Task;
 
-/// Runs the task on what is stored, until it ends, its limit is over, or `stop_at` has come. `None` if there is nothing
-/// to report: the run suspended itself, or is not this invocation's any more.
-pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestamp) -> Result<Option<Outcome>, Error> {
+/// Runs the task on what is stored, until it ends, its limit is over, or `stop_at` has come: what came of it, and the run's
+/// children. `None` if there is nothing to report: the run suspended itself, or is not this invocation's any more.
+pub(crate) async fn execute(
+    app: &App,
+    task: &Task,
+    run: &Run,
+    stop_at: Timestamp,
+) -> Result<Option<(Outcome, Vec<RunId>)>, Error> {
     let (input, expiries) = match input(app, run, stop_at).await? {
         Ok(input) => input,
-        Err(error) => return Ok(Some(failed(task, run, error))),
+        Err(error) => return Ok(Some((failed(task, run, error), Vec::new()))),
     };
     let (halt, mut halted) = mpsc::unbounded_channel();
     let Some(invocation) = Invocation::of(app, run, expiries, stop_at, halt).await? else {
         let why = "what the run had journalled has expired: it waited longer than that is kept";
-        return Ok(Some(Outcome::SystemFailure { error: RunError::new("SystemFailure", why) }));
+        return Ok(Some((Outcome::SystemFailure { error: RunError::new("SystemFailure", why) }, Vec::new())));
     };
-    let context = Context { inner: Arc::new(invocation) };
+    let invocation = Arc::new(invocation);
+    let context = Context { inner: Arc::clone(&invocation) };
     // A panic may also happen before the task's first await.
     let body = AssertUnwindSafe(async { task.run(context, input).await }).catch_unwind();
     let limit = task.limit_of(&run.spec);
@@ -48,7 +54,7 @@ pub(crate) async fn execute(app: &App, task: &Task, run: &Run, stop_at: Timestam
         () = app.clock.sleep_until(stop_at) => crashed(task, run, "the worker's own time ran out before the task ended"),
         Some(()) = halted.recv() => return Ok(None),
     };
-    Ok(Some(outcome))
+    Ok(Some((outcome, invocation.children())))
 }
 
 /// An attempt that took longer than it may.

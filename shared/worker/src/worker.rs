@@ -15,7 +15,7 @@ use oncekey_core::run::RunError;
 use oncekey_core::run::retry::RetryPolicy;
 use oncekey_core::telemetry::logs;
 use oncekey_core::telemetry::metrics::record_queue_latency;
-use oncekey_core::{App, Error, Run, TaskId, Timestamp};
+use oncekey_core::{App, Error, Run, RunId, TaskId, Timestamp};
 
 use crate::execute::{crashed, execute};
 use crate::task::Task;
@@ -106,31 +106,32 @@ impl Worker {
         let sent_at = message.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
         record_queue_latency(sent_at.map(Timestamp::from_millis), asked.due_at, app.clock.now());
         let granted = |spec: &_| self.attempts_of(spec);
-        let (run, outcome) = match start(app, &asked, deadline, granted).await? {
+        let (run, (outcome, children)) = match start(app, &asked, deadline, granted).await? {
             Start::Nothing(disposition) => return Ok(disposition),
-            Start::Expired(run) => (run, Outcome::Expired),
+            Start::Expired(run) => (run, (Outcome::Expired, Vec::new())),
             Start::Crashed(run) => {
                 let outcome = match self.find(&run.spec.task) {
                     Some(task) => crashed(&task, &run, "its worker died, or was stopped, before the attempt ended"),
                     None => self.unknown(&run),
                 };
-                (run, outcome)
+                (run, (outcome, Vec::new()))
             }
             Start::Execute(run) => match self.execute(app, &run, deadline).await? {
-                Some(outcome) => (run, outcome),
+                Some(ended) => (run, ended),
                 None => return Ok(Disposition::Done),
             },
         };
         if let Some(pause) = outcome.retry_after() {
             keep_for_retry(app, &run, pause).await?;
         }
-        app.queues.send_completion(&CompletionEvent::new(&run, outcome)).await?;
+        let event = CompletionEvent { children, ..CompletionEvent::new(&run, outcome) };
+        app.queues.send_completion(&event).await?;
         Ok(Disposition::Done)
     }
 
-    async fn execute(&self, app: &App, run: &Run, deadline: Timestamp) -> Result<Option<Outcome>, Error> {
+    async fn execute(&self, app: &App, run: &Run, deadline: Timestamp) -> Result<Option<(Outcome, Vec<RunId>)>, Error> {
         let Some(task) = self.find(&run.spec.task) else {
-            return Ok(Some(self.unknown(run)));
+            return Ok(Some((self.unknown(run), Vec::new())));
         };
         let left = deadline.since(app.clock.now());
         let stop_at = app.clock.now().plus(left.saturating_sub(TO_REPORT));

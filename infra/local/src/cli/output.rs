@@ -56,6 +56,7 @@ pub(crate) fn print_run(run: &Run) {
         ("took", run.started_at.map(|_| milliseconds(run.duration_ms))),
         ("attempts", run.attempt_count.map(|count| count.to_string())),
         ("waits", run.waiting_for.as_ref().map(waits)),
+        ("children", Some(children(run)).filter(|lines| !lines.is_empty())),
         ("failed", Some(failures(run)).filter(|lines| !lines.is_empty())),
         ("error", run.error.as_ref().map(|error| error.message.clone())),
         ("payload", run.payload.as_ref().map(Json::pretty)),
@@ -86,6 +87,13 @@ fn waits(waiting: &WaitingFor) -> String {
         (Some(until), false) => format!("for {runs}, or until {until}"),
         (None, _) => format!("for {runs}"),
     }
+}
+
+/// The runs that it triggered, a line each.
+fn children(run: &Run) -> String {
+    let children = run.related_runs.iter().flat_map(|related| &related.children).map(|child| &child.run);
+    let lines = children.map(|child| format!("{} {} {}", child.id, child.task_identifier, child.status));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Why attempts failed that others followed, a line each.

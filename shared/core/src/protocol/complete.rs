@@ -62,7 +62,8 @@ async fn carry_out(app: &App, event: &CompletionEvent, makes_room: bool) -> Resu
 pub(super) fn move_of(event: &CompletionEvent, makes_room: bool, now: Timestamp) -> Move<'_> {
     let kept_until = event.kept_until.unwrap_or_else(|| now.plus(KEPT_AT_MOST));
     let unless_leased = event.unless_leased;
-    Move::End { turn: event.turn, outcome: &event.outcome, kept_until, unless_leased, makes_room }
+    let (turn, outcome, children) = (event.turn, &event.outcome, &event.children);
+    Move::End { turn, outcome, children, kept_until, unless_leased, makes_room }
 }
 
 /// An event that carries more of an output than a run's item shall have, as it comes from a worker that could not put it

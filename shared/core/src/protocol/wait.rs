@@ -7,7 +7,6 @@
 //! between: one that comes while the run is still awake raises the counter, and so the suspension is refused.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use oncekey_wire::RunId;
@@ -22,7 +21,7 @@ use crate::run::status::RunStatus;
 use crate::run::waiter::Waiter;
 use crate::run::{KEPT_AT_MOST, Run};
 use crate::runs::content::output_of;
-use crate::store::{Move, Moved, Registration, Settled};
+use crate::store::{Move, Moved, Progress, Registration, Settled};
 
 /// Waiters of one run that are told at once.
 const AT_ONCE: usize = 10;
@@ -110,8 +109,8 @@ async fn end_of(app: &App, run: &Run) -> Result<Option<End>, Error> {
     Ok(End::of(run, output_of(app, run).await?.and_then(|output| output.text)))
 }
 
-/// Suspends `run`, whose attempt has computed for `spent` and has journalled `segments` of calls, in these waits, of which the
-/// first for a time is over at `until`, unless there was a wake-up since `seen`: one conditional write.
+/// Suspends `run`, whose attempt has come so far, in these waits, of which the first for a time is over at `until`, unless
+/// there was a wake-up since `seen`: one conditional write.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].
@@ -121,10 +120,9 @@ pub async fn suspend(
     waits: &[Waiter],
     until: Option<Timestamp>,
     seen: u32,
-    spent: Duration,
-    segments: u32,
+    progress: Progress<'_>,
 ) -> Result<Suspension, Error> {
-    let let_go = Move::Suspend { turn: run.turn, waits, until, seen, spent, segments };
+    let let_go = Move::Suspend { turn: run.turn, waits, until, seen, progress };
     Ok(match app.store.move_run(&run.id, let_go, app.clock.now()).await? {
         Moved::To(_) => Suspension::Suspended,
         Moved::Refused(now) if now.status == RunStatus::Executing && now.turn == run.turn => {

@@ -137,6 +137,9 @@ pub struct CompletionEvent {
     /// Until when the run is kept at least; older versions did not tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kept_until: Option<Timestamp>,
+    /// The run's children, if whoever reports this knows of any: the whole list that the run is to have.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub children: Vec<RunId>,
 }
 
 /// What a task returned.
@@ -264,7 +267,8 @@ impl CompletionEvent {
     #[must_use]
     pub fn new(run: &Run, outcome: Outcome) -> Self {
         let kept_until = Some(run.kept_until());
-        Self { v: VERSION, run_id: run.id.clone(), turn: run.turn, outcome, unless_leased: false, kept_until }
+        let (run_id, turn) = (run.id.clone(), run.turn);
+        Self { v: VERSION, run_id, turn, outcome, unless_leased: false, kept_until, children: Vec::new() }
     }
 
     /// The event that the present turn of `run` ended so, unless a worker is at it when the event is carried out.

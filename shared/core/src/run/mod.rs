@@ -31,6 +31,9 @@ use crate::run::status::RunStatus;
 use crate::run::turn::Turn;
 use crate::run::waiter::Waiter;
 
+/// Most children that a run's own item names: they are written with its moves, and each move then costs for all of them.
+pub const CHILDREN_NOTED: usize = 100;
+
 /// A run's metadata before an attempt changed it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetadataBefore {
@@ -88,6 +91,10 @@ pub struct Run {
     /// Until when the record is kept at least, if a reschedule put off more than its trigger's options tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kept_until: Option<Timestamp>,
+    /// Runs that its own calls have triggered, in their order, as far as an invocation lived to tell: the first
+    /// [`CHILDREN_NOTED`].
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub children: Vec<RunId>,
     /// Who waits for it, as older versions wrote it: added one by one, as a set.
     #[serde(skip_serializing, default)]
     pub waiters: Vec<Waiter>,
@@ -153,6 +160,7 @@ impl Run {
             metadata_before: None,
             added_tags: Vec::new(),
             kept_until: None,
+            children: Vec::new(),
             waiters: Vec::new(),
             updated_at: spec.created_at,
             // The first attempt goes by what is stored too: its message may be of a trigger with another delay.

@@ -24,7 +24,7 @@ pub use environments::ApiKeyRecord;
 pub use journal::{Journal, Settled, StepResult, Wait, step_item};
 pub use keys::{Claimed, KeyAddress, KeyRecord};
 pub(crate) use list::Position;
-pub use moves::{Move, Moved};
+pub use moves::{Move, Moved, Progress};
 pub use resets::ResetRecord;
 pub use schema::RUNS_INDEX;
 pub use waiters::Registration;

@@ -46,10 +46,8 @@ pub enum Move<'a> {
         until: Option<Timestamp>,
         /// Wake-ups that it knows of.
         seen: u32,
-        /// How long its attempt has computed.
-        spent: Duration,
-        /// Segments of calls that the journal has of its attempt.
-        segments: u32,
+        /// How far its attempt has come.
+        progress: Progress<'a>,
     },
     /// What the run waits for has come.
     Wake {
@@ -73,6 +71,8 @@ pub enum Move<'a> {
         turn: Turn,
         /// How.
         outcome: &'a Outcome,
+        /// The run's children, if any are known.
+        children: &'a [RunId],
         /// Whether it may happen only while no worker holds the run.
         unless_leased: bool,
         /// Until when the run is kept at least, if it is final.
@@ -80,6 +80,17 @@ pub enum Move<'a> {
         /// Whether its payload makes room, which nobody needs any more, as the item would be larger than one may be.
         makes_room: bool,
     },
+}
+
+/// How far an attempt has come when it gives its worker up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress<'a> {
+    /// How long it has computed.
+    pub spent: Duration,
+    /// Segments of calls that the journal has of it.
+    pub segments: u32,
+    /// The run's children, if any are known.
+    pub children: &'a [RunId],
 }
 
 impl Move<'_> {
@@ -140,14 +151,15 @@ impl Move<'_> {
                     make(&mut write, absent)?;
                 }
             }
-            Self::Suspend { waits, until, spent, segments, .. } => {
+            Self::Suspend { waits, until, progress, .. } => {
                 write.set("waiting_on", AttributeValue::Ss(waits.iter().map(Waiter::wait).collect()));
                 match until {
                     Some(until) => write.set("waits_until", moment(*until)),
                     None => write.remove("waits_until"),
                 }
-                write.set("spent_ms", number(spent.as_millis()));
-                write.set("segments", number(segments));
+                write.set("spent_ms", number(progress.spent.as_millis()));
+                write.set("segments", number(progress.segments));
+                note_children(&mut write, progress.children);
             }
             Self::Wake { .. } | Self::Rouse => {
                 write.add("resume", 1);
@@ -161,8 +173,9 @@ impl Move<'_> {
                 write.set("retry_at", moment(*due_at));
                 write.set("kept_until", moment(*kept_until));
             }
-            Self::End { turn, outcome, makes_room, .. } => {
+            Self::End { turn, outcome, children, makes_room, .. } => {
                 end(&mut write, *turn, outcome, now);
+                note_children(&mut write, children);
                 if *makes_room {
                     write.remove("payload");
                 }
@@ -219,6 +232,13 @@ fn make(write: &mut Expression, absent: &Run) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Who knows of none says nothing of those that others noted.
+fn note_children(write: &mut Expression, children: &[RunId]) {
+    if !children.is_empty() {
+        write.set("children", AttributeValue::L(children.iter().map(|child| text(child.as_str())).collect()));
+    }
 }
 
 /// What an end leaves behind: what the task returned, or why it did not, and when it is tried again if it is.

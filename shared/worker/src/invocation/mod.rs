@@ -2,17 +2,18 @@
 
 mod suspension;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use oncekey_core::key::Parent;
 use oncekey_core::protocol::keep::SPARE;
+use oncekey_core::run::CHILDREN_NOTED;
 use oncekey_core::run::turn::Turn;
 use oncekey_core::run::waiter::Waiter;
 use oncekey_core::store::Journal;
-use oncekey_core::{App, Error, Run, RunStatus, Timestamp};
+use oncekey_core::{App, Error, Run, RunId, RunStatus, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, watch};
 
@@ -152,6 +153,21 @@ impl Invocation {
 
     pub(crate) fn calls(&self) -> MutexGuard<'_, Calls> {
         lock(&self.calls)
+    }
+
+    /// The run's children that are to be noted of it: those that were, and those that the calls of this attempt triggered.
+    pub(crate) fn children(&self) -> Vec<RunId> {
+        let mut children = self.run.children.clone();
+        let mut known: HashSet<RunId> = children.iter().cloned().collect();
+        for child in self.calls().children() {
+            if children.len() >= CHILDREN_NOTED {
+                break;
+            }
+            if known.insert(child.clone()) {
+                children.push(child.clone());
+            }
+        }
+        children
     }
 
     /// Notes when the journal's new items expire, so that a later wait can renew them.

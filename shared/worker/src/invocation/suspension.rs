@@ -7,6 +7,7 @@ use oncekey_core::payload::PayloadType;
 use oncekey_core::protocol::keep::expiry;
 use oncekey_core::protocol::wait::{Suspension, suspend};
 use oncekey_core::queue::message::RunMessage;
+use oncekey_core::store::Progress;
 use oncekey_core::{RunStatus, Timestamp};
 
 use crate::call::CallError;
@@ -146,7 +147,9 @@ impl Invocation {
             }
             waits.push(waiter);
         }
-        match suspend(app, &self.run, &waits, due_at, seen, self.run.spent() + self.started.elapsed(), count).await? {
+        let spent = self.run.spent() + self.started.elapsed();
+        let progress = Progress { spent, segments: count, children: &self.children() };
+        match suspend(app, &self.run, &waits, due_at, seen, progress).await? {
             Suspension::LookAgain { wakes } => self.wakes.store(wakes, Ordering::SeqCst),
             Suspension::Suspended | Suspension::Lost => self.halt().await,
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oncekey_core::Timestamp;
 use oncekey_tests_api::{DEV, Oncekey, PROD, Place, answer};
-use oncekey_worker::{Child, Context, Task, Worker};
+use oncekey_worker::{CallError, Child, Context, Handle, RetryPolicy, Task, TaskError, Worker};
 use serde_json::{Value, json};
 
 use crate::dashboard::Visitor;
@@ -48,6 +48,72 @@ async fn a_child_shows_its_parent_and_root() {
     assert_eq!(shown["depth"], 2);
     assert_eq!(shown["relatedRuns"]["parent"]["id"], parent.as_str());
     assert_eq!(shown["relatedRuns"]["root"]["id"], root.as_str());
+}
+
+/// The ids of a run's children, as it shows them.
+fn children_of(run: &Value) -> Vec<&str> {
+    let children = run["relatedRuns"]["children"].as_array().map(Vec::as_slice).unwrap_or_default();
+    children.iter().map(|child| child["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_shows_the_children_that_its_own_calls_triggered_over_its_waits_and_attempts() {
+    let Some(place) = Place::own_stack() else { return };
+    async fn taken(ctx: &Context) -> Result<Handle, CallError> {
+        ctx.trigger(Child::new("child", 2).idempotency_key(ctx.idempotency_key("taken").global())).await
+    }
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        if ctx.attempt() == 1 {
+            ctx.trigger(Child::new("child", 1)).await?;
+            return Err(TaskError::new("once"));
+        }
+        // Another's, which is there already.
+        taken(&ctx).await?;
+        ctx.trigger(Child::new("child", 3)).await?;
+        ctx.trigger_and_wait::<Value>(Child::new("child", 4)).await?;
+        ctx.batch_trigger(vec![Child::new("child", 5), Child::new("child", 6)]).await?;
+        Ok(())
+    });
+    let parent = parent.retry(RetryPolicy { first_pause: Duration::from_millis(50), ..RetryPolicy::default() });
+    let other = Task::new("other", |ctx: Context, _: Value| async move { Ok(taken(&ctx).await?.id) });
+    let child = Task::new("child", async |_: Context, n: Value| Ok(n));
+    let oncekey = Oncekey::running(place, Worker::new().task(child).task(parent).task(other), |options| options).await;
+    let other = oncekey.trigger("other", json!({})).await;
+    let other = oncekey.finished(&other.id).await;
+    assert_eq!(json!(children_of(&other)), json!([other["output"]]));
+    let run = oncekey.trigger("parent", json!({})).await;
+    let run = oncekey.finished(&run.id).await;
+    assert_eq!(run["status"], "COMPLETED", "{run:#}");
+    let mut given = Vec::new();
+    for child in children_of(&run) {
+        let child = oncekey.finished(child).await;
+        assert_eq!(child["relatedRuns"]["parent"]["id"], run["id"]);
+        given.push(child["output"].clone());
+    }
+    assert_eq!(Value::from(given), json!([1, 3, 4, 5, 6]));
+    let shown = &run["relatedRuns"]["children"][0];
+    assert_eq!(
+        [&shown["taskIdentifier"], &shown["triggerFunction"], &shown["depth"]],
+        [&json!("child"), &json!("trigger"), &json!(1)]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_more_children_than_a_hundred_the_first_are_shown_while_it_waits_too() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let first = ctx.trigger(Child::new("quick", 0)).await?;
+        ctx.batch_trigger((1..=120).map(|n| Child::new("quick", n)).collect()).await?;
+        ctx.wait_for(Duration::from_secs(3600)).await?;
+        Ok(first.id)
+    });
+    let worker = Worker::new().task(Task::new("quick", async |_: Context, _: Value| Ok(()))).task(parent);
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    let waiting = oncekey.in_status(&run.id, "WAITING").await;
+    let children = children_of(&waiting);
+    assert_eq!(children.len(), 100);
+    assert_eq!(oncekey.run(children[0]).await["payload"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use oncekey_core::queue::name::QueueName;
 use oncekey_core::run::Run;
 use oncekey_core::run::end::End;
 use oncekey_core::run::waiter::Waiter;
-use oncekey_core::store::{Move, Moved, Registration, Settled};
+use oncekey_core::store::{Move, Moved, Progress, Registration, Settled};
 use oncekey_core::{Clock, RunId, RunStatus, Timestamp};
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, dev, run_id};
 use oncekey_worker::{Child, Context, Task, Worker};
@@ -122,7 +122,7 @@ async fn i9_a_child_that_ends_before_its_parent_suspends_is_not_missed() {
     // Between registering and suspending.
     cancel(app, &dev(), &child).await.unwrap();
     oncekey.drained("oncekey-completions").await;
-    let suspended = suspend(app, &parent, std::slice::from_ref(&waiter), None, 0, Duration::ZERO, 0).await.unwrap();
+    let suspended = suspend(app, &parent, std::slice::from_ref(&waiter), None, 0, Progress::default()).await.unwrap();
     assert!(matches!(suspended, Suspension::LookAgain { wakes: 1.. }), "{suspended:?}");
     ended(&oncekey, &waiter, &child).await;
 }
@@ -168,7 +168,10 @@ async fn i8_a_wake_up_whose_message_was_not_sent_is_sent_by_the_redelivered_even
     let (child, waiter) = child_of(&oncekey, &parent).await;
     register(&oncekey, &waiter, &child).await;
     journalled(&oncekey, &parent, &child).await;
-    let suspended = suspend(app, &parent, std::slice::from_ref(&waiter), None, 0, Duration::ZERO, 1).await.unwrap();
+    let suspended =
+        suspend(app, &parent, std::slice::from_ref(&waiter), None, 0, Progress { segments: 1, ..Progress::default() })
+            .await
+            .unwrap();
     assert_eq!(suspended, Suspension::Suspended);
     // What a process that died after this move and before sending leaves behind.
     let told = Registration { waiter: waiter.clone(), chunk: 0, children: 1 };
