@@ -3,9 +3,10 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+
+import { call, processes, trigger, until } from "./deployment.mjs";
 
 const { ONCEKEY_TEST_URL: url, ONCEKEY_TEST_DEV: key, ONCEKEY_TEST_ENVIRONMENT: environment, STACK: stack } = process.env;
 
@@ -17,44 +18,11 @@ const aws = (...args) => {
 };
 const queue = (name) => aws("sqs", "get-queue-url", "--queue-name", `${stack}-${name}`).QueueUrl;
 
-async function call(method, path, body) {
-  const headers = { authorization: `Bearer ${key}` };
-  const answer = await fetch(`${url}${path}`, { method, headers, body: body && JSON.stringify(body) });
-  return { status: answer.status, body: await answer.json() };
-}
-
-const trigger = async (task, body = {}) => {
-  const answer = await call("POST", `/api/v1/tasks/${encodeURIComponent(task)}/trigger`, body);
-  assert.equal(answer.status, 200, JSON.stringify(answer.body));
-  return answer.body;
-};
-
-/** The run once it is as wanted. */
-async function until(id, wanted, seconds = 60) {
-  let run;
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(200)) {
-    ({ body: run } = await call("GET", `/api/v3/runs/${id}`));
-    if (wanted(run)) return run;
-  }
-  assert.fail(`the run never got there: ${JSON.stringify(run)}`);
-}
-
-/** The processes of a function. */
-function processes(name) {
-  return readdirSync("/proc").filter((pid) => {
-    try {
-      return readFileSync(`/proc/${pid}/environ`, "utf8").includes(`AWS_LAMBDA_FUNCTION_NAME=${stack}-${name}-`);
-    } catch {
-      return false; // not a process, not ours, or gone
-    }
-  });
-}
-
 test("a killed worker's run goes on in another attempt, and keeps its key", async () => {
   const body = { payload: { ms: 20_000 }, options: { idempotencyKey: "killed" } };
   const run = await trigger("sleep", body);
   await until(run.id, ({ status }) => status === "EXECUTING");
-  const workers = processes("WorkerFunction");
+  const workers = processes(`${stack}-WorkerFunction`);
   assert.ok(workers.length > 0);
   for (const pid of workers) process.kill(Number(pid), "SIGKILL");
   assert.equal((await trigger("sleep", body)).id, run.id);

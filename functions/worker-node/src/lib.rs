@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use oncekey_core::App;
+use oncekey_core::queue::name::QueueName;
 use oncekey_core::telemetry::logs;
 use oncekey_worker::host::{Code, Host, Node, Options, WaitSettings};
 use oncekey_worker::{LambdaError, Worker};
@@ -19,13 +20,16 @@ use tokio::sync::Semaphore;
 /// How often a run is looked at that a child carries out: whether it was cancelled, and whether what it waits for has come.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// Names the queue that this function takes runs from. Its tasks trigger each other into that, unless they name another.
+const OWN_QUEUE: &str = "ONCEKEY_OWN_QUEUE";
+
 /// Runs as a Lambda function. `arguments` are those that a managed runtime starts its wrapper with; none elsewhere.
 ///
 /// # Errors
 /// What the environment lacks, why the task files cannot be imported, or what the Lambda runtime reports.
 pub async fn run(arguments: Vec<OsString>) -> Result<(), LambdaError> {
     logs::init();
-    let app = App::from_env().await?;
+    let mut app = App::from_env().await?;
     let root = variable("LAMBDA_TASK_ROOT").map_or_else(|| PathBuf::from("/var/task"), PathBuf::from);
     let host = Host::start(Options {
         node: node(arguments, variable("ONCEKEY_NODE"), &root),
@@ -44,6 +48,9 @@ pub async fn run(arguments: Vec<OsString>) -> Result<(), LambdaError> {
     let code = Code { bundle: root.join("tasks"), project: root, version: String::new() };
     let worker = Worker::new();
     worker.replace(host.load(code).await?);
+    if let Some(queue) = own_queue(&text(OWN_QUEUE))? {
+        app.queues.adopt(worker.ids(), &queue);
+    }
     tokio::select! {
         ended = worker.run_on(&app) => ended,
         () = host.serve(routes(&app)) => Err("the API for task processes has ended".into()),
@@ -71,6 +78,12 @@ fn node(mut arguments: Vec<OsString>, named: Option<OsString>, root: &Path) -> N
     Node { program: PathBuf::from(program), arguments, environment: Vec::new() }
 }
 
+/// The queue that is named, if one is.
+fn own_queue(name: &str) -> Result<Option<QueueName>, String> {
+    let read = |name: &str| name.parse().map_err(|error| format!("{OWN_QUEUE}: {error}"));
+    Some(name).filter(|name| !name.is_empty()).map(read).transpose()
+}
+
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
@@ -95,6 +108,13 @@ mod tests {
         let (program, arguments) = started(&arguments, None);
         assert_eq!(program, "/var/lang/bin/node");
         assert_eq!(arguments, ["--max-old-space-size=460", "--enable-source-maps", "/var/task/harness.mjs"]);
+    }
+
+    #[test]
+    fn a_queue_of_its_own_is_named_or_there_is_none() {
+        assert_eq!(own_queue(""), Ok(None));
+        assert_eq!(own_queue("mail").map(|queue| queue.map(String::from)), Ok(Some("mail".to_owned())));
+        assert!(own_queue("a b").is_err_and(|error| error.starts_with("ONCEKEY_OWN_QUEUE: \"a b\" names no queue")));
     }
 
     #[test]

@@ -88,6 +88,13 @@ impl Queues {
         names.find(|name| self.urls.runs.contains_key(*name)).cloned().unwrap_or_default()
     }
 
+    /// Has runs of these tasks carried by `queue`, as long as their triggers and they themselves name no other.
+    pub fn adopt(&mut self, tasks: impl IntoIterator<Item = TaskId>, queue: &QueueName) {
+        for task in tasks {
+            self.urls.of_task.entry(task).or_insert_with(|| queue.clone());
+        }
+    }
+
     /// Sends a run message towards its due time: at once, or delayed by at most one SQS hop.
     ///
     /// # Errors
