@@ -122,13 +122,19 @@ impl Pool {
     /// # Errors
     /// In words.
     pub(crate) async fn take(&self) -> Result<Hand, String> {
-        if let Some(hand) = lock(&self.idle).pop() {
+        if let Some(hand) = self.idle_one() {
             return Ok(hand);
         }
         let loaded = self.current().ok_or("no code is loaded yet")?;
         let (process, asked, token) = self.start(&loaded.code).await?;
         self.ready(&process).await?;
         Ok(self.hand(process, asked, token, loaded))
+    }
+
+    /// One that has nothing to do. Those that ended meanwhile, killed or by what an earlier run left going, are no run's fault.
+    fn idle_one(&self) -> Option<Hand> {
+        let mut idle = lock(&self.idle);
+        std::iter::from_fn(|| idle.pop()).find(|hand| hand.process.is_alive())
     }
 
     /// Takes a child back whose run is over.

@@ -175,6 +175,11 @@ impl Process {
         more
     }
 
+    /// Whether it is there still.
+    pub(crate) fn is_alive(&self) -> bool {
+        matches!(lock(&self.child).try_wait(), Ok(None))
+    }
+
     /// Kills it.
     pub(crate) fn kill(&self) {
         // Never by number: it may be another's by now.
