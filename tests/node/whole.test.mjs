@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import http from "node:http";
 import { after, before, describe, test } from "node:test";
 
@@ -12,7 +13,7 @@ const sha = (text) => createHash("sha256").update(text).digest("hex");
 const FAST = "minTimeoutInMs: 50, maxTimeoutInMs: 50, factor: 1, randomize: false";
 
 const TASKS = `
-import { idempotencyKeys, metadata, queue, tags, task, wait } from "@trigger.dev/sdk";
+import { idempotencyKeys, metadata, queue, runs, tags, task, wait } from "@trigger.dev/sdk";
 import { step, stepKey } from "oncekey";
 import http from "node:http";
 
@@ -86,6 +87,17 @@ export const ids = task({ id: "ids", run: async (payload: any, { ctx }) => {
   const child = await echo.triggerAndWait({ parent: ctx.run.id }, { idempotencyKey: key }).unwrap() as any;
   return { own: ctx.run.id, child: child.parent, key: String(key) };
 } });
+export const replays = task({ id: "replays", run: async ({ id }: any) => {
+  const replay = await runs.replay(id);
+  await wait.for({ seconds: 6 });
+  return [replay.id, await runs.replay("run_" + "a".repeat(32)).catch((error) => error.status)];
+} });
+export const parents = task({ id: "parents", run: async () => {
+  const one = await echo.trigger({ n: 1 });
+  const two = await echo.triggerAndWait({ n: 2 });
+  await echo.batchTrigger([{ payload: { n: 3 } }, { payload: { n: 4 } }]);
+  return [one.id, two.id];
+} });
 export const empty = task({ id: "empty", run: async () => (await echo.batchTriggerAndWait([])).runs.length });
 `;
 
@@ -133,6 +145,22 @@ describe("task files", { concurrency: 3 }, () => {
     assert.equal(of("per-attempt").length, 6);
     assert.equal(of("global").length, 1);
     assert.notEqual(id, again.id);
+  });
+
+  test("a replay that a task asks for is one, though the task is suspended after it", async () => {
+    const { id } = await stack.run("echo", { replayed: "once" });
+    const [replay, missing] = completed(await stack.run("replays", { id }));
+    assert.deepEqual(completed(await stack.end(replay)), { replayed: "once" });
+    assert.equal(missing, 404);
+    const all = await Promise.all((await stack.runsOf("echo")).map((run) => stack.get(run.id)));
+    assert.equal(all.filter(({ payload }) => payload?.replayed === "once").length, 2);
+  });
+
+  test("a run names the children that its own calls triggered", async () => {
+    const run = await stack.run("parents");
+    const children = run.relatedRuns.children.map(({ id }) => id);
+    assert.deepEqual([children.length, children.slice(0, 2)], [4, completed(run)]);
+    for (const child of children) assert.equal((await stack.get(child)).relatedRuns.parent.id, run.id);
   });
 
   test("a run without effects waits without a process, and says each line once", async () => {
@@ -272,6 +300,25 @@ describe("task files", { concurrency: 3 }, () => {
       assert.equal(completed(await other.run("version")), "two");
       await other.write("trigger/a.ts", file("three"));
       await other.until(async () => completed(await other.run("version")) === "three", "it does not go on");
+    } finally {
+      await other.stop();
+    }
+  });
+
+  test("a process that died between two runs is no run's fault", async () => {
+    const files = `
+      import { task } from "@trigger.dev/sdk";
+      export const dies = task({ id: "dies", run: async () => { setTimeout(() => process.kill(process.pid, "SIGKILL"), 100); return process.pid; } });
+      export const echo = task({ id: "echo", run: async (payload: any) => payload });
+    `;
+    const other = await startTasks({ "trigger/a.ts": files }, { tasks: "trigger" });
+    try {
+      const pid = completed(await other.run("dies"));
+      // The host has yet to look: until then it is a zombie.
+      const state = () => readFile(`/proc/${pid}/stat`, "utf8").then((text) => text.split(") ")[1][0], () => "gone");
+      await other.until(async () => ["Z", "gone"].includes(await state()), "it does not die");
+      const run = await other.run("echo", { alive: true });
+      assert.deepEqual([completed(run), run.attemptCount], [{ alive: true }, 1]);
     } finally {
       await other.stop();
     }

@@ -84,6 +84,8 @@ pub(crate) enum Answer {
     Children(Vec<Handle>),
     /// Whether somebody held the key.
     Held(bool),
+    /// The run that is a replay of another.
+    Replayed(RunId),
     /// It was done.
     Done,
 }

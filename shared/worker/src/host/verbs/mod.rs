@@ -2,6 +2,7 @@
 
 mod batches;
 mod packets;
+mod replay;
 mod waits;
 
 use std::collections::{HashMap, VecDeque};
@@ -227,6 +228,7 @@ impl<'a> Verbs<'a> {
             ("POST", ["api", "v3", "batches", id, "items"]) => self.add_items(id, body).await,
             ("POST", ["engine", "v1", "runs", _, "wait", "duration"]) => self.set_timer(body, call).await,
             ("POST", ["api", "v1", "idempotencyKeys", key, "reset"]) => self.reset(key, body, call).await,
+            ("POST", ["api", "v1", "runs", id, "replay"]) => self.replay(id, body, call).await,
             ("PUT", ["api", "v2", "packets", path @ ..]) => {
                 self.place_packet(call.host.as_deref(), call.token.as_deref(), path)
             }
