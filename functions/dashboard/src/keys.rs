@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use oncekey_core::key::{KeyGroup, KeyPlace, Parent, Scope};
+use oncekey_core::key::{KeyGroup, KeyPlace, KeyRelease, Parent, Scope};
 use oncekey_core::protocol::reset::reset_claim;
 use oncekey_core::runs::holder::look_up;
 use oncekey_core::store::{KeyAddress, KeyRecord};
@@ -18,7 +18,7 @@ use crate::session::{Session, Visitor};
 enum Held {
     Yes,
     WindowOver,
-    RunFailed(RunStatus),
+    RunEnded(RunStatus),
     ByAnother(RunId),
     Reset,
 }
@@ -26,7 +26,7 @@ enum Held {
 fn held(run: &Run, record: Option<KeyRecord>, window_ends_at: Timestamp, now: Timestamp) -> Held {
     match record {
         Some(record) if record.run_id != run.id => Held::ByAnother(record.run_id),
-        _ if run.status.frees_key() => Held::RunFailed(run.status),
+        _ if run.frees_key() => Held::RunEnded(run.status),
         _ if window_ends_at <= now => Held::WindowOver,
         Some(record) if record.made(run) => Held::Yes,
         _ => Held::Reset,
@@ -50,12 +50,13 @@ pub(crate) async fn of_run(app: &App, session: &Session, run: &Run, now: Timesta
             @if let Some(scope) = key.scope { dt { "Scope" } dd { (scope.as_str()) } }
             @if let Some(group) = &key.group { dt { "Group" } dd { (group) } }
             dt { "Hash" } dd { code.id { (key.hash) } }
+            dt { "Freed by" } dd { (freed_by(claimed.release)) }
             (window(run.spec.created_at, claimed.window_ends_at, matches!(held, Held::Yes), now))
             dt { "Held" }
             dd #held { @match &held {
                 Held::Yes => { strong { "Yes" } ": a trigger with this key is answered with this run." }
                 Held::WindowOver => { strong { "No" } ": its window is over." }
-                Held::RunFailed(status) => { strong { "No" } ": this run is " (status) ", which gives its key up." }
+                Held::RunEnded(status) => { strong { "No" } ": this run is " (status) ", which gives its key up." }
                 Held::ByAnother(run) => {
                     strong { "No" } ": " a.id href=(format!("/runs/{run}")) { (run) } " holds it now."
                 }
@@ -64,6 +65,15 @@ pub(crate) async fn of_run(app: &App, session: &Session, run: &Run, now: Timesta
         }
         @if let Held::Yes = held { (reset(session, &format!("/runs/{}/reset", run.id), html! {})) }
     })
+}
+
+/// What frees a key before its window ends, in words.
+fn freed_by(release: KeyRelease) -> &'static str {
+    match release {
+        KeyRelease::OnEnd => "any end of its run",
+        KeyRelease::Never => "nothing but the end of its window, or a reset",
+        _ => "a failure of its run",
+    }
 }
 
 fn window(from: Timestamp, to: Timestamp, is_held: bool, now: Timestamp) -> Markup {

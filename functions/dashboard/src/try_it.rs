@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
+use oncekey_core::key::KeyRelease;
 use oncekey_core::protocol::claim::KeyStatus;
 use oncekey_core::protocol::trigger::{Triggered, trigger};
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
@@ -14,6 +15,10 @@ use crate::form::{Fields, Query, token};
 use crate::format::{moment, span};
 use crate::page::{Failure, Page, inside};
 use crate::session::{Visitor, random};
+
+/// Which ends of its run free a key, and what the form calls them.
+const RELEASES: [(KeyRelease, &str); 3] =
+    [(KeyRelease::OnFailure, "a failure"), (KeyRelease::OnEnd, "any end"), (KeyRelease::Never, "no end")];
 
 /// Shows the form.
 pub(crate) async fn ask(visitor: Visitor, Query(query): Query) -> Page {
@@ -45,6 +50,7 @@ async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Trig
     let options = json!({
         "idempotencyKey": fields.get("key"),
         "idempotencyKeyTTL": fields.given("ttl"),
+        "idempotencyKeyRelease": fields.given("release"),
         "delay": fields.given("delay"),
     });
     let body = match payload {
@@ -93,6 +99,11 @@ fn page(visitor: &Visitor, fields: &Fields, outcome: Markup) -> Page {
             label.wide { "Payload, as JSON" textarea name="payload" rows="5" spellcheck="false" { (or("payload", "{\"hello\": \"world\"}")) } }
             label { "Idempotency key" input name="key" value=(fields.get("key")) placeholder="order-42"; }
             label { "Its window" input name="ttl" value=(fields.get("ttl")) placeholder="30d"; }
+            label { "Freed by" select name="release" {
+                @for (release, words) in RELEASES {
+                    option value=(release) selected[fields.get("release") == release.as_str()] { (words) }
+                }
+            } }
             label { "Delay" input name="delay" value=(fields.get("delay")) placeholder="none"; }
             button.primary { "Trigger" }
         }

@@ -3,11 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use oncekey_core::key::KeyOptions;
 use oncekey_core::key::window::Window;
+use oncekey_core::key::{KeyOptions, KeyRelease};
 use oncekey_core::request::object::Object;
-use oncekey_core::request::options::Options;
-use oncekey_core::request::options::text_of_window;
+use oncekey_core::request::options::{OnKeyHeld, Options, text_of_window};
 use oncekey_core::request::{BatchLine, parse_json};
 use oncekey_core::runs::batch::{Batch, BatchItem, BatchKey, NewBatch, NewItem, add_items, create, find};
 use oncekey_core::{App, BatchId, Error, IdempotencyKey, TaskId};
@@ -15,6 +14,8 @@ use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, request_id, routes}
 use oncekey_wire::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer};
 use serde::Deserialize;
 use utoipa::ToSchema;
+
+use crate::word;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -115,7 +116,11 @@ struct BatchLineBody {
     post,
     path = routes::ADD_BATCH_ITEMS.path,
     tag = "batches",
-    params(("id" = BatchId, Path, description = "The batch's id")),
+    params(
+        ("id" = BatchId, Path, description = "The batch's id"),
+        ("idempotency-key-release" = Option<KeyRelease>, Header, description = "Which ends of their runs free the items' keys; wins over the items"),
+        ("idempotency-key-held" = Option<OnKeyHeld>, Header, description = "What to do with an item whose key another run holds; wins over the items"),
+    ),
     request_body(content = Vec<BatchLineBody>, content_type = "application/x-ndjson", description = "A line of JSON for each item"),
     responses((status = 200, description = "What became of them", body = ItemsAnswer), Refusal),
     security(("api_key" = []))
@@ -124,10 +129,16 @@ pub(crate) async fn add_batch_items(
     State(app): State<App>,
     Caller(environment): Caller,
     Segment(id): Segment,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Json<ItemsAnswer>, ApiError> {
     let id = batch_id(&id)?;
-    let items = items(&body)?;
+    let mut items = items(&body)?;
+    let release = word(&headers, "idempotency-key-release")?;
+    let on_key_held = word(&headers, "idempotency-key-held")?;
+    for item in &mut items {
+        (item.key_release, item.on_key_held) = (release, on_key_held);
+    }
     if items.is_empty() && find(&app, &environment, &id).await?.run_count > 0 {
         return Err(Error::invalid("body", "there is no item: send a line of JSON for each").into());
     }
@@ -150,7 +161,7 @@ fn items(body: &[u8]) -> Result<Vec<NewItem<'_>>, Error> {
             other => other,
         })?;
         let body = line.body();
-        Ok(NewItem { index: line.index, task: line.task, body })
+        Ok(NewItem { index: line.index, task: line.task, body, key_release: None, on_key_held: None })
     };
     lines.map(item).collect()
 }

@@ -5,15 +5,17 @@ mod answer;
 mod batch;
 mod packet;
 
+use std::str::FromStr;
+
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Json, Router};
 use oncekey_core::protocol::trigger::trigger;
-use oncekey_core::request::options::Options;
+use oncekey_core::request::options::{OnKeyHeld, Options};
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
-use oncekey_core::{App, TaskId};
+use oncekey_core::{App, Error, TaskId};
 use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, header_text, quoted_or_bare, request_id, routes};
-use oncekey_wire::Handle;
+use oncekey_wire::{Handle, KeyRelease};
 use utoipa::{OpenApi, ToSchema};
 
 use crate::answer::answer;
@@ -64,6 +66,8 @@ struct TriggerRequestBody {
         ("task" = TaskId, Path, description = "The task's id"),
         ("idempotency-key" = Option<String>, Header, description = "The key, bare or as a quoted string; wins over the body"),
         ("idempotency-key-ttl" = Option<String>, Header, description = "How long it holds; wins over the body"),
+        ("idempotency-key-release" = Option<KeyRelease>, Header, description = "Which ends of its run free it; wins over the body"),
+        ("idempotency-key-held" = Option<OnKeyHeld>, Header, description = "What to do if another run holds it; wins over the body"),
         ("x-trigger-request-idempotency-key" = Option<String>, Header, description = "The same on every try of one request"),
     ),
     request_body = TriggerRequestBody,
@@ -81,9 +85,17 @@ async fn trigger_task(
     let envelope = Envelope {
         key: header("idempotency-key")?.map(quoted_or_bare),
         key_ttl: header("idempotency-key-ttl")?.map(quoted_or_bare),
+        key_release: word(&headers, "idempotency-key-release")?,
+        on_key_held: word(&headers, "idempotency-key-held")?,
         traceparent: header("traceparent")?.map(str::to_owned),
         ..Envelope::new(environment, TaskId::parse(&task)?, request_id(&headers)?, app.clock.now())
     };
     let request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
     Ok(Json(answer(trigger(&app, request).await?)))
+}
+
+/// What a header says that takes one of a few words.
+pub(crate) fn word<T: FromStr<Err = String>>(headers: &HeaderMap, name: &str) -> Result<Option<T>, Error> {
+    let text = header_text(headers, name)?.map(quoted_or_bare);
+    text.map(|text| text.parse().map_err(|why: String| Error::invalid(format!("header {name}"), why))).transpose()
 }

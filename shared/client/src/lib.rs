@@ -41,9 +41,9 @@ pub use error::Error;
 pub use key::Key;
 pub use oncekey_wire::{
     Attempt, AttemptError, AttemptStatus, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus,
-    Env, EnvironmentId, Family, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyStatus, Processing,
-    RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields, RunId, RunStatus, Scope, TaskId, Timestamp,
-    TriggerFunction, TriggerOptions, WaitingFor,
+    Env, EnvironmentId, Family, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease, KeyStatus,
+    Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields, RunId, RunStatus, Scope, TaskId,
+    Timestamp, TriggerFunction, TriggerOptions, WaitingFor,
 };
 pub use runs::{ListRuns, Page, Runs};
 pub use trigger::Trigger;

@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
-use oncekey_wire::{Handle, TriggerOptions};
+use oncekey_wire::{Handle, KeyRelease, TriggerOptions};
 use reqwest::Method;
 use serde::Serialize;
 
@@ -43,6 +43,16 @@ impl Trigger {
     /// How long the key holds: a whole number and `s`, `m`, `h` or `d`; 30 days by default.
     pub fn key_ttl(self, ttl: &str) -> Self {
         self.with(|options| options.key_ttl(ttl))
+    }
+
+    /// Which ends of its run free the key: a failure, unless something else is said.
+    pub fn key_release(self, release: KeyRelease) -> Self {
+        self.with(|options| options.key_release(release))
+    }
+
+    /// Fails if another run holds the key.
+    pub fn refuse_held_key(self) -> Self {
+        self.with(|options| options.refuse_held_key())
     }
 
     /// Makes the key of the payload: of what these JSON pointers name in it, or, for `[]`, of the whole of it.

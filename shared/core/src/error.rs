@@ -1,6 +1,6 @@
 //! The one error of this crate. `oncekey-http` maps it to HTTP, in one place.
 
-use oncekey_wire::Invalid;
+use oncekey_wire::{Invalid, RunId};
 
 use crate::run::status::IllegalMove;
 
@@ -33,6 +33,16 @@ pub enum Error {
     /// A key was claimed a moment ago for another payload, and its run is not there yet. Retrying helps.
     #[error("the run of {0} is being made with another payload: try again in a minute")]
     BeingMade(String),
+    /// Another run holds the key, and the trigger asked to be refused then.
+    #[error(
+        "idempotency key {key:?} is held by {holder}: trigger again when that has given it up, or with another key"
+    )]
+    KeyHeld {
+        /// The key as it is shown.
+        key: String,
+        /// Who holds it.
+        holder: RunId,
+    },
     /// DynamoDB went on leaving out what it was asked for. Retrying helps.
     #[error("{0} is throttled: try again")]
     Throttled(&'static str),
@@ -100,6 +110,7 @@ impl Error {
             | Self::NotFound(_)
             | Self::TooLarge(_)
             | Self::Unprocessable(_)
+            | Self::KeyHeld { .. }
             | Self::IllegalMove(_)
             | Self::Refused { .. }
             | Self::Unreadable { .. } => false,

@@ -55,6 +55,7 @@ impl ErrorView {
             Error::Invalid { .. } => (StatusCode::BAD_REQUEST, false),
             Error::Unauthorized(_) => (StatusCode::UNAUTHORIZED, false),
             Error::NotFound(_) => (StatusCode::NOT_FOUND, false),
+            Error::KeyHeld { .. } => (StatusCode::CONFLICT, false),
             Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, false),
             Error::Unprocessable(_) | Error::IllegalMove(_) => (StatusCode::UNPROCESSABLE_ENTITY, false),
             Error::Contended(_) | Error::BeingMade(_) | Error::Throttled(_) => (StatusCode::SERVICE_UNAVAILABLE, true),

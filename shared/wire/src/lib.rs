@@ -12,6 +12,7 @@ mod json;
 mod key;
 mod options;
 mod read;
+mod release;
 mod reported;
 mod run;
 mod status;
@@ -26,6 +27,7 @@ pub use json::Json;
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
 pub use options::{TriggerBody, TriggerOptions};
 pub use read::Run;
+pub use release::KeyRelease;
 pub use reported::Reported;
 pub use run::{
     Env, Family, Pagination, RelatedRun, RelatedRuns, RetrievedRun, RunFields, RunItem, RunName, RunsPage,

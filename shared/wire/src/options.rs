@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::json::Json;
 use crate::key::{KeyHash, KeyOptions};
+use crate::release::KeyRelease;
 
 /// The options of a trigger, each under its name on the wire. What triggers in Rust, a client or a task, builds them here,
 /// so that a word means the same to both: `key_ttl` is how long the key holds, `expires_in` how long the run may wait.
@@ -58,6 +59,18 @@ impl TriggerOptions {
     #[must_use]
     pub fn refuse_payload_mismatch(self) -> Self {
         self.option("onPayloadMismatch", "error")
+    }
+
+    /// Which ends of its run free the key: a failure, unless something else is said.
+    #[must_use]
+    pub fn key_release(self, release: KeyRelease) -> Self {
+        self.option("idempotencyKeyRelease", release)
+    }
+
+    /// Fails the trigger if another run holds its key.
+    #[must_use]
+    pub fn refuse_held_key(self) -> Self {
+        self.option("onKeyHeld", "error")
     }
 
     /// How long the key holds: a whole number and `s`, `m`, `h` or `d`; 30 days by default.

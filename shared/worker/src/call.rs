@@ -98,6 +98,7 @@ pub(crate) enum Refusal {
     NotFound(String),
     TooLarge(String),
     Unprocessable(String),
+    KeyHeld { key: String, holder: RunId },
     Contended(String),
     Failed(String),
 }
@@ -109,6 +110,7 @@ impl Refusal {
             Error::NotFound(text) => Self::NotFound(text.clone()),
             Error::TooLarge(text) => Self::TooLarge(text.clone()),
             Error::Unprocessable(text) => Self::Unprocessable(text.clone()),
+            Error::KeyHeld { key, holder } => Self::KeyHeld { key: key.clone(), holder: holder.clone() },
             Error::Contended(what) => Self::Contended(what.clone()),
             error if error.is_transient() => Self::Failed(error.to_string()),
             error => Self::Unprocessable(error.to_string()),
@@ -123,6 +125,7 @@ impl From<Refusal> for Error {
             Refusal::NotFound(text) => Self::NotFound(text),
             Refusal::TooLarge(text) => Self::TooLarge(text),
             Refusal::Unprocessable(text) => Self::Unprocessable(text),
+            Refusal::KeyHeld { key, holder } => Self::KeyHeld { key, holder },
             Refusal::Contended(what) => Self::Contended(what),
             Refusal::Failed(text) => Self::Aws { call: "a call before the run was suspended", source: text.into() },
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oncekey_core::key::{KeyOptions, Parent};
 use oncekey_core::{Error, IdempotencyKey, TaskId};
-use oncekey_wire::{Json, TriggerBody, TriggerOptions};
+use oncekey_wire::{Json, KeyRelease, TriggerBody, TriggerOptions};
 use serde::Serialize;
 
 use crate::key::Key;
@@ -40,6 +40,18 @@ impl Child {
     #[must_use]
     pub fn key_ttl(self, ttl: &str) -> Self {
         self.with(|options| options.key_ttl(ttl))
+    }
+
+    /// Which ends of its run free the key: a failure, unless something else is said.
+    #[must_use]
+    pub fn key_release(self, release: KeyRelease) -> Self {
+        self.with(|options| options.key_release(release))
+    }
+
+    /// Fails if another run holds the key.
+    #[must_use]
+    pub fn refuse_held_key(self) -> Self {
+        self.with(|options| options.refuse_held_key())
     }
 
     /// The child starts no earlier: a span like `1h30m`, or an ISO 8601 date.

@@ -69,7 +69,7 @@ pub use lambda_runtime::Error as LambdaError;
 pub use oncekey_core::protocol::trigger::Handle;
 pub use oncekey_core::run::retry::RetryPolicy;
 pub use oncekey_core::{EnvironmentId, Error as CoreError, RunId, RunStatus, TaskId, Timestamp};
-pub use oncekey_wire::Json;
+pub use oncekey_wire::{Json, KeyRelease};
 pub use task::Task;
 pub use worker::Worker;
 

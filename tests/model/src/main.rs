@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use oncekey_model::trigger::{self, Protocol};
+use oncekey_model::trigger::{self, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -14,6 +14,11 @@ fn main() {
     search("trigger: and a request sent again", Protocol { attempts: 1, resets: 1, resends: 1, ..Protocol::PLAIN });
     search("trigger: and a cancellation", Protocol { expiries: 1, cancels: 1, ..Protocol::PLAIN });
     search("trigger: in two environments", Protocol { environments: [0, 1], ..Protocol::PLAIN });
+    let releases = [Release::OnEnd, Release::Never];
+    search(
+        "trigger: keys that any end frees, and none",
+        Protocol { releases, expiries: 1, cancels: 1, ..Protocol::PLAIN },
+    );
     let poisoned = Protocol { dead_letters: 1, ..Protocol::PLAIN };
     search("trigger: and a message that is dead-lettered", poisoned.clone());
     let wait = Wait { deaths: 2, duplicates: 1, cancels: 1, mutant: None };

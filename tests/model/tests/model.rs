@@ -1,7 +1,7 @@
 //! Every state of the protocol is looked at, and every fault planted in it found.
 
 use oncekey_model::broken;
-use oncekey_model::trigger::{self, Protocol};
+use oncekey_model::trigger::{self, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -59,6 +59,18 @@ fn it_holds_in_two_environments() {
     holds("two environments", search(Protocol { environments: [0, 1], ..Protocol::PLAIN }));
 }
 
+/// A key that any end frees beside one that only a failure frees, and beside one that no end frees.
+const RELEASES: [[Release; 2]; 3] =
+    [[Release::OnEnd, Release::OnFailure], [Release::OnEnd, Release::OnEnd], [Release::Never, Release::OnEnd]];
+
+#[test]
+fn it_holds_whatever_releases_a_key() {
+    for releases in RELEASES {
+        let model = Protocol { releases, attempts: 1, resends: 1, ..Protocol::PLAIN };
+        holds(&format!("releases {releases:?}"), search(model));
+    }
+}
+
 #[test]
 fn the_protocol_of_a_wait_holds() {
     holds("wait, an event with two handlers", search(Wait { cancels: 0, ..WAIT }));
@@ -68,7 +80,8 @@ fn the_protocol_of_a_wait_holds() {
 #[test]
 fn every_fault_in_a_trigger_is_found() {
     use trigger::Mutant::{
-        AnyClaimMade, BuryByMoving, BuryUnderLease, ClearUnconditionally, NeverHelp, NoFollowUpTwice, PutBeforeSend,
+        AnyClaimMade, BuryByMoving, BuryUnderLease, ClearUnconditionally, NeverHelp, NoFollowUpTwice,
+        OnlyFailuresAreDead, PutBeforeSend, ReleaseOfWhoAsks,
     };
     let plain = Protocol { resets: 1, expiries: 1, ..Protocol::PLAIN };
     for (mutant, model, invariants) in [
@@ -78,6 +91,8 @@ fn every_fault_in_a_trigger_is_found() {
         (NeverHelp, plain.clone(), &["I2", "I8"]),
         (NoFollowUpTwice, plain, &["I2", "I8"]),
         (AnyClaimMade, RESENT, &["R40", "R30"]),
+        (ReleaseOfWhoAsks, Protocol { releases: [Release::OnFailure, Release::OnEnd], ..Protocol::PLAIN }, &["I5"]),
+        (OnlyFailuresAreDead, Protocol { releases: [Release::OnEnd; 2], ..Protocol::PLAIN }, &["R30"]),
         (BuryByMoving, POISONED, &["I2", "I8"]),
         (BuryUnderLease, POISONED, &["while its worker is at it"]),
     ] {

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use oncekey_client::{Handle, Json, Key};
+use oncekey_client::{Handle, Json, Key, KeyRelease};
 
 use super::failure::{Failure, end_of};
 use super::output;
@@ -22,6 +22,12 @@ pub(crate) struct TriggerArgs {
     /// How long the key holds, like 60s, 5m, 2h or 3d [default: 30 days]
     #[arg(long, alias = "ttl")]
     key_ttl: Option<String>,
+    /// Which ends of its run free the key: on-failure, on-end or never [default: on-failure]
+    #[arg(long, value_name = "ENDS")]
+    key_release: Option<KeyRelease>,
+    /// Fail if another run holds the key
+    #[arg(long)]
+    refuse_held_key: bool,
     /// Make the key of the payload
     #[arg(long, conflicts_with = "key")]
     key_from_payload: bool,
@@ -58,6 +64,12 @@ pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
     }
     if let Some(ttl) = &args.key_ttl {
         trigger = trigger.key_ttl(ttl);
+    }
+    if let Some(release) = args.key_release {
+        trigger = trigger.key_release(release);
+    }
+    if args.refuse_held_key {
+        trigger = trigger.refuse_held_key();
     }
     if let Some(delay) = &args.delay {
         trigger = trigger.delay(delay);

@@ -8,7 +8,7 @@ use std::fmt;
 use oncekey_wire::TaskId;
 use serde::{Deserialize, Serialize};
 
-pub use oncekey_wire::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
+pub use oncekey_wire::{KeyGroup, KeyHash, KeyOptions, KeyRelease, Parent, Scope};
 
 use crate::error::Error;
 

@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::key::IdempotencyKey;
+use crate::key::{IdempotencyKey, KeyRelease};
 use crate::protocol::overdue::end_if_overdue;
-use crate::request::options::OnPayloadMismatch;
+use crate::request::options::{OnKeyHeld, OnPayloadMismatch};
 use crate::request::{Parentage, TriggerRequest};
 use crate::run::Run;
 use crate::store::{Claimed, KeyAddress, KeyRecord};
@@ -63,8 +63,12 @@ pub async fn claim(
 ) -> Result<Claim, Error> {
     let fingerprint = Some(request.payload.fingerprint());
     let helped_from = Some(now.plus(claimer_lives(request)).plus(CLOCKS_APART));
-    let record =
-        KeyRecord { fingerprint, helped_from, ..KeyRecord::new(own.clone(), Some(key), now, request.window.end(now)) };
+    let record = KeyRecord {
+        fingerprint,
+        helped_from,
+        release: request.release,
+        ..KeyRecord::new(own.clone(), Some(key), now, request.window.end(now))
+    };
     let address = KeyAddress { environment: &request.environment, place: key.place(&request.task), hash: &key.hash };
     let mut dead = None;
     for _ in 0..ROUNDS {
@@ -72,6 +76,10 @@ pub async fn claim(
             Claimed::Free => return Ok(Claim::Ours(record, KeyStatus::Created)),
             Claimed::Over(before) if before.window_ends_at <= now => {
                 return Ok(Claim::Ours(record, KeyStatus::ReplacedExpired));
+            }
+            // Its run's end freed it a moment ago: nobody holds it, though it was not cleared yet.
+            Claimed::Over(before) if before.release == KeyRelease::OnEnd => {
+                return Ok(Claim::Ours(record, KeyStatus::Created));
             }
             Claimed::Over(_) => return Ok(Claim::Ours(record, KeyStatus::ReplacedFailed)),
             Claimed::HeldBy(holder) if holder.run_id == *own => {
@@ -82,6 +90,9 @@ pub async fn claim(
                 return Ok(Claim::Ours(holder, KeyStatus::Created));
             }
             Claimed::HeldBy(holder) => match holder_state(app, &holder).await? {
+                Holder::Alive(_) if request.on_key_held == OnKeyHeld::Error => {
+                    return made_before(app, own, key).await?.ok_or_else(|| key_held(key.shown(), &holder.run_id));
+                }
                 Holder::Alive(run) => {
                     let same = match &run.spec.asked {
                         Some(_) => run.spec.asked == Some(asked(request)),
@@ -105,6 +116,23 @@ pub async fn claim(
         }
     }
     Err(Error::Contended(key.shown().to_owned()))
+}
+
+/// The claim of an earlier try of this very request, if it has made its run: it is answered as it was, whoever holds the
+/// key now.
+async fn made_before(app: &App, own: &RunId, key: &IdempotencyKey) -> Result<Option<Claim>, Error> {
+    let Some(run) = app.store.run(own).await? else { return Ok(None) };
+    let Some(claimed) = &run.spec.key else { return Ok(None) };
+    let record = KeyRecord {
+        release: claimed.release,
+        ..KeyRecord::new(own.clone(), Some(key), run.spec.created_at, claimed.window_ends_at)
+    };
+    Ok(Some(Claim::Ours(record, KeyStatus::Created)))
+}
+
+/// Another run holds the key.
+pub(super) fn key_held(key: &str, holder: &RunId) -> Error {
+    Error::KeyHeld { key: key.to_owned(), holder: holder.clone() }
 }
 
 /// A request id that comes again with something else.
@@ -147,7 +175,7 @@ enum Holder {
     Alive(Box<Run>),
     /// There is no such run: its claimer died between claiming and sending.
     NeverSent,
-    /// It failed and its key is not cleared yet, or the claim was made by a request sent again after the key was freed.
+    /// It came to an end that frees its key, which is not cleared yet, or the claim was made by a request sent again after the key was freed.
     Dead,
 }
 
@@ -160,8 +188,7 @@ async fn holder_state(app: &App, holder: &KeyRecord) -> Result<Holder, Error> {
         }
         if let Some(run) = app.store.run(&holder.run_id).await? {
             let run = end_if_overdue(app, run).await?;
-            let dead = run.status.frees_key() || !holder.made(&run);
-            return Ok(if dead { Holder::Dead } else { Holder::Alive(Box::new(run)) });
+            return Ok(if holder.is_given_up(&run) { Holder::Dead } else { Holder::Alive(Box::new(run)) });
         }
     }
     Ok(Holder::NeverSent)

@@ -104,12 +104,12 @@ fn reached(run: &Run, event: &CompletionEvent) -> bool {
     ended || run.status == what.leads_to() && (what == Event::Cancel || run.turn == turn)
 }
 
-/// What must happen after a move: a retry is sent; a failed run's key is cleared, and whoever waits for a final run woken.
+/// What must happen after a move: a retry is sent; a key is cleared that this end frees, and whoever waits for a final run woken.
 async fn follow_up(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), Error> {
     if run.status == RunStatus::Queued {
         return app.queues.send_run(&RunMessage::of(run)).await;
     }
-    if run.status.frees_key() && app.store.clear_key(run).await? {
+    if run.frees_key() && app.store.clear_key(run).await? {
         record(Metric::KeyCleared, app.clock.now());
     }
     keep_for_record(app, run).await?;

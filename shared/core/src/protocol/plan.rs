@@ -37,7 +37,7 @@ impl Planned {
         let window_ends_at = request.window.end(now);
         let spec = RunSpec {
             payload_type: request.payload.kind,
-            key: request.key.clone().map(|key| ClaimedKey { key, window_ends_at }),
+            key: request.key.clone().map(|key| ClaimedKey { key, window_ends_at, release: request.release }),
             queue,
             options: std::mem::take(&mut request.options),
             function: request.function,
@@ -65,7 +65,7 @@ impl Planned {
         let mut spec = self.bare.spec;
         spec.created_at = claim.created_at;
         if let Some(key) = &mut spec.key {
-            key.window_ends_at = claim.window_ends_at;
+            (key.window_ends_at, key.release) = (claim.window_ends_at, claim.release);
         }
         (spec.lineage, spec.asked) = (lineage, Some(asked));
         let mut run = Run::new(claim.run_id, spec, None);

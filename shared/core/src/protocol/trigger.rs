@@ -16,9 +16,10 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::payload::Payload;
-use crate::protocol::claim::{Claim, KeyStatus, asked, claim, guard_payload, other_request};
+use crate::protocol::claim::{Claim, KeyStatus, asked, claim, guard_payload, key_held, other_request};
 use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
+use crate::request::options::OnKeyHeld;
 use crate::request::{Parentage, TriggerRequest};
 use crate::run::{Lineage, Run, RunSpec};
 use crate::store::KeyRecord;
@@ -109,8 +110,8 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     };
 
     let asked = asked(&request);
-    let (guard, shown) =
-        (request.on_payload_mismatch, request.key.as_ref().map_or("", IdempotencyKey::shown).to_owned());
+    let (guard, refuses) = (request.on_payload_mismatch, request.on_key_held == OnKeyHeld::Error);
+    let shown = request.key.as_ref().map_or("", IdempotencyKey::shown).to_owned();
     let mut key = KeyOutcome::new(request.key, &record, status);
     let from_outside = !matches!(request.parentage, Parentage::Known(_));
     let lineage = lineage(app, &request.environment, request.parentage).await?;
@@ -127,6 +128,10 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
         guard_payload(guard, &shown, &there.id)?;
         status = KeyStatus::Cached;
         key = key.map(|key| KeyOutcome { status, ..key });
+    }
+    if refuses && status == KeyStatus::Cached {
+        // It was helped into being, and is its claimer's.
+        return Err(key_held(&shown, &run.id));
     }
     let Run { id, spec: RunSpec { task, environment, .. }, .. } = run;
     tracing::info!(run_id = %id, %task, %environment, "triggered");

@@ -12,12 +12,12 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::key::IdempotencyKey;
 use crate::key::window::Window;
+use crate::key::{IdempotencyKey, KeyRelease};
 use crate::payload::Payload;
 use crate::queue::name::QueueName;
 use crate::request::object::Object;
-use crate::request::options::{OnPayloadMismatch, Options};
+use crate::request::options::{OnKeyHeld, OnPayloadMismatch, Options};
 use crate::run::{Lineage, RunOptions, TriggerFunction};
 
 /// A trigger, checked.
@@ -33,6 +33,10 @@ pub struct TriggerRequest {
     pub key: Option<IdempotencyKey>,
     /// How long the key stays claimed.
     pub window: Window,
+    /// Which ends of its run free the key.
+    pub release: KeyRelease,
+    /// What to do if another run holds the key.
+    pub on_key_held: OnKeyHeld,
     /// What to do if the key is held by a run of another payload.
     pub on_payload_mismatch: OnPayloadMismatch,
     /// What the task is given.
@@ -149,6 +153,10 @@ pub struct Envelope {
     pub key: Option<String>,
     /// The header `idempotency-key-ttl`, which wins over the body's field.
     pub key_ttl: Option<String>,
+    /// The header `idempotency-key-release`, which wins over the body's field.
+    pub key_release: Option<KeyRelease>,
+    /// The header `idempotency-key-held`, which wins over the body's field.
+    pub on_key_held: Option<OnKeyHeld>,
     /// The header `traceparent`.
     pub traceparent: Option<String>,
     /// When it came.
@@ -159,7 +167,17 @@ impl Envelope {
     /// One whose transport says nothing more: no headers.
     #[must_use]
     pub fn new(environment: EnvironmentId, task: TaskId, request_id: RequestId, now: Timestamp) -> Self {
-        Self { environment, task, request_id, key: None, key_ttl: None, traceparent: None, now }
+        Self {
+            environment,
+            task,
+            request_id,
+            key: None,
+            key_ttl: None,
+            key_release: None,
+            on_key_held: None,
+            traceparent: None,
+            now,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The options of a trigger: what a caller may say besides the payload, checked field by field.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -10,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::source::KeySource;
 use crate::key::window::Window;
-use crate::key::{IdempotencyKey, KeyGroup, KeyOptions};
+use crate::key::{IdempotencyKey, KeyGroup, KeyOptions, KeyRelease};
 use crate::payload::{Payload, PayloadType};
 use crate::queue::name::QueueName;
 #[cfg(feature = "openapi")]
@@ -45,6 +46,10 @@ pub struct Options {
     idempotency_key_from: Option<KeySource>,
     /// Lets the key hold in a group of tasks instead of the task.
     idempotency_key_group: Option<KeyGroup>,
+    /// Which ends of its run free the key. A failure by default.
+    idempotency_key_release: Option<KeyRelease>,
+    /// What to do if another run holds the key.
+    on_key_held: Option<OnKeyHeld>,
     /// What to do if the key is held by a run of another payload.
     on_payload_mismatch: Option<OnPayloadMismatch>,
     /// A span like `1h30m`, or an ISO 8601 date: the run starts no earlier.
@@ -119,6 +124,30 @@ pub enum OnPayloadMismatch {
     Error,
 }
 
+/// What a trigger does that finds its key held by another run.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnKeyHeld {
+    /// Answers with that run.
+    #[default]
+    Return,
+    /// Fails, and names it.
+    Error,
+}
+
+impl FromStr for OnKeyHeld {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "return" => Ok(Self::Return),
+            "error" => Ok(Self::Error),
+            _ => Err(format!("{text:?} is nothing to do about a held key: give return or error")),
+        }
+    }
+}
+
 /// `{"name": "…"}`, or the name alone as a replay says it.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Value")]
@@ -150,7 +179,8 @@ impl Options {
     /// [`Error::Invalid`] naming the field, [`Error::TooLarge`], [`Error::Unprocessable`].
     pub(crate) fn check(self, envelope: Envelope, payload: Payload) -> Result<TriggerRequest, Error> {
         self.refuse_unsupported()?;
-        let Envelope { environment, task, request_id, key, key_ttl, traceparent, now } = envelope;
+        let Envelope { environment, task, request_id, key, key_ttl, key_release, on_key_held, traceparent, now } =
+            envelope;
         let window = match key_ttl.as_deref().or(self.idempotency_key_ttl.as_deref()) {
             Some(ttl) => Window::parse(ttl)?,
             None => Window::default(),
@@ -166,6 +196,8 @@ impl Options {
             request_id,
             key: self.key(key, &payload)?,
             window,
+            release: key_release.or(self.idempotency_key_release).unwrap_or_default(),
+            on_key_held: on_key_held.or(self.on_key_held).unwrap_or_default(),
             on_payload_mismatch,
             payload,
             queue: self.queue.as_ref().map(QueueOption::name).transpose()?,

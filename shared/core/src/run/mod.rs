@@ -142,6 +142,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// Whether it has come to an end that frees its key, if it has one.
+    #[must_use]
+    pub fn frees_key(&self) -> bool {
+        self.spec.key.as_ref().is_some_and(|claimed| claimed.release.frees(self.status))
+    }
+
     /// A run that nobody has started: what a trigger writes.
     #[must_use]
     pub fn new(id: RunId, spec: RunSpec, payload: Option<Kept>) -> Self {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::beside::Beside;
 use super::kept::KEPT;
 use crate::clock::Timestamp;
-use crate::key::IdempotencyKey;
+use crate::key::{IdempotencyKey, KeyRelease};
 use crate::payload::PayloadType;
 use crate::queue::name::QueueName;
 
@@ -72,6 +72,9 @@ pub struct ClaimedKey {
     pub key: IdempotencyKey,
     /// From this moment on the key is free (I5).
     pub window_ends_at: Timestamp,
+    /// Which ends of the run free it before.
+    #[serde(skip_serializing_if = "KeyRelease::is_default", default)]
+    pub release: KeyRelease,
 }
 
 /// The options of a trigger that travel with the run.

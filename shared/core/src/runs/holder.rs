@@ -8,7 +8,7 @@ use crate::store::{KeyAddress, KeyRecord};
 /// Who holds a key, which an error calls as `shown`, and until when.
 ///
 /// # Errors
-/// [`Error::NotFound`] when nobody does: its window may be over, or its run have failed though the key is not cleared yet;
+/// [`Error::NotFound`] when nobody does: its window may be over, or its run have come to an end that frees it though it is not cleared yet;
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn look_up(app: &App, address: KeyAddress<'_>, shown: &str) -> Result<KeyRecord, Error> {
     let record = app.store.key(address).await?.filter(|record| record.window_ends_at > app.clock.now());
@@ -18,7 +18,7 @@ pub async fn look_up(app: &App, address: KeyAddress<'_>, shown: &str) -> Result<
         None => None,
     };
     match run {
-        Some(run) if run.status.frees_key() || !record.made(&run) => Err(free(address, shown)),
+        Some(run) if record.is_given_up(&run) => Err(free(address, shown)),
         // Without a run, its claimer is a moment behind, or died: either way the key names a run to come.
         _ => Ok(record),
     }
@@ -27,6 +27,6 @@ pub async fn look_up(app: &App, address: KeyAddress<'_>, shown: &str) -> Result<
 /// Nobody holds this key.
 pub(crate) fn free(KeyAddress { place, .. }: KeyAddress<'_>, shown: &str) -> Error {
     Error::NotFound(format!(
-        "no live idempotency key {shown:?} for {place}: it was never used, has been reset, its run failed, or its window is over"
+        "no live idempotency key {shown:?} for {place}: it was never used, has been reset, its run came to an end that frees it, or its window is over"
     ))
 }

@@ -11,7 +11,7 @@ use super::conditional::{Written, written};
 use super::expression::{moment, number, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::key::{IdempotencyKey, KeyHash, KeyPlace, Scope};
+use crate::key::{IdempotencyKey, KeyHash, KeyPlace, KeyRelease, Scope};
 use crate::run::Run;
 
 /// Who holds a key.
@@ -35,6 +35,9 @@ pub struct KeyRecord {
     /// The scope the caller chose.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub scope: Option<Scope>,
+    /// Which ends of its run free it.
+    #[serde(skip_serializing_if = "KeyRelease::is_default", default)]
+    pub release: KeyRelease,
 }
 
 impl KeyRecord {
@@ -49,7 +52,15 @@ impl KeyRecord {
             helped_from: None,
             key: key.and_then(|key| key.text.clone()),
             scope: key.and_then(|key| key.scope),
+            release: KeyRelease::default(),
         }
+    }
+
+    /// Whether `run`, which it names, has given the key up: it came to an end that frees it, though the key may not be
+    /// cleared yet, or this claim is not the one that made it.
+    #[must_use]
+    pub fn is_given_up(&self, run: &Run) -> bool {
+        self.release.frees(run.status) || !self.made(run)
     }
 
     /// Whether this is the claim that made `run`, and not one made for it later by a request that was sent again after
@@ -139,7 +150,7 @@ impl Store {
         })
     }
 
-    /// Clears the key of a run that failed, on condition that it still names that run (I4, R35). Whether it did.
+    /// Clears the key of a run whose end frees it, on condition that it still names that run (I4, R35). Whether it did.
     ///
     /// # Errors
     /// [`Error::Aws`]; a key that names another run, or none, is no error.

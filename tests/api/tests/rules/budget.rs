@@ -153,6 +153,20 @@ async fn the_budget_of_a_whole_run_holds_whoever_makes_its_record_first() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_key_that_any_end_releases_is_one_write_more_at_its_end() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let (oncekey, units) = counted(place).await;
+    oncekey.list("").await;
+    take(&units);
+    for (release, writes) in [("on-failure", 5.0), ("on-end", 6.0), ("never", 5.0)] {
+        let options = json!({ "idempotencyKey": release, "idempotencyKeyRelease": release });
+        oncekey.trigger("echo", json!({ "options": options })).await;
+        settled(&oncekey).await;
+        assert_eq!(take(&units).0, writes, "{release}");
+    }
+}
+
 /// What a run without a key and without waits writes: the run, its index entry, start, success.
 const PLAIN_RUN: f64 = 4.0;
 

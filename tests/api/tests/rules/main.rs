@@ -25,6 +25,7 @@ mod overdue;
 mod places;
 mod protocol;
 mod reading;
+mod release;
 mod replays;
 mod reset;
 mod routes;

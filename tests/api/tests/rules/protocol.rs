@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use oncekey_core::key::IdempotencyKey;
+use oncekey_core::key::{IdempotencyKey, KeyRelease};
 use oncekey_core::payload::{Payload, PayloadType};
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::start::{Start, start};
@@ -27,7 +27,7 @@ fn run_to_be(oncekey: &Oncekey) -> Run {
     let id = RunId::named(&dev(), &task("echo"), &RequestId::fresh());
     let now = oncekey.clock.now();
     let spec = RunSpec {
-        key: Some(ClaimedKey { key: key("k"), window_ends_at: now.plus(HOUR) }),
+        key: Some(ClaimedKey { key: key("k"), window_ends_at: now.plus(HOUR), release: KeyRelease::OnFailure }),
         ..RunSpec::new(dev(), task("echo"), now)
     };
     Run::new(id, spec, Some(Kept::Inline("1".to_owned())))
@@ -376,7 +376,7 @@ fn a_run_outlives_its_key() {
     let now = Timestamp::from_millis(0);
     let window = Duration::from_secs(365 * 86_400);
     let spec = RunSpec {
-        key: Some(ClaimedKey { key: key("k"), window_ends_at: now.plus(window) }),
+        key: Some(ClaimedKey { key: key("k"), window_ends_at: now.plus(window), release: KeyRelease::OnFailure }),
         ..RunSpec::new(dev(), task("echo"), now)
     };
     assert_eq!(spec.kept_until(), now.plus(window + Duration::from_secs(86_400)));

@@ -16,6 +16,17 @@ use self::state::{Step, Trigger};
 /// Triggers, and so requests and runs: run `i` is the one that request `i` names.
 const TRIGGERS: usize = 2;
 
+/// Which ends of its run free a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// A failure.
+    OnFailure,
+    /// Any.
+    OnEnd,
+    /// None.
+    Never,
+}
+
 /// A fault planted in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -33,6 +44,10 @@ pub enum Mutant {
     BuryByMoving,
     /// What a dead-lettered message reports ends its attempt although another copy of the message was taken up meanwhile.
     BuryUnderLease,
+    /// Whoever finds the key held goes by its own release, and not by the holder's.
+    ReleaseOfWhoAsks,
+    /// Whoever finds the key held takes only a failed run for dead, whatever the key's release.
+    OnlyFailuresAreDead,
 }
 
 /// What may happen, and what is wrong.
@@ -42,6 +57,8 @@ pub struct Protocol {
     pub triggers: usize,
     /// In which environment each trigger is.
     pub environments: [usize; TRIGGERS],
+    /// What each trigger says of its key.
+    pub releases: [Release; TRIGGERS],
     /// Attempts of a run.
     pub attempts: u8,
     /// How often somebody resets the key.
@@ -63,6 +80,7 @@ impl Protocol {
     pub const PLAIN: Self = Self {
         triggers: TRIGGERS,
         environments: [0, 0],
+        releases: [Release::OnFailure; TRIGGERS],
         attempts: 2,
         resets: 0,
         expiries: 0,

@@ -11,7 +11,7 @@ use super::state::{Answer, Run, State, Trigger};
 pub(super) fn properties() -> Vec<Property<Protocol>> {
     vec![
         Property::always(
-            "I1: different answers have a failure, an end or a reset between them",
+            "I1: different answers have an end that frees the key, an end of its window or a reset between them",
             |model: &Protocol, state: &State| {
                 let answers = state.triggers.iter().flat_map(|asked| &asked.answers);
                 let runs: BTreeSet<Run> = answers.map(|answer| answer.run).collect();
@@ -33,7 +33,9 @@ pub(super) fn properties() -> Vec<Property<Protocol>> {
             state.triggers.iter().enumerate().all(own)
         }),
         Property::always("I4: clearing removes no other run's key", |_, state: &State| state.broken != Some("I4")),
-        Property::always("I5: success and cancellation keep the key", |_, state: &State| state.broken != Some("I5")),
+        Property::always("I5: an end that its release keeps keeps the key", |_, state: &State| {
+            state.broken != Some("I5")
+        }),
         Property::always("R23, R30, R40: no answer is from before the key was freed", |_, state: &State| {
             state.broken.is_none_or(|broken| !broken.starts_with('R'))
         }),

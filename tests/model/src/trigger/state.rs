@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::TRIGGERS;
+use super::{Release, TRIGGERS};
 
 pub(super) type Run = usize;
 
@@ -29,6 +29,15 @@ pub(super) enum Status {
 }
 
 impl Status {
+    /// Whether this end of the holder frees a key of this release.
+    pub(super) fn frees(self, release: Release) -> bool {
+        match release {
+            Release::OnFailure => self == Self::Failed,
+            Release::OnEnd => self.is_final(),
+            Release::Never => false,
+        }
+    }
+
     pub(super) fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Canceled | Self::Failed)
     }
@@ -153,9 +162,9 @@ pub struct State {
     pub(super) dead_letters: BTreeMap<Message, Burial>,
     pub(super) triggers: [Trigger; TRIGGERS],
     pub(super) claims: u8,
-    /// Claims that hold no more: their run failed, they were reset, or their window is over.
+    /// Claims that hold no more: their run's end freed them, they were reset, or their window is over.
     pub(super) gone: BTreeSet<u8>,
-    /// Failures, resets and ends of windows so far: what may stand between two different answers (I1).
+    /// Ends that free a key, resets and ends of windows so far: what may stand between two different answers (I1).
     pub(super) separators: u8,
     pub(super) resets: u8,
     pub(super) expiries: u8,
@@ -168,12 +177,11 @@ pub struct State {
 }
 
 impl State {
-    /// Takes `claim` out of its place. It may not have been there by right.
-    pub(super) fn lose(&mut self, claim: Claim, expected: Option<Run>) {
+    /// Takes `claim`, of this release, out of its place. It may not have been there by right.
+    pub(super) fn lose(&mut self, claim: Claim, release: Release, expected: Option<Run>) {
         let stored = self.runs[claim.run];
-        let kept = stored.is_some_and(|run| {
-            run.made_by == claim.number && matches!(run.status, Status::Completed | Status::Canceled)
-        });
+        let kept = stored
+            .is_some_and(|run| run.made_by == claim.number && run.status.is_final() && !run.status.frees(release));
         if expected.is_some_and(|run| run != claim.run) {
             self.broken = Some("I4");
         } else if claim.open && kept {
@@ -182,9 +190,9 @@ impl State {
         self.gone.insert(claim.number);
     }
 
-    pub(super) fn claim(&mut self, trigger: usize, place: usize) -> Step {
+    pub(super) fn claim(&mut self, trigger: usize, place: usize, releases: [Release; TRIGGERS]) -> Step {
         if let Some(before) = self.keys[place] {
-            self.lose(before, None);
+            self.lose(before, releases[before.run], None);
         }
         self.claims += 1;
         self.keys[place] = Some(Claim { run: trigger, number: self.claims, open: true });

@@ -1,7 +1,7 @@
 //! The protocol itself, a call to DynamoDB or SQS at a time.
 
 use super::state::{Burial, Event, Left, Message, Outcome, Run, RunRecord, State, Status, Step, Worker};
-use super::{Action, Mutant, Protocol, TRIGGERS};
+use super::{Action, Mutant, Protocol, Release, TRIGGERS};
 
 impl Protocol {
     pub(super) fn step(&self, state: &mut State, trigger: usize) {
@@ -17,12 +17,12 @@ impl Protocol {
                     Step::Send { run: trigger, number: held.number, cached: false }
                 }
                 Some(held) if held.open => Step::Read(held),
-                _ => state.claim(trigger, place),
+                _ => state.claim(trigger, place, self.releases),
             },
             Step::Read(held) => match state.runs[held.run] {
                 None if self.mutant == Some(Mutant::NeverHelp) => state.answer(trigger, held.run, true),
                 None => Step::Send { run: held.run, number: held.number, cached: true },
-                Some(run) if run.status == Status::Failed => Step::Reclaim(held),
+                Some(run) if run.status.frees(self.release_seen(held.run, trigger)) => Step::Reclaim(held),
                 Some(run) if run.made_by != held.number && self.mutant != Some(Mutant::AnyClaimMade) => {
                     Step::Reclaim(held)
                 }
@@ -30,7 +30,7 @@ impl Protocol {
             },
             Step::Reclaim(dead) => match state.keys[place] {
                 Some(held) if held.open && (held.run, held.number) != (dead.run, dead.number) => Step::Claim,
-                _ => state.claim(trigger, place),
+                _ => state.claim(trigger, place, self.releases),
             },
             Step::Send { run, number, cached } if self.mutant == Some(Mutant::PutBeforeSend) => {
                 state.runs[run].get_or_insert(RunRecord { status: Status::Queued(1), made_by: number });
@@ -50,6 +50,15 @@ impl Protocol {
             Step::Answered | Step::Dead => return,
         };
         state.triggers[trigger].step = next;
+    }
+
+    /// The release that a trigger goes by when it finds the key held.
+    fn release_seen(&self, holder: Run, trigger: usize) -> Release {
+        match self.mutant {
+            Some(Mutant::ReleaseOfWhoAsks) => self.releases[trigger],
+            Some(Mutant::OnlyFailuresAreDead) => Release::OnFailure,
+            _ => self.releases[holder],
+        }
     }
 
     pub(super) fn deliver(state: &mut State, message: Message) {
@@ -92,11 +101,17 @@ impl Protocol {
             }
         }
         let again = self.mutant != Some(Mutant::NoFollowUpTwice);
+        let frees = |status: Status| status.frees(self.releases[run]);
         let mut go_on = |left| {
             state.events.insert(Event { left, ..event });
         };
         match (left, outcome, stored.status) {
             (Left::Move, Outcome::Canceled, status) if !status.is_final() => {
+                if frees(Status::Canceled) {
+                    go_on(Left::Clear);
+                    state.separators += 1;
+                    state.gone.insert(stored.made_by);
+                }
                 state.runs[run] = Some(RunRecord { status: Status::Canceled, ..stored });
             }
             (
@@ -111,7 +126,7 @@ impl Protocol {
                 };
                 match status {
                     Status::Queued(_) => go_on(Left::SendRetry),
-                    Status::Failed => {
+                    status if frees(status) => {
                         go_on(Left::Clear);
                         state.separators += 1;
                         state.gone.insert(stored.made_by);
@@ -124,7 +139,14 @@ impl Protocol {
             (Left::Move, Outcome::Failed | Outcome::Buried, Status::Queued(at)) if at == attempt + 1 && again => {
                 go_on(Left::SendRetry);
             }
-            (Left::Move, Outcome::Failed | Outcome::Buried, Status::Failed) if attempt == self.attempts && again => {
+            (Left::Move, Outcome::Failed | Outcome::Buried, Status::Failed)
+                if attempt == self.attempts && frees(Status::Failed) && again =>
+            {
+                go_on(Left::Clear);
+            }
+            (Left::Move, Outcome::Succeeded, Status::Completed) | (Left::Move, Outcome::Canceled, Status::Canceled)
+                if frees(stored.status) && again =>
+            {
                 go_on(Left::Clear);
             }
             (Left::Move, ..) => {}
@@ -136,7 +158,7 @@ impl Protocol {
                 let anyone = self.mutant == Some(Mutant::ClearUnconditionally);
                 if let Some(held) = state.keys[place].filter(|held| anyone || held.run == run) {
                     state.keys[place] = None;
-                    state.lose(held, Some(run));
+                    state.lose(held, self.releases[held.run], Some(run));
                 }
             }
         }

@@ -21,6 +21,9 @@ pub(super) struct Caller {
     task: TaskId,
     pub(super) key: Option<String>,
     ttl: &'static str,
+    /// What it says of its key: which ends free it, and what to do if another run holds it.
+    release: &'static str,
+    on_key_held: &'static str,
     request: String,
     first_asked: Option<Position>,
     pub(super) tries: u32,
@@ -41,12 +44,13 @@ impl World<'_> {
         caller.at_work = true;
         let position = self.recorder.begin();
         caller.first_asked.get_or_insert(position);
-        let mut options = json!({ "idempotencyKey": caller.key, "idempotencyKeyTTL": caller.ttl });
+        let mut options = json!({ "idempotencyKey": caller.key, "idempotencyKeyTTL": caller.ttl,
+            "idempotencyKeyRelease": caller.release, "onKeyHeld": caller.on_key_held });
         if number == 2 {
             options["metadata"] = json!({ "text": "m".repeat(1_100) });
         }
         let body = json!({ "payload": payload(number), "options": options });
-        let request_id = RequestId::from_caller(&caller.request).expect("a request id");
+        let request_id = request_id(&caller.request);
         let envelope = Envelope::new(caller.environment.clone(), caller.task.clone(), request_id, self.clock.now());
         self.recorder.lock().note(|| format!("{} triggers {} with {:?}", caller.request, caller.task, caller.key));
         let (app, body) = (self.app.clone(), body.to_string());
@@ -81,6 +85,15 @@ impl World<'_> {
                 history.answers.push(Answer { asked, first_asked, answered, key, request, run, cached });
             }
             Err(error @ Error::Aws { .. }) => history.note(|| format!("{} fails: {error:.60}", caller.request)),
+            Err(Error::KeyHeld { holder, .. }) => {
+                // What it asks for is refused for good, unless it is asked for anew.
+                caller.tries = 0;
+                history.note(|| format!("{} is refused for {holder}", caller.request));
+                let own = RunId::named(&caller.environment, &caller.task, &request_id(&caller.request));
+                if holder == own {
+                    history.broken.push(format!("I3: {} is refused for its own run", caller.request));
+                }
+            }
             Err(Error::Contended(_) | Error::BeingMade(_)) => {
                 history.note(|| format!("{} is contended", caller.request))
             }
@@ -119,6 +132,10 @@ impl World<'_> {
     }
 }
 
+fn request_id(text: &str) -> RequestId {
+    RequestId::from_caller(text).expect("a request id")
+}
+
 impl Caller {
     pub(super) fn new(seed: u64, number: u32, random: &mut Rng) -> Self {
         let pick = |random: &mut Rng, most: usize| random.usize(..most);
@@ -133,6 +150,8 @@ impl Caller {
             task: TaskId::parse(task).expect("a task"),
             key: (pick(random, 10) != 0).then(|| "k".to_owned()),
             ttl: ["30d", "30d", "5s", "60s"][pick(random, 4)],
+            release: ["on-failure", "on-failure", "on-end", "never"][pick(random, 4)],
+            on_key_held: ["return", "return", "return", "error"][pick(random, 4)],
             request: format!("s{seed}-r{number}"),
             first_asked: None,
             tries: TRIES,

@@ -1,5 +1,6 @@
 //! An onlooker, who sees what was written to the tables, and holds it against the invariants.
 
+use oncekey_core::key::KeyRelease;
 use oncekey_core::{RunStatus, Timestamp};
 use serde_json::{Value, json};
 
@@ -29,10 +30,11 @@ impl World<'_> {
             } else {
                 // Whether it is the claim that made its run.
                 let made = self.created_at.get(&run) == Some(&moment(&before, "created_at"));
-                if after.is_none() && !status.is_some_and(RunStatus::frees_key) {
+                let release = release(before.get("release"));
+                if after.is_none() && !status.is_some_and(|status| release.frees(status)) {
                     history.broken.push(format!("I4: the key {pk} of {run}, which is {status:?}, was cleared"));
                 }
-                let kept = matches!(status, Some(RunStatus::Completed | RunStatus::Canceled));
+                let kept = status.is_some_and(|status| status.is_final() && !release.frees(status));
                 if kept && made && window_ends_at > now {
                     history.broken.push(format!("I5: the key {pk} of {run}, which is {status:?}, was lost"));
                 }
@@ -80,7 +82,7 @@ impl World<'_> {
         }
         let spec: Value = serde_json::from_str(&text(item, "spec")).unwrap_or_default();
         self.created_at.insert(run.clone(), Timestamp::from_millis(spec["created_at"].as_i64().unwrap_or_default()));
-        if status.frees_key()
+        if release(spec["key"].get("release")).frees(status)
             && let Some(hash) = spec["key"]["hash"].as_str()
         {
             let key = format!(
@@ -91,7 +93,7 @@ impl World<'_> {
             let at = history.tick();
             history.separators.push((at, key.clone()));
             if history.claims.iter().rev().find(|claim| claim.key == key).is_some_and(|claim| claim.run == run) {
-                history.end_claim(&key, "its run failed");
+                history.end_claim(&key, "its run came to an end that frees it");
             }
         }
     }
@@ -111,6 +113,12 @@ impl World<'_> {
         };
         names.filter(is_missing).collect()
     }
+}
+
+/// Which ends free a key, as its item or its run's spec says.
+fn release(stored: Option<&Value>) -> KeyRelease {
+    let word = stored.and_then(|stored| stored.as_str().or_else(|| stored["S"].as_str()));
+    word.and_then(|word| word.parse().ok()).unwrap_or_default()
 }
 
 pub(super) fn text(item: &Value, name: &str) -> String {
