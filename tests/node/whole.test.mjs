@@ -98,6 +98,13 @@ export const parents = task({ id: "parents", run: async () => {
   await echo.batchTrigger([{ payload: { n: 3 } }, { payload: { n: 4 } }]);
   return [one.id, two.id];
 } });
+export const refused = task({ id: "refused", run: async () => {
+  const items = [{ payload: { n: 1 } }, { payload: { n: 2 }, options: { idempotencyKey: "k", idempotencyKeyTTL: "10x" } }, { payload: { n: 3 } }];
+  await echo.batchTrigger(items.slice(1, 2));
+  const { runs } = await echo.batchTriggerAndWait(items);
+  await wait.for({ seconds: 6 });
+  return runs.map((run) => run.ok ? run.output : (run.error as Error).message);
+} });
 export const empty = task({ id: "empty", run: async () => (await echo.batchTriggerAndWait([])).runs.length });
 `;
 
@@ -240,6 +247,12 @@ describe("task files", { concurrency: 3 }, () => {
   test("a batch of a thousand comes back in its order", async () => {
     assert.deepEqual(completed(await stack.end(await stack.trigger("many", { n: 1000 }), 120)), { n: 1000, ordered: true });
     assert.equal(completed(await stack.run("empty")), 0);
+  });
+
+  test("an item of a batch that is refused is an error in its place, and keeps no other from running", async () => {
+    const [one, two, three] = completed(await stack.run("refused"));
+    assert.deepEqual([one, three], [{ n: 1 }, { n: 3 }]);
+    assert.match(two, /idempotencyKeyTTL.*10x/);
   });
 
   test("three at once mix nothing up", async () => {

@@ -82,6 +82,8 @@ fn print(text: &str) -> String {
 pub(crate) enum Answer {
     /// The children it triggered, so that a resume finds them though their keys may be gone.
     Children(Vec<Handle>),
+    /// Those of a batch that it triggered, and why it did not trigger the others, by their place.
+    Partly { children: Vec<Handle>, refused: BTreeMap<usize, Refusal> },
     /// Whether somebody held the key.
     Held(bool),
     /// The run that is a replay of another.

@@ -238,7 +238,7 @@ impl Calls {
     /// The runs that its calls made, in their order. One that was there already is somebody else's.
     pub(crate) fn children(&self) -> impl Iterator<Item = &RunId> {
         let handles = self.calls.values().filter_map(|call| match &call.answer {
-            Some(Ok(Answer::Children(handles))) => Some(handles),
+            Some(Ok(Answer::Children(handles) | Answer::Partly { children: handles, .. })) => Some(handles),
             _ => None,
         });
         handles.flatten().filter(|handle| !handle.is_cached).map(|handle| &handle.id)

@@ -13,7 +13,7 @@ use oncekey_wire::TriggerBody;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::call::{Answer, CallError, Said, typed};
+use crate::call::{Answer, CallError, Refusal, Said, typed};
 use crate::child::Child;
 use crate::error::TaskError;
 use crate::family::{Wanted, only, said};
@@ -81,16 +81,17 @@ impl Context {
     /// [`CallError`].
     pub async fn trigger(&self, child: Child) -> Result<Handle, CallError> {
         let started = self.inner.start_children("trigger", vec![child], TriggerFunction::Trigger).await?;
-        only(&self.inner.handles_of(started).await).cloned()
+        only(&self.inner.handles_of(started).await?).cloned()
     }
 
     /// Triggers up to a thousand children and goes on. Their handles are in the order of the children.
     ///
     /// # Errors
-    /// [`CallError`]; children before the one that failed may have been triggered.
+    /// [`CallError`] of the first child that could not be triggered; the others have been, unless something behind Oncekey
+    /// failed.
     pub async fn batch_trigger(&self, children: Vec<Child>) -> Result<Vec<Handle>, CallError> {
         let started = self.inner.start_children("batch trigger", children, TriggerFunction::BatchTrigger).await?;
-        Ok(self.inner.handles_of(started).await)
+        self.inner.handles_of(started).await
     }
 
     /// Triggers a child, waits for its end without holding a worker, and returns its output.
@@ -105,11 +106,12 @@ impl Context {
         ended.output(&task, only(&ended.handles)?)
     }
 
-    /// Triggers up to a thousand children, waits for all of them, and returns each one's output or error in its place.
+    /// Triggers up to a thousand children, waits for all of them, and returns each one's output or error in its place: a child
+    /// that is refused keeps none of the others from running.
     /// Children that share a key are one run, whose end stands at each of their places.
     ///
     /// # Errors
-    /// [`CallError`] when a child could not be triggered.
+    /// [`CallError`] when something behind Oncekey failed.
     pub async fn batch_trigger_and_wait<O: DeserializeOwned>(
         &self,
         children: Vec<Child>,
@@ -118,7 +120,11 @@ impl Context {
         let started =
             self.inner.start_children("batch trigger and wait", children, TriggerFunction::BatchTriggerAndWait).await?;
         let ended = self.inner.ends_of(started).await?;
-        Ok(tasks.iter().zip(&ended.handles).map(|(task, handle)| ended.output(task, handle)).collect())
+        let output = |(task, place): (&String, Result<&Handle, &Refusal>)| match place {
+            Ok(handle) => ended.output(task, handle),
+            Err(refusal) => Err(Error::from(refusal.clone()).into()),
+        };
+        Ok(tasks.iter().zip(ended.places()).map(output).collect())
     }
 
     /// Asks for a child by a message on the `triggers` queue, for workers that may send to SQS and nothing else. There

@@ -1,6 +1,6 @@
 //! Children of a run: how they are triggered, and how their ends are waited for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use oncekey_core::key::Parent;
 use oncekey_core::protocol::keep::expiry;
@@ -15,7 +15,7 @@ use oncekey_wire::Json;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Answer, CallError, Said, returned};
+use crate::call::{Answer, CallError, Refusal, Said, returned};
 use crate::calls::Open;
 use crate::child::Child;
 use crate::gate::Pass;
@@ -35,6 +35,12 @@ impl Wanted {
     #[cfg(feature = "host")]
     pub(crate) fn new(task: String, key: Option<IdempotencyKey>, body: &impl Serialize) -> Self {
         Self { task, key, body: written(body) }
+    }
+
+    /// A child that cannot be.
+    #[cfg(feature = "host")]
+    pub(crate) fn refused(task: String, why: Error) -> Self {
+        Self { task, key: None, body: Err(why) }
     }
 
     /// What it is given, as text.
@@ -75,16 +81,31 @@ pub(crate) fn said(verb: &str, wanted: &[Wanted]) -> Said {
 /// Children that were triggered by a call.
 pub(crate) struct Started<'a> {
     pub call: Begun<'a>,
+    /// Those that were, in their order.
     pub handles: Vec<Handle>,
+    /// Why the others of a batch were refused, by their place.
+    pub refused: BTreeMap<usize, Refusal>,
 }
 
 /// Children that have ended.
 pub(crate) struct Ended {
     pub handles: Vec<Handle>,
+    refused: BTreeMap<usize, Refusal>,
     ends: HashMap<RunId, End>,
 }
 
 impl Ended {
+    /// The children in their places, or why one was refused.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Result<&Handle, &Refusal>> {
+        let mut handles = self.handles.iter();
+        let mut place = 0;
+        std::iter::from_fn(move || {
+            let refused = self.refused.get(&place);
+            place += 1;
+            refused.map_or_else(|| handles.next().map(Ok), |refusal| Some(Err(refusal)))
+        })
+    }
+
     /// How a child ended.
     #[cfg(feature = "host")]
     pub(crate) fn end_of(&self, child: &RunId) -> End {
@@ -131,23 +152,39 @@ impl Invocation {
     ) -> Result<Started<'a>, CallError> {
         let number = call.number;
         let make = async {
-            let mut requests = Vec::with_capacity(wanted.len());
-            for (index, Wanted { task, body, .. }) in wanted.into_iter().enumerate() {
-                requests.push(self.request_of(
-                    TaskId::parse(&task).map_err(Error::from)?,
-                    &body?,
-                    self.request(number, index),
-                    function,
-                )?);
+            let is_batch = matches!(function, TriggerFunction::BatchTrigger | TriggerFunction::BatchTriggerAndWait);
+            let mut refused = BTreeMap::new();
+            // What an item of a batch is itself to blame for is nobody else's error.
+            let mut refuse = |place: usize, error: Error| {
+                if !is_batch || error.is_transient() {
+                    return Err(error);
+                }
+                refused.insert(place, Refusal::of(&error));
+                Ok(())
+            };
+            let (mut places, mut requests) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
+            for (place, wanted) in wanted.into_iter().enumerate() {
+                match self.request_of(wanted, self.request(number, place), function) {
+                    Ok(request) => {
+                        places.push(place);
+                        requests.push(request);
+                    }
+                    Err(error) => refuse(place, error)?,
+                }
             }
-            let triggered = trigger_all(&self.app, requests).await;
-            let handles =
-                triggered.into_iter().map(|triggered| Ok(triggered?.handle)).collect::<Result<Vec<_>, Error>>()?;
-            Ok(Answer::Children(handles))
+            let mut children = Vec::with_capacity(requests.len());
+            for (place, triggered) in places.into_iter().zip(trigger_all(&self.app, requests).await) {
+                match triggered {
+                    Ok(triggered) => children.push(triggered.handle),
+                    Err(error) => refuse(place, error)?,
+                }
+            }
+            Ok(if refused.is_empty() { Answer::Children(children) } else { Answer::Partly { children, refused } })
         };
         match self.answer(&call, make).await {
-            Ok(Answer::Children(handles)) => Ok(Started { call, handles }),
-            Ok(_) => Ok(Started { call, handles: Vec::new() }),
+            Ok(Answer::Children(handles)) => Ok(Started { call, handles, refused: BTreeMap::new() }),
+            Ok(Answer::Partly { children: handles, refused }) => Ok(Started { call, handles, refused }),
+            Ok(_) => Ok(Started { call, handles: Vec::new(), refused: BTreeMap::new() }),
             Err(error) => {
                 self.give(number, Some(call.pass)).await;
                 Err(error)
@@ -155,20 +192,16 @@ impl Invocation {
         }
     }
 
-    /// The handles of children that are not waited for.
-    pub(crate) async fn handles_of(&self, Started { call, handles }: Started<'_>) -> Vec<Handle> {
+    /// The handles of children that are not waited for; or why the first of a batch was refused that was.
+    pub(crate) async fn handles_of(&self, started: Started<'_>) -> Result<Vec<Handle>, CallError> {
+        let Started { call, handles, refused } = started;
         self.give(call.number, Some(call.pass)).await;
-        handles
+        refused.into_values().next().map_or(Ok(handles), |refusal| Err(Error::from(refusal).into()))
     }
 
     /// The trigger of a child, through the door that every trigger goes through.
-    fn request_of(
-        &self,
-        task: TaskId,
-        body: &Json,
-        name: String,
-        function: TriggerFunction,
-    ) -> Result<TriggerRequest, Error> {
+    fn request_of(&self, wanted: Wanted, name: String, function: TriggerFunction) -> Result<TriggerRequest, Error> {
+        let (task, body) = (TaskId::parse(&wanted.task)?, wanted.body?);
         let spec = &self.run.spec;
         let request_id = RequestId::from_caller(&name)?;
         let envelope = Envelope {
@@ -189,7 +222,7 @@ impl Invocation {
     }
 
     async fn wait_for_ends<'a>(&'a self, started: Started<'a>) -> Result<(Ended, Pass<'a>), CallError> {
-        let Started { call: Begun { number, before, mut pass, pending: _pending, .. }, handles } = started;
+        let Started { call: Begun { number, before, mut pass, pending: _pending, .. }, handles, refused } = started;
         let ids: BTreeSet<RunId> = handles.iter().map(|handle| handle.id.clone()).collect();
         let known = self.journal.waits.get(&number);
         let mut ends: HashMap<RunId, End> = self.calls().ends(number).into_iter().collect();
@@ -232,7 +265,7 @@ impl Invocation {
                 end.output = Some(until_read(&self.app, fetch).await?);
             }
         }
-        Ok((Ended { handles, ends }, pass))
+        Ok((Ended { handles, refused, ends }, pass))
     }
 
     /// Adds the ends of those of `ids` that have ended, and notes them for the journal.

@@ -65,6 +65,12 @@ impl End {
         }
     }
 
+    /// What became of a child that could not be triggered, and `why` not.
+    #[must_use]
+    pub fn refused(why: &str) -> Self {
+        Self { status: RunStatus::Failed, error: Some(RunError::new("Error", why)), ..Self::unknown() }
+    }
+
     /// What the run returned, as text and how to read that; of what is in the bucket, nothing.
     #[must_use]
     pub fn returned(&self) -> Payload {

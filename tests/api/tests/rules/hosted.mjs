@@ -1,6 +1,6 @@
 // A child of a host that speaks the protocol by hand, without any SDK: what it says and when is the test's.
 
-import { appendFileSync, writeSync } from "node:fs";
+import { appendFileSync, existsSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { createInterface } from "node:readline";
 
@@ -57,10 +57,11 @@ const triggerAndWait = async (...child) => {
   const started = await start(...child);
   return stand(end(started));
 };
-const sleep = async (ms) => {
+const timer = async (ms) => {
   const { waitpoint } = await call("POST", `/engine/v1/runs/${run.id}/wait/duration`, { date: new Date(Date.now() + ms).toISOString() });
-  return stand(wait({ for: "waitpoint", waitpoint: waitpoint.id }));
+  return { over: wait({ for: "waitpoint", waitpoint: waitpoint.id }) };
 };
+const sleep = async (ms) => stand((await timer(ms)).over);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const tasks = {
@@ -88,6 +89,21 @@ const tasks = {
     say({ type: "effect", what: "connected to mail.example:25" });
     appendFileSync(log, "mail\n");
     return { child: await waited, pid: process.pid };
+  },
+  // Goes on beside its wait.
+  "ticks": async ({ log }) => {
+    appendFileSync(log, `${process.pid}\n`);
+    setInterval(() => appendFileSync(log, "tick\n"), 10);
+    await sleep(3_600_000);
+  },
+  // Comes to stand in its wait when that is over.
+  "late": async ({ log }) => {
+    appendFileSync(log, `${process.pid}\n`);
+    while (!existsSync(`${log}.go`)) await pause(10);
+    const { over } = await timer(200);
+    await pause(600);
+    await stand(over);
+    return String(process.pid);
   },
   // Beside the wait, twenty children are triggered one after another, each with the time in its payload's place.
   "busy": async ({ log }) => {

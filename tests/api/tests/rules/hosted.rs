@@ -161,6 +161,31 @@ async fn i9_what_leaves_the_process_while_its_run_is_about_to_be_suspended_is_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i9_what_goes_on_beside_a_wait_ends_when_the_run_is_suspended() {
+    let Some(place) = Place::own_stack() else { return };
+    let Some(hosted) = hosted(place, "mixed", 2, |options| options).await else { return };
+    let run = hosted.oncekey.trigger("ticks", json!({ "payload": { "log": hosted.log() } })).await;
+    let pid = hosted.first_logged().await;
+    hosted.oncekey.in_status(&run.id, "WAITING").await;
+    Hosted::is_gone(&pid).await;
+    assert_eq!(hosted.logged().iter().filter(|line| **line == pid).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_run_that_is_not_suspended_after_all_goes_on_where_it_stood() {
+    let Some(place) = Place::own_stack() else { return };
+    let Some(hosted) = hosted(place, "mixed", 2, |options| options).await else { return };
+    let run = hosted.oncekey.trigger("late", json!({ "payload": { "log": hosted.log() } })).await;
+    let pid = hosted.first_logged().await;
+    // A wake-up that its invocation does not know of: the suspension is refused, and the wait looked at again.
+    hosted.oncekey.app().store.raise_wakes(&run_id(&run.id)).await.unwrap();
+    std::fs::write(hosted.log().with_extension("go"), "").unwrap();
+    let ended = hosted.finished(&run.id).await;
+    assert_eq!((&ended["output"], &ended["attemptCount"]), (&json!(pid), &json!(1)), "{ended:#}");
+    assert_eq!(hosted.logged(), [pid]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wait_that_cannot_be_held_is_refused_and_says_what_the_run_did() {
     let Some(place) = Place::own_stack() else { return };
     let short = |options| Options { worker_timeout: Duration::from_secs(5), ..options };

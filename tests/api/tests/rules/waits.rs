@@ -148,6 +148,33 @@ async fn r52_a_batch_and_wait_whose_items_share_a_key_resumes_once_with_each_res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_child_of_a_batch_that_is_refused_is_an_error_in_its_place_and_the_others_run() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = with(
+        place,
+        Task::new("parent", |ctx: Context, _: Value| async move {
+            let refused = || Child::new("child", 7).idempotency_key("k").key_ttl("10x");
+            let unnamed = ctx.batch_trigger(vec![refused(), Child::new("child", 1)]).await.unwrap_err();
+            let batch = vec![refused(), Child::new("child", 2), Child::new("", 0), Child::new("child", 3)];
+            let ends = ctx.batch_trigger_and_wait::<u64>(batch).await?;
+            // What was refused is refused again when the run comes back from here.
+            ctx.trigger_and_wait::<u64>(Child::new("child", 4)).await?;
+            let ends: Vec<_> = ends.into_iter().map(|end| end.map_err(|error| error.to_string())).collect();
+            Ok((unnamed.to_string(), ends))
+        }),
+    )
+    .await;
+    let output = completed(&oncekey, json!(1)).await;
+    let ends = &output[1];
+    let values: Vec<Option<u64>> = ends.as_array().unwrap().iter().map(|end| end["Ok"].as_u64()).collect();
+    assert_eq!(values, [None, Some(2), None, Some(3)]);
+    for why in [&output[0], &ends[0]["Err"]] {
+        assert!(why.as_str().unwrap().contains("\"10x\" is not a duration"), "{output}");
+    }
+    assert_eq!(oncekey.list("filter[taskIdentifier]=child").await["data"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r62_a_wait_past_the_window_triggers_a_new_child() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = Oncekey::start(place).await;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::call::{Answer, Said};
-use crate::family::Started;
+use crate::family::{Started, Wanted};
 use crate::host::verbs::{Answered, Calling, Refused, Verbs, ok, own_options, refuse, wanted};
 use crate::invocation::{Begun, lock};
 
@@ -52,7 +52,9 @@ impl<'a> Verbs<'a> {
             // Its items have come before: the client does not send them again.
             let waits = create.resume_parent_on_completion;
             let started = self.inv.trigger(begun, Vec::new(), TriggerFunction::BatchTrigger).await?;
-            let Answer::Children(_) = answer.map_err(|refusal| Refused::from(Error::from(refusal)))? else {
+            let (Answer::Children(_) | Answer::Partly { .. }) =
+                answer.map_err(|refusal| Refused::from(Error::from(refusal)))?
+            else {
                 return refuse(StatusCode::CONFLICT, "the batch was no batch before");
             };
             self.keep_batch(&id, Vec::new(), started, waits).await;
@@ -87,7 +89,10 @@ impl<'a> Verbs<'a> {
         lines.sort_by_key(|(index, ..)| *index);
         let tasks: Vec<String> = lines.iter().map(|(_, task, _)| task.clone()).collect();
         let count = lines.len();
-        let wanted = lines.into_iter().map(|(_, task, body)| wanted(task, body)).collect::<Result<Vec<_>, _>>()?;
+        let child = |(_, task, body): (_, String, _)| {
+            wanted(task.clone(), body).unwrap_or_else(|why| Wanted::refused(task, why))
+        };
+        let wanted = lines.into_iter().map(child).collect();
         let function = if batch.waits { TriggerFunction::BatchTriggerAndWait } else { TriggerFunction::BatchTrigger };
         let waits = batch.waits;
         let started = self.inv.trigger(batch.call, wanted, function).await?;
@@ -99,7 +104,12 @@ impl<'a> Verbs<'a> {
         if waits {
             lock(&self.state).batches.insert(id.to_owned(), (tasks, started));
         } else {
-            self.inv.handles_of(started).await;
+            for (index, refusal) in &started.refused {
+                let (run_id, why) = (&self.inv.run.id, Error::from(refusal.clone()));
+                tracing::warn!(%run_id, batch_id = id, index, %why, "an item of a batch was refused");
+            }
+            // The client does not ask what became of each.
+            let _ = self.inv.handles_of(started).await;
         }
     }
 }

@@ -300,7 +300,7 @@ impl<'a> Verbs<'a> {
             let mut state = lock(&self.state);
             state.runs.entry(handle.id.to_string()).or_default().push_back((task.to_owned(), started));
         } else {
-            self.inv.handles_of(started).await;
+            self.inv.handles_of(started).await?;
         }
         ok(json!(handle))
     }

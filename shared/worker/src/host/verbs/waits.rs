@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use axum::body::Bytes;
 use oncekey_core::protocol::trigger::Handle;
 use oncekey_core::request::parse_json;
+use oncekey_core::run::end::End;
 use oncekey_core::{Error, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::call::{CallError, Said};
+use crate::call::{CallError, Refusal, Said};
 use crate::error::TaskError;
 use crate::host::over::Over;
 use crate::host::protocol::{ToChild, WaitFor};
@@ -74,10 +75,15 @@ impl Verbs<'_> {
         let started = lock(&self.state).batches.remove(batch);
         let (tasks, started) = started.ok_or_else(|| not_ours(batch))?;
         let ended = self.inv.ends_of(started).await?;
-        let item = |(index, handle): (usize, &Handle)| {
-            ended.end_of(&handle.id).result(handle.id.as_str(), tasks.get(index).map_or("", String::as_str))
+        let item = |(index, place): (usize, Result<&Handle, &Refusal>)| {
+            let task = tasks.get(index).map_or("", String::as_str);
+            match place {
+                Ok(handle) => ended.end_of(&handle.id).result(handle.id.as_str(), task),
+                // It made no run.
+                Err(refusal) => End::refused(&Error::from(refusal.clone()).to_string()).result("", task),
+            }
         };
-        let items: Vec<Value> = ended.handles.iter().enumerate().map(item).collect();
+        let items: Vec<Value> = ended.places().enumerate().map(item).collect();
         Ok(json!({ "id": batch, "items": items }))
     }
 
