@@ -7,7 +7,6 @@ use oncekey_wire::RunId;
 
 use super::Store;
 use super::expression::{number, text};
-use super::journal::chunk_of;
 use crate::error::Error;
 use crate::run::waiter::Waiter;
 
@@ -15,6 +14,14 @@ use crate::run::waiter::Waiter;
 const PREFIX: &str = "awaited_by#";
 /// What comes after all of them.
 const AFTER_PREFIX: &str = "awaited_by$";
+
+/// Children of one wait whose names stand in one item, so that it stays under a kilobyte.
+const PER_CHUNK: usize = 20;
+
+/// The chunk that has the child at this place.
+pub(super) fn chunk_of(index: usize) -> u32 {
+    u32::try_from(index / PER_CHUNK).unwrap_or(u32::MAX)
+}
 
 /// A wait that is to learn of a run's end.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,6 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 
 pub use steps::{StepResult, step_item};
-pub(super) use waits::chunk_of;
 pub use waits::{Settled, Wait};
 
 /// Writes under way at once, where there may be many.

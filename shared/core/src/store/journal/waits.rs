@@ -8,20 +8,12 @@ use oncekey_wire::RunId;
 use super::super::Store;
 use super::super::conditional::{Written, written};
 use super::super::expression::{number, text};
-use super::super::waiters::Registration;
+use super::super::waiters::{Registration, chunk_of};
 use super::item_key;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::run::end::End;
 use crate::run::waiter::Waiter;
-
-/// Children of one wait whose names stand in one item, so that it stays under a kilobyte.
-const PER_CHUNK: usize = 20;
-
-/// The chunk that has the child at this place.
-pub(in crate::store) fn chunk_of(index: usize) -> u32 {
-    u32::try_from(index / PER_CHUNK).unwrap_or(u32::MAX)
-}
 
 /// A wait, as the journal knows it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -176,7 +168,7 @@ impl Store {
                 .condition_expression("attribute_not_exists(run_id)");
             written("dynamodb:PutItem", put.send().await)?;
         }
-        let mut take_out = self
+        let mut remove = self
             .client
             .update_item()
             .table_name(&self.tables.runs)
@@ -186,13 +178,13 @@ impl Store {
             .expression_attribute_values(":child", AttributeValue::Ss(vec![child.to_string()]))
             .return_values(ReturnValue::AllNew);
         if alone {
-            take_out = take_out
+            remove = remove
                 .update_expression("SET #end = if_not_exists(#end, :end), child = :name DELETE pending :child")
                 .expression_attribute_names("#end", "end")
                 .expression_attribute_values(":end", text(end))
                 .expression_attribute_values(":name", text(child.as_str()));
         }
-        let Written::Done(answer) = written("dynamodb:UpdateItem", take_out.send().await)? else {
+        let Written::Done(answer) = written("dynamodb:UpdateItem", remove.send().await)? else {
             return Ok(Settled::Gone);
         };
         if pending(&answer.attributes.unwrap_or_default()).next().is_some() {
