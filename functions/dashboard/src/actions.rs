@@ -8,12 +8,11 @@ use oncekey_core::runs::find::find;
 use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, Error, RequestId, RunId};
-use oncekey_http::Segment;
+use oncekey_http::{Segment, run_id};
 
 use crate::door::Submitted;
 use crate::keys::{free, shown_again};
 use crate::page::Failure;
-use crate::run::named;
 
 fn to_run(id: &RunId, done: &str) -> Response {
     Redirect::to(&format!("/runs/{id}?done={done}")).into_response()
@@ -26,7 +25,7 @@ pub(crate) async fn cancel_run(
     Submitted { visitor, .. }: Submitted,
 ) -> Result<Response, Failure> {
     let canceled = async {
-        let id = named(&id)?;
+        let id = run_id(&id)?;
         cancel(&app, &visitor.environment, &id).await?;
         Ok(to_run(&id, "canceled"))
     };
@@ -42,7 +41,7 @@ pub(crate) async fn replay_run(
     let replayed = async {
         let request_id = RequestId::from_caller(fields.get("request"))?;
         let asked = ReplayRequest { environment: visitor.environment.clone(), request_id, traceparent: None };
-        let triggered = replay(&app, asked, &named(&id)?, b"").await?;
+        let triggered = replay(&app, asked, &run_id(&id)?, b"").await?;
         Ok(to_run(&triggered.handle.id, "replayed"))
     };
     replayed.await.map_err(|error| Failure::of(&visitor, error))
@@ -55,7 +54,7 @@ pub(crate) async fn reset_key_of_run(
     Submitted { visitor, .. }: Submitted,
 ) -> Result<Response, Failure> {
     let freed = async {
-        let run = find(&app, &visitor.environment, &named(&id)?).await?;
+        let run = find(&app, &visitor.environment, &run_id(&id)?).await?;
         let address = KeyAddress::of_run(&run).ok_or_else(|| Error::NotFound(format!("run {} has no key", run.id)))?;
         // Not if somebody else holds it by now: the page that asked was an old one, and meant this run's.
         reset_claim(&app, address, &run.id, run.spec.created_at).await?;

@@ -7,8 +7,8 @@ use oncekey_core::runs::content::{output_of, payload_of};
 use oncekey_core::runs::find::find;
 use oncekey_core::runs::list::{Filter, PageStart, list};
 use oncekey_core::runs::waiting::{WaitingFor, waiting_for};
-use oncekey_core::{App, Error, Json, Run, RunId, Timestamp};
-use oncekey_http::Segment;
+use oncekey_core::{App, Error, Json, Run, Timestamp};
+use oncekey_http::{Segment, run_id};
 
 use crate::form::{Query, token};
 use crate::format::{badge, moment, pretty, span, took};
@@ -33,13 +33,8 @@ pub(crate) async fn run(
     }
 }
 
-/// What cannot be a run's id names no run.
-pub(crate) fn named(id: &str) -> Result<RunId, Error> {
-    RunId::parse(id).map_err(|_| Error::NotFound(format!("there is no run {id:?}")))
-}
-
 async fn shown(app: &App, visitor: &Visitor, id: &str, done: &str) -> Result<(String, Markup), Error> {
-    let mut run = find(app, &visitor.environment, &named(id)?).await?;
+    let mut run = find(app, &visitor.environment, &run_id(id)?).await?;
     app.store.read_metadata(std::slice::from_mut(&mut run)).await?;
     let now = app.clock.now();
     let children = children(app, &run).await?;

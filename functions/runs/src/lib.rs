@@ -21,7 +21,7 @@ use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::runs::reschedule::reschedule;
 use oncekey_core::runs::waiting::waiting_for;
 use oncekey_core::{App, Error, Run, RunId};
-use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, Segment, header_text, request_id, routes};
+use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, RunPath, header_text, request_id, routes};
 use oncekey_wire::{Pagination, RetrievedRun, RunName, RunsPage};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -86,9 +86,9 @@ async fn openapi_json() -> impl IntoResponse {
 async fn retrieve(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    RunPath(id): RunPath,
 ) -> Result<Json<RetrievedRun>, ApiError> {
-    let run = find(&app, &environment, &run_id(&id)?).await?;
+    let run = find(&app, &environment, &id).await?;
     Ok(Json(retrieved(&app, run).await?))
 }
 
@@ -175,9 +175,8 @@ async fn list_runs(
 async fn cancel_run(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    RunPath(id): RunPath,
 ) -> Result<Json<RunName>, ApiError> {
-    let id = run_id(&id)?;
     cancel(&app, &environment, &id).await?;
     Ok(Json(RunName::new(id)))
 }
@@ -201,13 +200,13 @@ async fn cancel_run(
 async fn replay_run(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    RunPath(id): RunPath,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Json<RunName>, ApiError> {
     let traceparent = header_text(&headers, "traceparent")?.map(str::to_owned);
     let asked = ReplayRequest { environment, request_id: request_id(&headers)?, traceparent };
-    let triggered = replay(&app, asked, &run_id(&id)?, &body).await?;
+    let triggered = replay(&app, asked, &id, &body).await?;
     Ok(Json(RunName::new(triggered.handle.id)))
 }
 
@@ -231,16 +230,10 @@ struct RescheduleBody {
 async fn reschedule_run(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    RunPath(id): RunPath,
     Body(body): Body,
 ) -> Result<Json<RetrievedRun>, ApiError> {
     let body: RescheduleBody = parse_json(&body)?;
-    let run = reschedule(&app, &environment, &run_id(&id)?, &body.delay).await?;
+    let run = reschedule(&app, &environment, &id, &body.delay).await?;
     Ok(Json(retrieved(&app, run).await?))
-}
-
-/// What cannot be a run's id names no run.
-fn run_id(text: &str) -> Result<RunId, Error> {
-    RunId::parse(text)
-        .map_err(|_| Error::NotFound(format!("there is no run {text:?}: a run id is run_ and 32 characters")))
 }

@@ -10,12 +10,10 @@ use oncekey_core::runs::find::find;
 use oncekey_core::runs::metadata::{Changes, change};
 use oncekey_core::runs::tag;
 use oncekey_core::{App, Error};
-use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, routes};
+use oncekey_http::{ApiError, Body, Caller, Refusal, RunPath, routes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-
-use crate::run_id;
 
 /// A run's metadata, as it now is.
 #[derive(Serialize, ToSchema)]
@@ -39,11 +37,11 @@ pub(crate) struct MetadataAnswer {
 pub(crate) async fn change_metadata(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    RunPath(id): RunPath,
     Body(body): Body,
 ) -> Result<Json<MetadataAnswer>, ApiError> {
     let changes: Changes = parse_json(&body)?;
-    let metadata = change(&app, &environment, &run_id(&id)?, changes).await?;
+    let metadata = change(&app, &environment, &id, changes).await?;
     Ok(Json(MetadataAnswer { metadata }))
 }
 
@@ -75,11 +73,11 @@ pub(crate) struct TagsAnswer {
 pub(crate) async fn add_tags(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    RunPath(id): RunPath,
     Body(body): Body,
 ) -> Result<Json<TagsAnswer>, ApiError> {
     let TagsBody { tags } = parse_json(&body)?;
-    let run = tag::add_tags(&app, &environment, &run_id(&id)?, tags).await?;
+    let run = tag::add_tags(&app, &environment, &id, tags).await?;
     Ok(Json(TagsAnswer { message: format!("run {} has these tags", run.id) }))
 }
 
@@ -97,9 +95,9 @@ pub(crate) async fn add_tags(
 pub(crate) async fn result(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    RunPath(id): RunPath,
 ) -> Result<Json<Value>, ApiError> {
-    let run = find(&app, &environment, &run_id(&id)?).await?;
+    let run = find(&app, &environment, &id).await?;
     let output = output_of(&app, &run).await?.and_then(|output| output.text);
     let going_on = || Error::NotFound(format!("run {} has not ended: it is {}", run.id, run.status));
     let end = End::of(&run, output).ok_or_else(going_on)?;

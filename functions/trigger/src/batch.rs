@@ -10,7 +10,7 @@ use oncekey_core::request::options::{OnKeyHeld, Options, text_of_window};
 use oncekey_core::request::{BatchLine, parse_json};
 use oncekey_core::runs::batch::{Batch, BatchItem, BatchKey, NewBatch, NewItem, add_items, create, find};
 use oncekey_core::{App, BatchId, Error, IdempotencyKey, TaskId};
-use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, request_id, routes};
+use oncekey_http::{ApiError, BatchPath, Body, Caller, Refusal, request_id, routes};
 use oncekey_wire::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -128,11 +128,10 @@ struct BatchLineBody {
 pub(crate) async fn add_batch_items(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    BatchPath(id): BatchPath,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Json<ItemsAnswer>, ApiError> {
-    let id = batch_id(&id)?;
     let mut items = items(&body)?;
     let release = word(&headers, "idempotency-key-release")?;
     let on_key_held = word(&headers, "idempotency-key-held")?;
@@ -178,9 +177,9 @@ fn items(body: &[u8]) -> Result<Vec<NewItem<'_>>, Error> {
 pub(crate) async fn retrieve_batch(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    BatchPath(id): BatchPath,
 ) -> Result<Json<BatchReport>, ApiError> {
-    Ok(Json(shown(find(&app, &environment, &batch_id(&id)?).await?)))
+    Ok(Json(shown(find(&app, &environment, &id).await?)))
 }
 
 fn shown(batch: Batch) -> BatchReport {
@@ -204,10 +203,4 @@ fn shown(batch: Batch) -> BatchReport {
         }
     }
     report
-}
-
-/// What cannot be a batch's id names no batch.
-fn batch_id(text: &str) -> Result<BatchId, Error> {
-    BatchId::parse(text)
-        .map_err(|_| Error::NotFound(format!("there is no batch {text:?}: a batch id is batch_ and 32 characters")))
 }

@@ -8,6 +8,7 @@ mod caller;
 mod error;
 mod lambda;
 mod openapi;
+mod path;
 mod received;
 pub mod routes;
 
@@ -19,7 +20,8 @@ pub use error::{ApiError, ErrorView};
 pub use lambda::serve;
 pub use lambda_http::Error as LambdaError;
 pub use openapi::{OPENAPI, Refusal, describe};
-pub use received::{Body, BodyRefusal, Segment, header_text, quoted_or_bare, request_id};
+pub use path::{BatchPath, RunPath, Segment, run_id};
+pub use received::{Body, BodyRefusal, header_text, quoted_or_bare, request_id};
 
 /// The largest request body: 4.5 MiB, what a Lambda takes as base64 within its 6 MB.
 pub const MAX_BODY_BYTES: usize = 4_718_592;

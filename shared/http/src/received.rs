@@ -1,8 +1,7 @@
-//! What was sent: bodies, path segments and headers, with refusals that read like every other error.
+//! What was sent: bodies and headers, with refusals that read like every other error.
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_ENCODING;
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -83,23 +82,6 @@ impl<S: Sync> FromRequest<S> for Body {
             body.drain(..BYTE_ORDER_MARK.len());
         }
         Ok(Self(body))
-    }
-}
-
-fn invalid(field: &str, message: &str) -> ApiError {
-    ApiError(Error::invalid(field, message))
-}
-
-/// The one variable segment of a path, percent-decoded.
-#[derive(Debug)]
-pub struct Segment(pub String);
-
-impl<S: Send + Sync> FromRequestParts<S> for Segment {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let segment = Path::<String>::from_request_parts(parts, state).await;
-        segment.map(|Path(text)| Self(text)).map_err(|_| invalid("path", "it is not UTF-8 when decoded"))
     }
 }
 

@@ -16,7 +16,7 @@ const PREFIX: &str = "awaited_by#";
 const AFTER_PREFIX: &str = "awaited_by$";
 
 /// Children of one wait whose names stand in one item, so that it stays under a kilobyte.
-const PER_CHUNK: usize = 20;
+pub(super) const PER_CHUNK: usize = 20;
 
 /// The chunk that has the child at this place.
 pub(super) fn chunk_of(index: usize) -> u32 {

@@ -8,7 +8,7 @@ use oncekey_wire::RunId;
 use super::super::Store;
 use super::super::conditional::{Written, written};
 use super::super::expression::{number, text};
-use super::super::waiters::{Registration, chunk_of};
+use super::super::waiters::{PER_CHUNK, Registration, chunk_of};
 use super::item_key;
 use crate::clock::Timestamp;
 use crate::error::Error;

@@ -1,0 +1,57 @@
+//! What a path names.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use oncekey_core::{BatchId, Error, RunId};
+
+use crate::error::ApiError;
+
+/// The one variable segment of a path, percent-decoded.
+#[derive(Debug)]
+pub struct Segment(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        let refused = |_| ApiError(Error::invalid("path", "it is not UTF-8 when decoded"));
+        segment.map(|Path(text)| Self(text)).map_err(refused)
+    }
+}
+
+/// The run that a path names. To be taken after the caller: whoever may not ask is not told what a run's id looks like.
+#[derive(Debug)]
+pub struct RunPath(pub RunId);
+
+impl<S: Send + Sync> FromRequestParts<S> for RunPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Segment(text) = Segment::from_request_parts(parts, state).await?;
+        Ok(Self(run_id(&text)?))
+    }
+}
+
+/// The batch that a path names. To be taken after the caller.
+#[derive(Debug)]
+pub struct BatchPath(pub BatchId);
+
+impl<S: Send + Sync> FromRequestParts<S> for BatchPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Segment(text) = Segment::from_request_parts(parts, state).await?;
+        let unknown = || Error::NotFound(format!("there is no batch {text:?}: a batch id is batch_ and 32 characters"));
+        Ok(Self(BatchId::parse(&text).map_err(|_| unknown())?))
+    }
+}
+
+/// The run that a path's segment names.
+///
+/// # Errors
+/// [`Error::NotFound`]: what cannot be a run's id names no run.
+pub fn run_id(segment: &str) -> Result<RunId, Error> {
+    let unknown = || Error::NotFound(format!("there is no run {segment:?}: a run id is run_ and 32 characters"));
+    RunId::parse(segment).map_err(|_| unknown())
+}
