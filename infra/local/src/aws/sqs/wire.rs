@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 
 use super::fault::Fault;
 use super::limits::{self, Entry, MAX_REQUEST_BYTES, Outgoing};
-use super::store::{QueueSettings, Queues, Received, parse_receipt};
+use super::store::receive::{Received, parse_receipt};
+use super::store::{QueueSettings, Queues};
 
 const MAX_DELAY_SECONDS: i64 = 900;
 const MAX_VISIBILITY_SECONDS: i64 = 12 * 60 * 60;
