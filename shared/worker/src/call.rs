@@ -42,7 +42,7 @@ pub(crate) struct Call {
 
 /// What a call says, by which the journal knows it again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct Wording {
     /// What is asked, in words.
     pub what: String,
     /// Fingerprints of what is given with it. Of several, one that is the same is enough.
@@ -51,7 +51,7 @@ pub(crate) struct Said {
     pub key: Option<String>,
 }
 
-impl Said {
+impl Wording {
     /// A call that says no more than these words.
     pub(crate) fn new(what: &str) -> Self {
         Self { what: short(what), ..Self::default() }
@@ -136,15 +136,15 @@ impl From<Refusal> for Error {
 
 impl Call {
     /// A call that nobody has made before.
-    pub(crate) fn new(said: Said, alone: bool, after: usize) -> Self {
-        let Said { what, prints, key } = said;
+    pub(crate) fn new(wording: Wording, alone: bool, after: usize) -> Self {
+        let Wording { what, prints, key } = wording;
         Self { what, prints, key, alone, after, ..Self::default() }
     }
 
     /// Whether it was given the same.
-    pub(crate) fn gave_the_same(&self, said: &Said) -> bool {
-        let same = self.prints.iter().any(|print| said.prints.contains(print));
-        (same || (self.prints.is_empty() && said.prints.is_empty())) && self.key == said.key
+    pub(crate) fn gave_the_same(&self, wording: &Wording) -> bool {
+        let same = self.prints.iter().any(|print| wording.prints.contains(print));
+        (same || (self.prints.is_empty() && wording.prints.is_empty())) && self.key == wording.key
     }
 
     /// Whether an older version noted it, which did not note what was given.

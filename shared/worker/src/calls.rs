@@ -8,7 +8,7 @@ use oncekey_core::run::end::End;
 use oncekey_core::{Error, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Answer, Call, Refusal, Said};
+use crate::call::{Answer, Call, Refusal, Wording};
 
 /// The most that one segment holds, as JSON: an item has at most 400 KB.
 const MAX_SEGMENT_BYTES: usize = 300 * 1024;
@@ -107,7 +107,7 @@ impl Calls {
     /// Numbers a call: it is the one of the journal that says the same, or a new one. With what the journal knows of it.
     /// `None` if it could only be a new one, and the task has not made again all that it is bound to: it may be about to,
     /// beside this one.
-    pub(crate) fn make(&mut self, said: &Said, beside: Beside) -> Option<(u32, Option<Call>)> {
+    pub(crate) fn make(&mut self, wording: &Wording, beside: Beside) -> Option<(u32, Option<Call>)> {
         let alone = self.is_alone(beside);
         // Of two that overlap neither is alone.
         for number in &self.pending {
@@ -118,28 +118,32 @@ impl Calls {
                 call.alone = false;
             }
         }
-        let by_place = || self.made_here(said).filter(|_| beside == Beside::Nothing && alone);
-        let before = self.made_before(said).or_else(by_place);
+        let by_place = || self.made_here(wording).filter(|_| beside == Beside::Nothing && alone);
+        let before = self.made_before(wording).or_else(by_place);
         if before.is_none() && self.bound().next().is_some() {
             return None;
         }
         Some(match before {
             Some(number) => self.made_again(number),
-            None => self.made_anew(said.clone(), alone),
+            None => self.made_anew(wording.clone(), alone),
         })
     }
 
     /// The same for a call that waited in vain for those to be made again: longer than they had taken. `Err` with a call that
     /// the task is bound to make, and does not.
-    pub(crate) fn make_at_last(&mut self, said: &Said, beside: Beside) -> Result<(u32, Option<Call>), (u32, String)> {
+    pub(crate) fn make_at_last(
+        &mut self,
+        wording: &Wording,
+        beside: Beside,
+    ) -> Result<(u32, Option<Call>), (u32, String)> {
         let alone = self.is_alone(beside);
-        if let Some(number) = self.made_here(said).filter(|_| alone) {
+        if let Some(number) = self.made_here(wording).filter(|_| alone) {
             return Ok(self.made_again(number));
         }
         let bound = self.bound().next();
         match bound {
             Some(number) => Err((number, self.calls.get(&number).map(|call| call.what.clone()).unwrap_or_default())),
-            None => Ok(self.made_anew(said.clone(), false)),
+            None => Ok(self.made_anew(wording.clone(), false)),
         }
     }
 
@@ -149,25 +153,27 @@ impl Calls {
 
     /// The call of the journal that this one is, of those that were not made again yet: known by what it says and what it is
     /// given, or by its key. How far the task had got tells two apart that say the same, of which it may have let one drop.
-    fn made_before(&self, said: &Said) -> Option<u32> {
-        let same_key = |call: &Call| call.key.is_some() && call.key == said.key;
-        self.unmade(said, |_, call| call.gave_the_same(said) && self.is_as_far(call))
-            .or_else(|| self.unmade(said, |number, call| call.gave_the_same(said) && self.awaited.contains(&number)))
-            .or_else(|| self.unmade(said, |_, call| same_key(call) && self.is_as_far(call)))
-            .or_else(|| self.unmade(said, |number, call| same_key(call) && self.awaited.contains(&number)))
-            .or_else(|| self.unmade(said, |_, call| call.is_unmarked() && self.is_as_far(call)))
+    fn made_before(&self, wording: &Wording) -> Option<u32> {
+        let same_key = |call: &Call| call.key.is_some() && call.key == wording.key;
+        self.unmade(wording, |_, call| call.gave_the_same(wording) && self.is_as_far(call))
+            .or_else(|| {
+                self.unmade(wording, |number, call| call.gave_the_same(wording) && self.awaited.contains(&number))
+            })
+            .or_else(|| self.unmade(wording, |_, call| same_key(call) && self.is_as_far(call)))
+            .or_else(|| self.unmade(wording, |number, call| same_key(call) && self.awaited.contains(&number)))
+            .or_else(|| self.unmade(wording, |_, call| call.is_unmarked() && self.is_as_far(call)))
     }
 
     /// The call of the journal that was made at this place, though it was given something else: the time, maybe. It is the
     /// same if nothing else was pending in the task, then and now. Otherwise it may be another branch's, which has yet to
     /// make it again.
-    fn made_here(&self, said: &Said) -> Option<u32> {
-        self.unmade(said, |_, call| call.key == said.key && call.alone && self.is_as_far(call))
+    fn made_here(&self, wording: &Wording) -> Option<u32> {
+        self.unmade(wording, |_, call| call.key == wording.key && call.alone && self.is_as_far(call))
     }
 
-    fn unmade(&self, said: &Said, is_it: impl Fn(u32, &Call) -> bool) -> Option<u32> {
+    fn unmade(&self, wording: &Wording, is_it: impl Fn(u32, &Call) -> bool) -> Option<u32> {
         let calls = self.unmade.iter().filter_map(|number| Some((*number, self.calls.get(number)?)));
-        calls.filter(|(_, call)| call.what == said.what).find(|(number, call)| is_it(*number, call)).map(|(n, _)| n)
+        calls.filter(|(_, call)| call.what == wording.what).find(|(number, call)| is_it(*number, call)).map(|(n, _)| n)
     }
 
     fn is_as_far(&self, call: &Call) -> bool {
@@ -186,9 +192,9 @@ impl Calls {
         self.awaited.is_empty()
     }
 
-    fn made_anew(&mut self, said: Said, alone: bool) -> (u32, Option<Call>) {
+    fn made_anew(&mut self, wording: Wording, alone: bool) -> (u32, Option<Call>) {
         let number = self.calls.last_key_value().map_or(1, |(last, _)| last + 1);
-        self.calls.insert(number, Call::new(said, alone, self.answers));
+        self.calls.insert(number, Call::new(wording, alone, self.answers));
         self.changed.insert(number);
         self.pending.insert(number);
         (number, None)
@@ -306,7 +312,7 @@ struct OldCall {
 impl OldCall {
     fn made(self, after: usize) -> Call {
         let answer = (!self.children.is_empty()).then_some(Ok::<_, Refusal>(Answer::Children(self.children)));
-        Call { answer, ..Call::new(Said::new(&self.what), false, after) }
+        Call { answer, ..Call::new(Wording::new(&self.what), false, after) }
     }
 }
 
@@ -315,7 +321,7 @@ mod tests {
     use super::*;
 
     fn next(calls: &mut Calls, what: &str) -> Option<(u32, Option<Call>)> {
-        calls.make(&Said::new(what), Beside::Nothing)
+        calls.make(&Wording::new(what), Beside::Nothing)
     }
 
     fn run(letter: char) -> RunId {
@@ -342,7 +348,7 @@ mod tests {
         let refused = second.and_then(|call| call.answer).expect("an answer").expect_err("a refusal");
         assert_eq!(Error::from(refused).to_string(), "task: is bad");
         assert_eq!(next(&mut read, "e"), None, "not before the third, in which the run was suspended");
-        assert_eq!(read.make_at_last(&Said::new("e"), Beside::Nothing), Err((3, "c".to_owned())));
+        assert_eq!(read.make_at_last(&Wording::new("e"), Beside::Nothing), Err((3, "c".to_owned())));
         next(&mut read, "c").expect("known");
         // The fourth was let drop.
         assert_eq!(next(&mut read, "e").map(|(number, _)| number), Some(5));
@@ -362,8 +368,8 @@ mod tests {
         assert_eq!(next(&mut read, "wait").map(|(number, _)| number), Some(3));
     }
 
-    fn child(payload: &str, key: Option<&str>) -> Said {
-        Said::new("child").with(payload).under(key)
+    fn child(payload: &str, key: Option<&str>) -> Wording {
+        Wording::new("child").with(payload).under(key)
     }
 
     /// The calls of a task that was suspended in all of these.
@@ -371,8 +377,8 @@ mod tests {
         Calls::of(None, &calls.pack().expect("packed"), waiting_on).expect("read")
     }
 
-    fn numbers(calls: &mut Calls, said: &[Said]) -> Vec<Option<u32>> {
-        said.iter().map(|said| calls.make(said, Beside::Nothing).map(|(number, _)| number)).collect()
+    fn numbers(calls: &mut Calls, wording: &[Wording]) -> Vec<Option<u32>> {
+        wording.iter().map(|wording| calls.make(wording, Beside::Nothing).map(|(number, _)| number)).collect()
     }
 
     #[test]
@@ -430,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_the_same_if_its_date_or_its_distance_is() {
-        let wait = |date: &str, distance: &str| Said::new("wait").with(date).with(distance);
+        let wait = |date: &str, distance: &str| Wording::new("wait").with(date).with(distance);
         let mut calls = Calls::default();
         numbers(&mut calls, &[wait("monday", "1 s"), wait("tuesday", "1 d")]);
         let mut read = resumed(&calls, &[1, 2]);

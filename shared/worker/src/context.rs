@@ -13,10 +13,10 @@ use oncekey_wire::TriggerBody;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::call::{Answer, CallError, Refusal, Said, typed};
+use crate::call::{Answer, CallError, Refusal, Wording, typed};
 use crate::child::Child;
 use crate::error::TaskError;
-use crate::family::{Wanted, only, said};
+use crate::family::{Wanted, only, wording};
 use crate::invocation::Invocation;
 use crate::key::Key;
 
@@ -133,7 +133,7 @@ impl Context {
     /// # Errors
     /// [`CallError`].
     pub async fn enqueue_trigger(&self, child: Child) -> Result<(), CallError> {
-        let call = self.inner.begin(said("enqueue trigger", &[Wanted::of(&child, self.inner.parent())])).await?;
+        let call = self.inner.begin(wording("enqueue trigger", &[Wanted::of(&child, self.inner.parent())])).await?;
         let number = call.number;
         let make = async {
             let task = child.task_id()?;
@@ -156,14 +156,14 @@ impl Context {
     /// [`CallError`].
     pub async fn reset(&self, task: &str, key: impl Into<Key>) -> Result<bool, CallError> {
         let key = key.into().hashed(self.inner.parent());
-        let said = Said::new(&format!("reset a key of {task}"));
-        let call = self.inner.begin(said.with(key.as_ref().map_or("", |key| key.hash.as_str()))).await?;
+        let wording = Wording::new(&format!("reset a key of {task}"));
+        let call = self.inner.begin(wording.with(key.as_ref().map_or("", |key| key.hash.as_str()))).await?;
         let number = call.number;
         let make = async {
             let task = Child::new(task, ()).task_id()?;
             let Some(key) = key else { return Ok(Answer::Held(false)) };
             let address = KeyAddress { environment: self.environment(), place: key.place(&task), hash: &key.hash };
-            match oncekey_core::protocol::reset::reset(&self.inner.app, address, key.shown()).await {
+            match oncekey_core::protocol::reset::reset(&self.inner.app, address, key.display_text()).await {
                 Ok(()) => Ok(Answer::Held(true)),
                 Err(Error::NotFound(_)) => Ok(Answer::Held(false)),
                 Err(error) => Err(error.into()),
@@ -180,8 +180,8 @@ impl Context {
     /// # Errors
     /// [`CallError`].
     pub async fn wait_for(&self, duration: Duration) -> Result<(), CallError> {
-        let said = Said::new("wait for a time").with(&format!("{duration:?}"));
-        self.inner.wait_until(said, |now| now.plus(duration)).await
+        let wording = Wording::new("wait for a time").with(&format!("{duration:?}"));
+        self.inner.wait_until(wording, |now| now.plus(duration)).await
     }
 
     /// Waits until a moment without holding a worker, up to a year. Under five seconds it waits in place.
@@ -189,8 +189,8 @@ impl Context {
     /// # Errors
     /// [`CallError`].
     pub async fn wait_until(&self, moment: Timestamp) -> Result<(), CallError> {
-        let said = Said::new("wait until a time").with(&moment.millis().to_string());
-        self.inner.wait_until(said, |_| moment).await
+        let wording = Wording::new("wait until a time").with(&moment.millis().to_string());
+        self.inner.wait_until(wording, |_| moment).await
     }
 
     /// Runs a side effect once per run: its result is recorded, and later attempts and resumes get that instead of

@@ -40,7 +40,6 @@ pub(crate) enum Kind {
     #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "said by the host alone"))]
     Crashed,
     /// It took longer than it may.
-    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "said by the host alone"))]
     TimedOut,
 }
 

@@ -15,11 +15,12 @@ use oncekey_wire::Json;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Answer, CallError, Refusal, Said, returned};
+use crate::call::{Answer, CallError, Refusal, Wording, returned};
 use crate::calls::Open;
 use crate::child::Child;
 use crate::gate::Pass;
-use crate::invocation::{Begun, Invocation};
+use crate::invocation::Invocation;
+use crate::invocation::begin::Begun;
 use crate::output;
 use crate::patience::until_read;
 
@@ -46,11 +47,11 @@ impl Wanted {
     /// What it is given, as text.
     fn payload(&self) -> String {
         #[derive(Deserialize)]
-        struct Given {
+        struct Body {
             #[serde(default)]
             payload: Option<Json>,
         }
-        let given = self.body.as_ref().ok().and_then(|body| body.read::<Given>().ok());
+        let given = self.body.as_ref().ok().and_then(|body| body.read::<Body>().ok());
         given.and_then(|given| given.payload).map(|payload| payload.to_string()).unwrap_or_default()
     }
 
@@ -66,16 +67,16 @@ fn written(body: &impl Serialize) -> Result<Json, Error> {
 }
 
 /// What a call says that asks for these children.
-pub(crate) fn said(verb: &str, wanted: &[Wanted]) -> Said {
+pub(crate) fn wording(verb: &str, wanted: &[Wanted]) -> Wording {
     let what = |child: &Wanted| match &child.key {
-        Some(key) => format!("{} with key {}", child.task, key.shown()),
+        Some(key) => format!("{} with key {}", child.task, key.display_text()),
         None => child.task.clone(),
     };
     let whats: Vec<String> = wanted.iter().map(what).collect();
     let given: Vec<String> = wanted.iter().map(Wanted::payload).collect();
     let keys: Option<Vec<&str>> = wanted.iter().map(|child| Some(child.key.as_ref()?.hash.as_str())).collect();
     let key = keys.filter(|keys| !keys.is_empty()).map(|keys| keys.join("\n"));
-    Said::new(&format!("{verb} {}", whats.join(", "))).with(&given.join("\n")).under(key.as_deref())
+    Wording::new(&format!("{verb} {}", whats.join(", "))).with(&given.join("\n")).under(key.as_deref())
 }
 
 /// Children that were triggered by a call.
@@ -139,7 +140,7 @@ impl Invocation {
         function: TriggerFunction,
     ) -> Result<Started<'_>, CallError> {
         let wanted: Vec<Wanted> = children.iter().map(|child| Wanted::of(child, self.parent())).collect();
-        let call = self.begin(said(verb, &wanted)).await?;
+        let call = self.begin(wording(verb, &wanted)).await?;
         self.trigger(call, wanted, function).await
     }
 
@@ -218,7 +219,7 @@ impl Invocation {
     pub(crate) async fn ends_of(&self, started: Started<'_>) -> Result<Ended, CallError> {
         let (number, given) = (started.call.number, started.call.given);
         let ended = self.wait_for_ends(started).await;
-        self.told(number, given, ended).await
+        self.give_waited(number, given, ended).await
     }
 
     async fn wait_for_ends<'a>(&'a self, started: Started<'a>) -> Result<(Ended, Pass<'a>), CallError> {

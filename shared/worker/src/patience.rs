@@ -8,7 +8,7 @@ use oncekey_core::{App, Error, Timestamp};
 /// The first pause; each next is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// What `ask` answers, asked again until `stop_at` if that may help.
 ///
@@ -28,7 +28,7 @@ where
         }
         // Real time, whatever the clock says: this waits for somebody else.
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 

@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 
 /// What was found when everything stood still.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+#[cfg_attr(not(feature = "host"), expect(dead_code, reason = "found by the host alone"))]
+pub(crate) enum Findings {
     /// Nothing that a second execution would do twice: the run may be suspended.
     Clean,
     /// It had more to say, which is to be heard first. It goes on.
@@ -16,11 +17,11 @@ pub(crate) enum Found {
     Effects(Vec<String>),
 }
 
-type Stop = Box<dyn Fn() -> BoxFuture<'static, Found> + Send + Sync>;
+type Stop = Box<dyn Fn() -> BoxFuture<'static, Findings> + Send + Sync>;
 
 /// How that is stopped, and let go on.
 pub(crate) struct Standstill {
-    /// Stops it and looks. After [`Found::Clean`] it stands.
+    /// Stops it and looks. After [`Findings::Clean`] it stands.
     pub stop: Stop,
     /// What it has exchanged with others and recorded, all of this attempt, if that is more than before: to be kept for the
     /// execution that follows.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use oncekey_core::{Error, Timestamp};
 
-use crate::call::{CallError, Said};
+use crate::call::{CallError, Wording};
 use crate::calls::Open;
 use crate::gate::Pass;
-use crate::invocation::{Begun, Invocation};
+use crate::invocation::Invocation;
+use crate::invocation::begin::Begun;
 
 /// A wait shorter than this is spent in place: suspending costs three writes and a new invocation.
 const IN_PLACE: Duration = Duration::from_secs(5);
@@ -25,10 +26,10 @@ impl Invocation {
     /// Waits until `due`, which is asked once: a resume finds it in the journal.
     pub(crate) async fn wait_until(
         &self,
-        said: Said,
+        wording: Wording,
         due: impl FnOnce(Timestamp) -> Timestamp,
     ) -> Result<(), CallError> {
-        let call = self.begin(said).await?;
+        let call = self.begin(wording).await?;
         let timer = self.set_timer(call, due).await?;
         self.wait_for_timer(timer).await
     }
@@ -50,7 +51,7 @@ impl Invocation {
         let too_long = journalled.is_none() && due_at.since(now) > MAX_WAIT;
         let refused = refused.or(too_long.then(|| Error::invalid("wait", "a wait is at most 365 days")));
         if let Some(error) = refused {
-            return self.told(*number, call.given, Err(error.into())).await;
+            return self.give_waited(*number, call.given, Err(error.into())).await;
         }
         if journalled.is_none() && due_at.since(now) >= IN_PLACE {
             self.calls().note(*number, |call| call.due_at = Some(due_at));
@@ -62,7 +63,7 @@ impl Invocation {
     pub(crate) async fn wait_for_timer(&self, timer: Timer<'_>) -> Result<(), CallError> {
         let (number, given) = (timer.call.number, timer.call.given);
         let waited = self.wait(timer).await;
-        self.told(number, given, waited).await
+        self.give_waited(number, given, waited).await
     }
 
     async fn wait<'a>(&'a self, timer: Timer<'a>) -> Result<((), Pass<'a>), CallError> {

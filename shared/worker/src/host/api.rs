@@ -26,7 +26,7 @@ const WAITING: usize = 1_000;
 
 /// A call of a child.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ChildCall {
     pub parts: Parts,
     pub body: Bytes,
     pub reply: oneshot::Sender<Reply>,
@@ -46,22 +46,22 @@ pub(crate) enum Reply {
 
 /// The children that may call, by the token that each was given.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tokens(Arc<Mutex<HashMap<String, mpsc::Sender<Asked>>>>);
+pub(crate) struct Tokens(Arc<Mutex<HashMap<String, mpsc::Sender<ChildCall>>>>);
 
 impl Tokens {
     /// A token for a new child, and what that will ask.
-    pub(crate) fn issue(&self) -> (String, mpsc::Receiver<Asked>) {
-        let (asks, asked) = mpsc::channel(WAITING);
+    pub(crate) fn issue(&self) -> (String, mpsc::Receiver<ChildCall>) {
+        let (asks, calls) = mpsc::channel(WAITING);
         let token = format!("tr_host_{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         lock(&self.0).insert(token.clone(), asks);
-        (token, asked)
+        (token, calls)
     }
 
     pub(crate) fn forget(&self, token: &str) {
         lock(&self.0).remove(token);
     }
 
-    fn find(&self, token: &str) -> Option<mpsc::Sender<Asked>> {
+    fn find(&self, token: &str) -> Option<mpsc::Sender<ChildCall>> {
         lock(&self.0).get(token).cloned()
     }
 }
@@ -86,8 +86,8 @@ async fn hand_over(State(tokens): State<Tokens>, request: Request, next: Next) -
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, "body: more than 8 MB, which is the limit");
     };
     let (reply, replied) = oneshot::channel();
-    let asked = Asked { parts: parts.clone(), body: body.clone(), reply };
-    if child.send(asked).await.is_err() {
+    let call = ChildCall { parts: parts.clone(), body: body.clone(), reply };
+    if child.send(call).await.is_err() {
         return refusal(StatusCode::GONE, "the run that called is over");
     }
     match replied.await {

@@ -18,7 +18,7 @@ pub(crate) fn execution(run: &Run, payload: &Payload, file: &str, max_duration: 
         "context": {}, "durationMs": 0, "costInCents": 0, "baseCostInCents": 0, "version": "1",
     });
     let optional = [
-        ("idempotencyKey", key.map(|key| json!(key.shown()))),
+        ("idempotencyKey", key.map(|key| json!(key.display_text()))),
         ("idempotencyKeyScope", key.and_then(|key| key.scope).map(|scope| json!(scope))),
         ("maxAttempts", run.max_attempts.or(options.max_attempts).map(|attempts| json!(attempts))),
         ("maxDuration", max_duration.map(|seconds| json!(seconds))),

@@ -9,9 +9,9 @@ mod over;
 mod pool;
 mod process;
 mod protocol;
-mod seen;
 mod session;
 mod settings;
+mod traces;
 mod verbs;
 
 use std::sync::Arc;

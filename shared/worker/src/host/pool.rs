@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::host::api::{Asked, Tokens};
+use crate::host::api::{ChildCall, Tokens};
 use crate::host::process::{Console, Process, Program};
 use crate::host::protocol::{FromChild, Manifest, PROTOCOL};
 use crate::invocation::lock;
@@ -43,7 +43,7 @@ pub struct Node {
 pub(crate) struct Hand {
     pub process: Arc<Process>,
     /// What it asks of the host.
-    pub asked: Option<mpsc::Receiver<Asked>>,
+    pub calls: Option<mpsc::Receiver<ChildCall>>,
     pub code: Arc<Loaded>,
     token: String,
     tokens: Tokens,
@@ -96,7 +96,7 @@ impl Pool {
     /// In words; then the code before stays.
     pub(crate) async fn load(&self, code: Code) -> Result<Arc<Loaded>, String> {
         let generation = self.generations.fetch_add(1, Ordering::SeqCst) + 1;
-        let (process, asked, token) = self.start(&code).await?;
+        let (process, calls, token) = self.start(&code).await?;
         let tasks = self.ready(&process).await?;
         let loaded = Arc::new(Loaded { code, tasks, generation });
         let old: Vec<Hand> = {
@@ -105,12 +105,12 @@ impl Pool {
             std::mem::take(&mut *lock(&self.idle))
         };
         drop(old);
-        self.give_back(self.hand(process, asked, token, Arc::clone(&loaded)));
+        self.give_back(self.hand(process, calls, token, Arc::clone(&loaded)));
         Ok(loaded)
     }
 
-    fn hand(&self, process: Arc<Process>, asked: mpsc::Receiver<Asked>, token: String, code: Arc<Loaded>) -> Hand {
-        Hand { process, asked: Some(asked), code, token, tokens: self.tokens.clone(), since: Instant::now() }
+    fn hand(&self, process: Arc<Process>, calls: mpsc::Receiver<ChildCall>, token: String, code: Arc<Loaded>) -> Hand {
+        Hand { process, calls: Some(calls), code, token, tokens: self.tokens.clone(), since: Instant::now() }
     }
 
     fn current(&self) -> Option<Arc<Loaded>> {
@@ -126,9 +126,9 @@ impl Pool {
             return Ok(hand);
         }
         let loaded = self.current().ok_or("no code is loaded yet")?;
-        let (process, asked, token) = self.start(&loaded.code).await?;
+        let (process, calls, token) = self.start(&loaded.code).await?;
         self.ready(&process).await?;
-        Ok(self.hand(process, asked, token, loaded))
+        Ok(self.hand(process, calls, token, loaded))
     }
 
     /// One that has nothing to do. Those that ended meanwhile, killed or by what an earlier run left going, are no run's fault.
@@ -152,8 +152,8 @@ impl Pool {
         drop(too_old);
     }
 
-    async fn start(&self, code: &Code) -> Result<(Arc<Process>, mpsc::Receiver<Asked>, String), String> {
-        let (token, asked) = self.tokens.issue();
+    async fn start(&self, code: &Code) -> Result<(Arc<Process>, mpsc::Receiver<ChildCall>, String), String> {
+        let (token, calls) = self.tokens.issue();
         let mut environment: std::collections::HashMap<String, String> =
             self.node.environment.iter().cloned().collect();
         environment.insert("ONCEKEY_BUNDLE".to_owned(), code.bundle.to_string_lossy().into_owned());
@@ -169,18 +169,18 @@ impl Pool {
         let started = self.starter.start(move || Process::start(&program, &console)).await;
         let program = self.node.program.display();
         let process = started.map_err(|error| format!("{program} cannot be started: {error}"))?;
-        Ok((Arc::new(process), asked, token))
+        Ok((Arc::new(process), calls, token))
     }
 
     async fn ready(&self, process: &Process) -> Result<Vec<Manifest>, String> {
-        let said = match tokio::time::timeout(UNTIL_READY, process.hear()).await {
-            Ok(said) => said?,
+        let message = match tokio::time::timeout(UNTIL_READY, process.hear()).await {
+            Ok(message) => message?,
             Err(_) => {
                 let most = UNTIL_READY.as_secs();
                 return Err(format!("the task files were not imported within {most} s: does one wait for something?"));
             }
         };
-        match said {
+        match message {
             Some(FromChild::Ready { protocol: PROTOCOL, tasks, .. }) => Ok(tasks),
             Some(FromChild::Ready { protocol, .. }) => Err(format!(
                 "the harness speaks version {protocol} of the protocol, and this host {PROTOCOL}: take both from one version"

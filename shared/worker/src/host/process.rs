@@ -59,12 +59,12 @@ pub(crate) struct Process {
 /// What a child has said and nobody has heard yet.
 struct Inbox {
     pipe: pipe::Receiver,
-    heard: Mutex<Heard>,
+    backlog: Mutex<Backlog>,
     more: Notify,
 }
 
 #[derive(Default)]
-struct Heard {
+struct Backlog {
     messages: VecDeque<FromChild>,
     /// The beginning of a line.
     part: Vec<u8>,
@@ -105,7 +105,7 @@ impl Process {
         let (to, lines) = mpsc::unbounded_channel();
         tokio::spawn(write(pipe::Sender::from_owned_fd(host_writes.into())?, lines));
         let pipe = pipe::Receiver::from_owned_fd(host_reads.into())?;
-        let inbox = Inbox { pipe, heard: Mutex::default(), more: Notify::new() };
+        let inbox = Inbox { pipe, backlog: Mutex::default(), more: Notify::new() };
         Ok(Self { pid, child: Mutex::new(child), to, inbox, run })
     }
 
@@ -129,11 +129,11 @@ impl Process {
         loop {
             let more = self.inbox.more.notified();
             {
-                let mut heard = lock(&self.inbox.heard);
-                if let Some(message) = heard.messages.pop_front() {
+                let mut backlog = lock(&self.inbox.backlog);
+                if let Some(message) = backlog.messages.pop_front() {
                     return Ok(Some(message));
                 }
-                if heard.ended {
+                if backlog.ended {
                     return Ok(None);
                 }
             }
@@ -166,9 +166,9 @@ impl Process {
     /// Whether the child, which stands still, has said anything that nobody has heard.
     pub(crate) fn has_said_more(&self) -> bool {
         let unreadable = self.inbox.read().is_err();
-        let heard = lock(&self.inbox.heard);
-        let more = unreadable || heard.ended || !heard.messages.is_empty() || !heard.part.is_empty();
-        drop(heard);
+        let backlog = lock(&self.inbox.backlog);
+        let more = unreadable || backlog.ended || !backlog.messages.is_empty() || !backlog.part.is_empty();
+        drop(backlog);
         if more {
             self.inbox.more.notify_waiters();
         }
@@ -204,25 +204,25 @@ impl Process {
 impl Inbox {
     /// Reads what is there.
     fn read(&self) -> Result<(), String> {
-        let mut heard = lock(&self.heard);
+        let mut backlog = lock(&self.backlog);
         let mut buffer = [0; 16 * 1024];
         loop {
             match self.pipe.try_read(&mut buffer) {
-                Ok(0) => heard.ended = true,
+                Ok(0) => backlog.ended = true,
                 Ok(size) => {
                     let bytes = buffer.get(..size).unwrap_or_default();
-                    heard.take(bytes)?;
+                    backlog.take(bytes)?;
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => heard.ended = true,
+                Err(_) => backlog.ended = true,
             }
             return Ok(());
         }
     }
 }
 
-impl Heard {
+impl Backlog {
     fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.part.extend_from_slice(piece);

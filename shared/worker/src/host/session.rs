@@ -16,12 +16,12 @@ use crate::context::Context;
 use crate::error::{Kind, Retry, TaskError};
 use crate::execute::timed_out;
 use crate::host::Inner;
-use crate::host::api::Asked;
+use crate::host::api::ChildCall;
 use crate::host::execution::{execution, retries};
 use crate::host::over::Over;
 use crate::host::process::Process;
 use crate::host::protocol::{Described, Ended, FromChild, Manifest, TaskRunError, ToChild};
-use crate::host::seen::{Seen, standstill};
+use crate::host::traces::{Traces, standstill};
 use crate::host::verbs::Verbs;
 use crate::invocation::Invocation;
 
@@ -39,14 +39,14 @@ pub(crate) async fn carry_out(host: Arc<Inner>, ctx: Context, payload: Payload) 
         host.pool.give_back(hand);
         return Err(TaskError::new(format!("the task files register no task {:?} any more", task.as_str())));
     };
-    let Some(mut asked) = hand.asked.take() else { return Err(crashed("the process has no ear")) };
+    let Some(mut calls) = hand.calls.take() else { return Err(crashed("the process has no ear")) };
     // What an earlier run left behind is answered by nobody.
-    while asked.try_recv().is_ok() {}
+    while calls.try_recv().is_ok() {}
     let (run, exchanges) = tokio::try_join!(with_metadata(inv), exchanges(inv))?;
-    let seen = Arc::new(Seen::with(exchanges.clone()));
-    let session = Session { host: &host, inv, process: &hand.process, manifest: &manifest, run, exchanges, seen };
-    let ended = session.run(&mut asked, &payload).await;
-    hand.asked = Some(asked);
+    let traces = Arc::new(Traces::with(exchanges.clone()));
+    let session = Session { host: &host, inv, process: &hand.process, manifest: &manifest, run, exchanges, traces };
+    let ended = session.run(&mut calls, &payload).await;
+    hand.calls = Some(calls);
     match ended {
         Ok(output) => {
             host.pool.give_back(hand);
@@ -78,7 +78,7 @@ struct Session<'a> {
     run: Run,
     /// What the run recorded before it was suspended.
     exchanges: Vec<Value>,
-    seen: Arc<Seen>,
+    traces: Arc<Traces>,
 }
 
 async fn with_metadata(inv: &Invocation) -> Result<Run, Error> {
@@ -101,15 +101,15 @@ async fn exchanges(inv: &Invocation) -> Result<Vec<Value>, Error> {
 type UnderWay<'a> = FuturesUnordered<BoxFuture<'a, Result<(), Over>>>;
 
 impl Session<'_> {
-    async fn run(&self, asked: &mut mpsc::Receiver<Asked>, payload: &Payload) -> Result<Payload, Over> {
+    async fn run(&self, calls: &mut mpsc::Receiver<ChildCall>, payload: &Payload) -> Result<Payload, Over> {
         let (inv, process) = (self.inv, self.process);
         let waits = self.host.waits.of(&inv.run.spec.task);
-        let _ = inv.outside.set(standstill(process, &self.seen, waits, &self.host.slots));
+        let _ = inv.outside.set(standstill(process, &self.traces, waits, &self.host.slots));
         let _ = inv.look_every.set(self.host.look_every);
         let limit = self.limit();
         self.start(payload, limit);
         let metadata = self.run.metadata_at_start().and_then(Value::as_object).cloned().unwrap_or_default();
-        let verbs = Verbs::new(inv, process, &self.seen, !inv.is_live(), metadata);
+        let verbs = Verbs::new(inv, process, &self.traces, !inv.is_live(), metadata);
         let mut under_way = UnderWay::new();
         let mut looks = tokio::time::interval(self.host.look_every);
         let left = limit.map(|limit| limit.saturating_sub(inv.run.spent()));
@@ -120,7 +120,7 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 biased;
-                said = process.hear() => match self.heard(said)? {
+                message = process.hear() => match self.heard(message)? {
                     Some(FromChild::Result { result }) => match leaving {
                         Some((why, _)) => return self.leave(why).await,
                         None => return returned(result, &verbs),
@@ -128,21 +128,21 @@ impl Session<'_> {
                     Some(FromChild::Wait { id, what }) => under_way.push(verbs.wait(id, what).boxed()),
                     Some(FromChild::Stalled { calls, fetches, unmade }) => {
                         if calls.is_empty() && fetches.is_empty() {
-                            self.seen.stands();
+                            self.traces.stands();
                         }
                         stuck = (!calls.is_empty() || !fetches.is_empty())
                             .then(|| (Instant::now() + STUCK, verbs.answers(), other_fetches(&fetches, &unmade)));
                     }
-                    Some(FromChild::Effect { what, fetching }) => self.seen.effect(what, fetching),
-                    Some(FromChild::Fetching { id, what }) => self.seen.fetching(id, what),
-                    Some(FromChild::Recorded { id, record }) => self.seen.recorded(id, record),
+                    Some(FromChild::Effect { what, fetching }) => self.traces.effect(what, fetching),
+                    Some(FromChild::Fetching { id, what }) => self.traces.fetching(id, what),
+                    Some(FromChild::Recorded { id, record }) => self.traces.recorded(id, record),
                     Some(FromChild::Died { event, error }) => return Err(Over::Broken(died(&event, error))),
                     Some(FromChild::Ready { .. } | FromChild::Failed { .. }) => {}
                     None => return Err(Over::Broken(self.ended().await)),
                 },
-                Some(asked) = asked.recv() => {
-                    self.seen.moved();
-                    under_way.push(verbs.serve(asked).boxed());
+                Some(call) = calls.recv() => {
+                    self.traces.moved();
+                    under_way.push(verbs.serve(call).boxed());
                 }
                 Some(done) = under_way.next(), if !under_way.is_empty() => done?,
                 () = sleep(stuck.as_ref().map(|(until, ..)| *until)), if stuck.is_some() => {
@@ -174,17 +174,17 @@ impl Session<'_> {
         }
     }
 
-    fn heard(&self, said: Result<Option<FromChild>, String>) -> Result<Option<FromChild>, Over> {
-        let said = said.map_err(|why| Over::Broken(crashed(&why)))?;
-        if !matches!(said, Some(FromChild::Stalled { .. })) {
-            self.seen.moved();
+    fn heard(&self, message: Result<Option<FromChild>, String>) -> Result<Option<FromChild>, Over> {
+        let message = message.map_err(|why| Over::Broken(crashed(&why)))?;
+        if !matches!(message, Some(FromChild::Stalled { .. })) {
+            self.traces.moved();
         }
-        Ok(said)
+        Ok(message)
     }
 
     fn limit(&self) -> Option<Duration> {
-        let asked = self.inv.run.spec.options.max_duration.map(|seconds| Duration::from_secs(seconds.into()));
-        asked.or(self.manifest.limit())
+        let calls = self.inv.run.spec.options.max_duration.map(|seconds| Duration::from_secs(seconds.into()));
+        calls.or(self.manifest.limit())
     }
 
     fn start(&self, payload: &Payload, limit: Option<Duration>) {

@@ -1,5 +1,7 @@
 //! One invocation of a task's attempt: what earlier invocations journalled of it, its calls, and how it is given up.
 
+mod answer;
+pub(crate) mod begin;
 mod suspension;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -17,14 +19,10 @@ use oncekey_core::{App, Error, Run, RunId, RunStatus, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, watch};
 
-use crate::call::{Answer, Call, CallError, Refusal, Said};
-use crate::calls::{Beside, Calls, Open};
-use crate::gate::{Gate, Pass};
+use crate::call::CallError;
+use crate::calls::{Calls, Open};
+use crate::gate::Gate;
 use crate::standstill::Standstill;
-
-/// How long a call that the journal does not have waits for those that it has to be made again, beyond the time that the
-/// attempt has needed to make them.
-const UNTIL_MADE_AGAIN: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
     static IN_STEP: ();
@@ -61,28 +59,6 @@ pub(crate) struct Invocation {
     pub look_every: OnceLock<Duration>,
 }
 
-/// A call that has its number.
-pub(crate) struct Begun<'a> {
-    pub number: u32,
-    /// What the journal knows of it.
-    pub before: Call,
-    /// Whether the task had its answer before the run was suspended.
-    pub given: bool,
-    /// Keeps the run from being suspended.
-    pub pass: Pass<'a>,
-    /// Tells others that they are not alone.
-    pub pending: Pending<'a>,
-}
-
-/// A call whose answer the task does not have yet, as long as this lives.
-pub(crate) struct Pending<'a>(&'a Invocation, u32);
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.0.calls().pending.remove(&self.1);
-    }
-}
-
 /// A wait in which the run may be suspended, as long as this lives.
 pub(crate) struct Waiting<'a>(&'a Invocation, u32);
 
@@ -93,7 +69,8 @@ impl Drop for Waiting<'_> {
 }
 
 impl Invocation {
-    /// The invocation of a run that starts or resumes now, with when each of what stands beside it expires. `None` if what it had journalled is not all there any more.
+    /// The invocation of a run that starts or resumes now, with when each of what stands beside it expires.
+    /// `None` if what it had journalled is not all there any more.
     pub(crate) async fn of(
         app: &App,
         run: &Run,
@@ -190,182 +167,6 @@ impl Invocation {
         // The worker is listening as long as the task is polled.
         let _ = self.halt.send(());
         std::future::pending().await
-    }
-
-    /// Numbers a call; with what it gave before the run was suspended, if it was made then.
-    pub(crate) async fn begin(&self, said: Said) -> Result<Begun<'_>, CallError> {
-        self.begin_beside(said, Beside::Unknown, || ()).await
-    }
-
-    /// The same for a call whose maker knows what is pending beside it, and is told if it has to wait for the journal's calls
-    /// to be made again.
-    pub(crate) async fn begin_beside(
-        &self,
-        said: Said,
-        beside: Beside,
-        parked: impl Fn(),
-    ) -> Result<Begun<'_>, CallError> {
-        let pass = self.gate.pass().await;
-        let (number, before, pending) = self.next(&said, beside, parked).await?;
-        let given = self.calls().place(number).is_ok();
-        let before = before.unwrap_or_default();
-        // What was done before the suspension is not done again: nobody can be late for it.
-        let is_done = given || before.answer.is_some() || before.due_at.is_some();
-        if !is_done {
-            self.still_ours().await?;
-        }
-        Ok(Begun { number, before, given, pass, pending })
-    }
-
-    async fn next(
-        &self,
-        said: &Said,
-        beside: Beside,
-        parked: impl Fn(),
-    ) -> Result<(u32, Option<Call>, Pending<'_>), CallError> {
-        let give_up = self.until_made_again();
-        tokio::pin!(give_up);
-        loop {
-            let mut made_again = std::pin::pin!(self.made_again.notified());
-            made_again.as_mut().enable();
-            let next = self.calls().make(said, beside);
-            if let Some((number, before)) = next {
-                self.made_again.notify_waiters();
-                return Ok((number, before, Pending(self, number)));
-            }
-            parked();
-            tokio::select! {
-                biased;
-                () = made_again => {}
-                () = &mut give_up => {
-                    let last = self.calls().make_at_last(said, beside);
-                    self.made_again.notify_waiters();
-                    let (number, before) = last.map_err(|(number, before)| {
-                        CallError::OtherCall { number, now: said.what.clone(), before }
-                    })?;
-                    return Ok((number, before, Pending(self, number)));
-                }
-            }
-        }
-    }
-
-    /// Returns when there is no hope left that the calls of the journal are all made again.
-    async fn until_made_again(&self) {
-        match self.outside.get() {
-            // Whoever watches the task from outside sees when it has come to its end.
-            Some(_) => self.given_up.notified().await,
-            None => tokio::time::sleep(self.run.spent() + UNTIL_MADE_AGAIN).await,
-        }
-    }
-
-    /// Says that the task, in which calls wait for those of the journal to be made again, will not make them.
-    #[cfg(feature = "host")]
-    pub(crate) fn give_up(&self) {
-        self.given_up.notify_waiters();
-    }
-
-    /// What the task exchanged with others before the run was suspended, as it was recorded.
-    #[cfg(feature = "host")]
-    pub(crate) async fn exchanges(&self) -> Result<Option<String>, Error> {
-        let Some(path) = self.calls().exchanges() else { return Ok(None) };
-        let gone = || Error::NotFound(format!("{} is not in the store any more", path.as_str()));
-        let stored = self.app.blobs.get(&self.run.spec.environment, &path).await?;
-        stored.and_then(|stored| stored.text).ok_or_else(gone).map(Some)
-    }
-
-    /// Whether the task has had an answer that the journal does not have, or none was there: whether it is no replay any more.
-    #[cfg(feature = "host")]
-    pub(crate) fn is_live(&self) -> bool {
-        self.calls().is_live()
-    }
-
-    /// Whether the task has had an answer that the journal does not have.
-    #[cfg(feature = "host")]
-    pub(crate) fn has_gone_on(&self) -> bool {
-        self.calls().has_gone_on()
-    }
-
-    async fn all_made_again(&self) {
-        loop {
-            let mut made_again = std::pin::pin!(self.made_again.notified());
-            made_again.as_mut().enable();
-            if self.calls().all_made_again() {
-                return;
-            }
-            made_again.await;
-        }
-    }
-
-    /// The answer of a call: the one that it had before the run was suspended, or the one that `make` gets now.
-    pub(crate) async fn answer(
-        &self,
-        begun: &Begun<'_>,
-        make: impl Future<Output = Result<Answer, CallError>>,
-    ) -> Result<Answer, CallError> {
-        if let Some(answer) = begun.before.answer.clone() {
-            return answer.map_err(|refusal| Error::from(refusal).into());
-        }
-        if begun.given {
-            return Ok(Answer::Done);
-        }
-        let answer = make.await;
-        let noted = match &answer {
-            Ok(answer) => Ok(answer.clone()),
-            Err(CallError::Oncekey(error)) => Err(Refusal::of(error)),
-            // What the task makes of its own values it makes of them again.
-            Err(_) => return answer,
-        };
-        self.calls().note(begun.number, |call| call.answer = Some(noted));
-        answer
-    }
-
-    /// Lets the task have the answer of a call: on a resume in the order in which it had them, so that whatever it does
-    /// with several at once comes out as before. Until then the run cannot be suspended: the answer would have to wait for
-    /// what the others wait for.
-    ///
-    /// What a step calls is part of the step: once that is journalled, nobody makes it again.
-    pub(crate) async fn give(&self, number: u32, _pass: Option<Pass<'_>>) {
-        if within_step() {
-            return;
-        }
-        let place = self.calls().place(number);
-        let mut given = self.given.subscribe();
-        let (Ok(turn) | Err(turn)) = place;
-        // The sender lives as long as this does.
-        let _ = given.wait_for(|given| *given >= turn).await;
-        if place.is_err() {
-            // What stands beside this call makes its own again first: it was there before this answer.
-            let _ = tokio::time::timeout(self.run.spent() + UNTIL_MADE_AGAIN, self.all_made_again()).await;
-        }
-        match place {
-            Ok(turn) if *self.given.borrow() == turn => {
-                self.calls().give(number);
-                self.given.send_modify(|given| *given += 1);
-            }
-            Ok(_) => {}
-            Err(_) => self.calls().give(number),
-        }
-        self.made_again.notify_waiters();
-    }
-
-    /// The same for what came of a call's wait: a failure is its answer from now on.
-    pub(crate) async fn told<'a, T>(
-        &'a self,
-        number: u32,
-        given: bool,
-        waited: Result<(T, Pass<'a>), CallError>,
-    ) -> Result<T, CallError> {
-        if let Err(CallError::Oncekey(error)) = &waited
-            && !given
-        {
-            self.calls().note(number, |call| call.answer = Some(Err(Refusal::of(error))));
-        }
-        let (told, pass) = match waited {
-            Ok((told, pass)) => (Ok(told), Some(pass)),
-            Err(error) => (Err(error), None),
-        };
-        self.give(number, pass).await;
-        told
     }
 
     /// Runs the effect of a step: what it calls is part of it.

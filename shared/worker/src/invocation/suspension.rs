@@ -14,7 +14,7 @@ use crate::call::CallError;
 use crate::calls::Open;
 use crate::gate::Pass;
 use crate::invocation::Invocation;
-use crate::standstill::Found;
+use crate::standstill::Findings;
 
 /// A wait's message is sent again with a suspension that is so near its end: clocks differ, and the message may have come.
 const NEARLY_DUE: Duration = Duration::from_secs(5 * 60);
@@ -46,9 +46,9 @@ impl Invocation {
                 continue;
             }
             match self.stand_still().await {
-                Found::Clean => self.suspend_standing(wakes).await?,
-                Found::More => {}
-                Found::Effects(effects) => {
+                Findings::Clean => self.suspend_standing(wakes).await?,
+                Findings::More => {}
+                Findings::Effects(effects) => {
                     drop(shut);
                     self.hold(number, &effects).await?;
                     break;
@@ -58,10 +58,10 @@ impl Invocation {
         Ok(self.gate.pass().await)
     }
 
-    async fn stand_still(&self) -> Found {
+    async fn stand_still(&self) -> Findings {
         match self.outside.get() {
             Some(outside) => (outside.stop)().await,
-            None => Found::Clean,
+            None => Findings::Clean,
         }
     }
 

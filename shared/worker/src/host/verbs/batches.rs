@@ -8,10 +8,11 @@ use oncekey_core::{BatchId, Error, RequestId};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::call::{Answer, Said};
+use crate::call::{Answer, Wording};
 use crate::family::{Started, Wanted};
 use crate::host::verbs::{Answered, Calling, Refused, Verbs, ok, own_options, refuse, wanted};
-use crate::invocation::{Begun, lock};
+use crate::invocation::begin::Begun;
+use crate::invocation::lock;
 
 /// A batch whose items have not come.
 pub(super) struct Batch<'a> {
@@ -44,7 +45,7 @@ impl<'a> Verbs<'a> {
         let verb = if create.resume_parent_on_completion { "batch trigger and wait" } else { "batch trigger" };
         let what = format!("{verb} {} of {}", create.run_count, create.task_identifiers.join(", "));
         let key = create.idempotency_key.filter(|key| !key.is_empty());
-        let begun = self.begin(Said::new(&what).under(key.as_deref()), call).await?;
+        let begun = self.begin(Wording::new(&what).under(key.as_deref()), call).await?;
         let id = self.batch_id(begun.number)?;
         let known = begun.before.answer.clone();
         let count = create.run_count;

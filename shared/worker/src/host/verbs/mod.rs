@@ -22,25 +22,26 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
-use crate::call::{Answer, CallError, Said};
+use crate::call::{Answer, CallError, Wording};
 use crate::calls::Beside;
 use crate::error::TaskError;
-use crate::family::{Started, Wanted, said};
+use crate::family::{Started, Wanted, wording};
 use crate::gate::Pass;
-use crate::host::api::{Asked, Reply};
+use crate::host::api::{ChildCall, Reply};
 use crate::host::over::Over;
 use crate::host::process::Process;
 use crate::host::protocol::ToChild;
-use crate::host::seen::Seen;
+use crate::host::traces::Traces;
 use crate::host::verbs::batches::Batch;
-use crate::invocation::{Begun, Invocation, lock};
+use crate::invocation::begin::Begun;
+use crate::invocation::{Invocation, lock};
 use crate::timer::Timer;
 
 /// The verbs of one run.
 pub(crate) struct Verbs<'a> {
     inv: &'a Invocation,
     process: &'a Process,
-    seen: &'a Seen,
+    traces: &'a Traces,
     /// Whether the child has not heard yet that it is no replay any more.
     replaying: AtomicBool,
     /// Answers that the child has had.
@@ -119,12 +120,12 @@ impl<'a> Verbs<'a> {
     pub(crate) fn new(
         inv: &'a Invocation,
         process: &'a Process,
-        seen: &'a Seen,
+        traces: &'a Traces,
         replaying: bool,
         metadata: Map<String, Value>,
     ) -> Self {
         let state = Mutex::new(State { metadata, ..State::default() });
-        Self { inv, process, seen, replaying: replaying.into(), answers: AtomicU64::new(0), state }
+        Self { inv, process, traces, replaying: replaying.into(), answers: AtomicU64::new(0), state }
     }
 
     /// How many answers the child has had.
@@ -135,16 +136,16 @@ impl<'a> Verbs<'a> {
     /// Counts an answer that the child is about to get, and says before it, once, that from here on it is no replay.
     fn answering(&self) {
         self.answers.fetch_add(1, Ordering::SeqCst);
-        self.seen.goes_on();
-        self.seen.moved();
+        self.traces.goes_on();
+        self.traces.moved();
         if self.inv.has_gone_on() && self.replaying.swap(false, Ordering::SeqCst) {
             self.process.tell(&ToChild::Live);
         }
     }
 
     /// Answers a call of the child.
-    pub(crate) async fn serve(&self, asked: Asked) -> Result<(), Over> {
-        let Asked { parts, body, reply } = asked;
+    pub(crate) async fn serve(&self, call: ChildCall) -> Result<(), Over> {
+        let ChildCall { parts, body, reply } = call;
         let path = parts.uri.path().to_owned();
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let name = header("x-trigger-request-idempotency-key").map(|name| format!("{} {path} {name}", parts.method));
@@ -271,7 +272,7 @@ impl<'a> Verbs<'a> {
         ok(json!({ "metadata": state.metadata }))
     }
 
-    async fn begin(&self, said: Said, call: &Calling) -> Result<Begun<'a>, Refused> {
+    async fn begin(&self, wording: Wording, call: &Calling) -> Result<Begun<'a>, Refused> {
         let parked = || {
             if let Some(number) = call.number
                 && !call.told.swap(true, Ordering::SeqCst)
@@ -279,7 +280,7 @@ impl<'a> Verbs<'a> {
                 self.process.tell(&ToChild::Parked { call: number });
             }
         };
-        Ok(self.inv.begin_beside(said, call.beside, parked).await?)
+        Ok(self.inv.begin_beside(wording, call.beside, parked).await?)
     }
 
     async fn trigger(&self, task: &str, body: &Bytes, call: &Calling) -> Answered {
@@ -291,7 +292,7 @@ impl<'a> Verbs<'a> {
             true => ("trigger and wait", TriggerFunction::TriggerAndWait),
             false => ("trigger", TriggerFunction::Trigger),
         };
-        let begun = self.begin(said(verb, &wanted), call).await?;
+        let begun = self.begin(wording(verb, &wanted), call).await?;
         let started = self.inv.trigger(begun, wanted, function).await?;
         let Some(handle) = started.handles.first().cloned() else {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the trigger made no run");
@@ -314,12 +315,12 @@ impl<'a> Verbs<'a> {
         let reset: Reset = parse_json(body)?;
         let key = IdempotencyKey::from_wire("idempotencyKey", key, None)?;
         let task = TaskId::parse(&reset.task_identifier).map_err(Error::from)?;
-        let begun = self.begin(Said::new(&format!("reset a key of {task}")).with(key.hash.as_str()), call).await?;
+        let begun = self.begin(Wording::new(&format!("reset a key of {task}")).with(key.hash.as_str()), call).await?;
         let number = begun.number;
         let make = async {
             let environment = &self.inv.run.spec.environment;
             let address = KeyAddress { environment, place: key.place(&task), hash: &key.hash };
-            match oncekey_core::protocol::reset::reset(&self.inv.app, address, key.shown()).await {
+            match oncekey_core::protocol::reset::reset(&self.inv.app, address, key.display_text()).await {
                 Ok(()) => Ok(Answer::Held(true)),
                 Err(Error::NotFound(_)) => Ok(Answer::Held(false)),
                 Err(error) => Err(error.into()),

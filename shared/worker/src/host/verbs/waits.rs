@@ -10,7 +10,7 @@ use oncekey_core::{Error, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::call::{CallError, Refusal, Said};
+use crate::call::{CallError, Refusal, Wording};
 use crate::error::TaskError;
 use crate::host::over::Over;
 use crate::host::protocol::{ToChild, WaitFor};
@@ -26,8 +26,8 @@ impl Verbs<'_> {
         let wait: Wait = parse_json(body)?;
         let date = Timestamp::parse(&wait.date).map_err(Error::from)?;
         let distance = date.since(self.inv.app.clock.now()).as_secs_f64().round();
-        let said = Said::new("wait for a time").with(&wait.date).with(&format!("{distance} s"));
-        let begun = self.begin(said, call).await?;
+        let wording = Wording::new("wait for a time").with(&wait.date).with(&format!("{distance} s"));
+        let begun = self.begin(wording, call).await?;
         let id = format!("waitpoint_{}_{}", self.inv.run.turn.attempt, begun.number);
         let timer = self.inv.set_timer(begun, |_| date).await?;
         let until = timer.due_at.to_string();

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::host::process::Process;
 use crate::host::settings::Waits;
 use crate::invocation::lock;
-use crate::standstill::{Found, Standstill};
+use crate::standstill::{Findings, Standstill};
 
 /// How soon a run is looked at again that has a recorded fetch under way.
 const UNTIL_FETCHED: Duration = Duration::from_millis(20);
@@ -23,7 +23,7 @@ const UNTIL_QUIET: Duration = Duration::from_millis(10);
 
 /// What a run has done.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(Mutex<Doings>);
+pub(crate) struct Traces(Mutex<Doings>);
 
 #[derive(Debug, Default)]
 struct Doings {
@@ -42,7 +42,7 @@ struct Doings {
     kept: usize,
 }
 
-impl Seen {
+impl Traces {
     /// One whose run has recorded this before it was suspended.
     pub(crate) fn with(records: Vec<Value>) -> Self {
         Self(Mutex::new(Doings { kept: records.len(), records, ..Doings::default() }))
@@ -111,11 +111,11 @@ impl Seen {
     }
 
     /// What is to be found when the run shall be suspended.
-    fn found(&self, waits: Waits) -> Option<Found> {
+    fn found(&self, waits: Waits) -> Option<Findings> {
         match waits {
             Waits::Replay => None,
-            Waits::Hold => Some(Found::Effects(vec!["was told to hold its waits (ONCEKEY_WAITS=hold)".to_owned()])),
-            Waits::Mixed => Some(self.effects()).filter(|effects| !effects.is_empty()).map(Found::Effects),
+            Waits::Hold => Some(Findings::Effects(vec!["was told to hold its waits (ONCEKEY_WAITS=hold)".to_owned()])),
+            Waits::Mixed => Some(self.effects()).filter(|effects| !effects.is_empty()).map(Findings::Effects),
         }
     }
 }
@@ -136,34 +136,39 @@ impl Drop for Lent {
 }
 
 /// How a child is stopped and looked at before its run is suspended.
-pub(crate) fn standstill(process: &Arc<Process>, seen: &Arc<Seen>, waits: Waits, slots: &Arc<Semaphore>) -> Standstill {
+pub(crate) fn standstill(
+    process: &Arc<Process>,
+    traces: &Arc<Traces>,
+    waits: Waits,
+    slots: &Arc<Semaphore>,
+) -> Standstill {
     let going_on = Arc::clone(process);
-    let recorded = Arc::clone(seen);
+    let recorded = Arc::clone(traces);
     let exchanged = move || recorded.exchanged();
-    let (stopped, seen, slots) = (Arc::clone(process), Arc::clone(seen), Arc::clone(slots));
+    let (stopped, traces, slots) = (Arc::clone(process), Arc::clone(traces), Arc::clone(slots));
     let stop = move || {
-        let (process, seen, slots) = (Arc::clone(&stopped), Arc::clone(&seen), Arc::clone(&slots));
-        let look: futures_util::future::BoxFuture<'static, Found> = Box::pin(async move {
-            if let Some(found) = seen.found(waits) {
-                seen.lend(&slots);
+        let (process, traces, slots) = (Arc::clone(&stopped), Arc::clone(&traces), Arc::clone(&slots));
+        let look: futures_util::future::BoxFuture<'static, Findings> = Box::pin(async move {
+            if let Some(found) = traces.found(waits) {
+                traces.lend(&slots);
                 return found;
             }
             // Its answer is to be recorded first, or it would be sent again.
-            if seen.is_fetching() {
+            if traces.is_fetching() {
                 tokio::time::sleep(UNTIL_FETCHED).await;
-                return Found::More;
+                return Findings::More;
             }
-            if !seen.is_quiet() {
+            if !traces.is_quiet() {
                 tokio::time::sleep(UNTIL_QUIET).await;
-                return Found::More;
+                return Findings::More;
             }
             process.stop().await;
             // What it said up to now is in the pipe: effects are said before they happen.
             if process.has_said_more() {
                 process.go_on();
-                return Found::More;
+                return Findings::More;
             }
-            Found::Clean
+            Findings::Clean
         });
         look
     };
