@@ -1,8 +1,8 @@
 //! Run-completion events, and the dead-letter queues of runs and completions: no run is left hanging.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use oncekey_core::protocol::bury::{end_dead_run, end_unreadable_run};
 use oncekey_core::protocol::complete::complete;
+use oncekey_core::protocol::dead_letter::{end_dead_run, end_unreadable_run};
 use oncekey_core::protocol::wait::rouse;
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, Remains, RunMessage};
@@ -12,7 +12,7 @@ use oncekey_core::{App, Error};
 pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
     batch::each(&app.queues, event, |message| async move {
         if app.queues.urls().is_dead_run(&message) {
-            return bury(app, &message).await;
+            return dead_letter(app, &message).await;
         }
         let body = message.body.as_deref().unwrap_or_default();
         complete(app, &CompletionEvent::parse(body)?).await
@@ -21,7 +21,7 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
 }
 
 /// Brings the run of a message that was delivered too often to an end, or to its next attempt.
-async fn bury(app: &App, message: &SqsMessage) -> Result<Disposition, Error> {
+async fn dead_letter(app: &App, message: &SqsMessage) -> Result<Disposition, Error> {
     let body = message.body.as_deref().unwrap_or_default();
     match RunMessage::parse(body) {
         Ok(dead) => end_dead_run(app, &dead).await,

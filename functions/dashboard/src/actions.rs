@@ -11,7 +11,7 @@ use oncekey_core::{App, Error, RequestId, RunId};
 use oncekey_http::{Segment, run_id};
 
 use crate::door::Submitted;
-use crate::keys::{free, shown_again};
+use crate::keys::{free, to_key};
 use crate::page::Failure;
 
 fn to_run(id: &RunId, done: &str) -> Response {
@@ -40,8 +40,8 @@ pub(crate) async fn replay_run(
 ) -> Result<Response, Failure> {
     let replayed = async {
         let request_id = RequestId::from_caller(fields.get("request"))?;
-        let asked = ReplayRequest { environment: visitor.environment.clone(), request_id, traceparent: None };
-        let triggered = replay(&app, asked, &run_id(&id)?, b"").await?;
+        let request = ReplayRequest { environment: visitor.environment.clone(), request_id, traceparent: None };
+        let triggered = replay(&app, request, &run_id(&id)?, b"").await?;
         Ok(to_run(&triggered.handle.id, "replayed"))
     };
     replayed.await.map_err(|error| Failure::of(&visitor, error))
@@ -56,7 +56,7 @@ pub(crate) async fn reset_key_of_run(
     let freed = async {
         let run = find(&app, &visitor.environment, &run_id(&id)?).await?;
         let address = KeyAddress::of_run(&run).ok_or_else(|| Error::NotFound(format!("run {} has no key", run.id)))?;
-        // Not if somebody else holds it by now: the page that asked was an old one, and meant this run's.
+        // Not if somebody else holds it by now: the page that request was an old one, and meant this run's.
         reset_claim(&app, address, &run.id, run.spec.created_at).await?;
         Ok(to_run(&run.id, "reset"))
     };
@@ -69,5 +69,5 @@ pub(crate) async fn reset_key(
     Submitted { visitor, fields }: Submitted,
 ) -> Result<Response, Failure> {
     free(&app, &visitor, &fields).await.map_err(|error| Failure::of(&visitor, error))?;
-    Ok(shown_again(&fields))
+    Ok(to_key(&fields))
 }

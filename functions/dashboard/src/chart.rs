@@ -31,11 +31,11 @@ pub(crate) fn chart(runs: &[Run], from: Timestamp, now: Timestamp) -> Markup {
             svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img"
                 aria-label=(format!("Runs over time: {} runs, at most {highest} in one bar", runs.len())) {
                 @for (place, bar) in bars.iter().enumerate() {
-                    @let told = told(bar, from, width, place);
+                    @let title = title(bar, from, width, place);
                     @for (kind, (top, height)) in stacked(bar, highest).into_iter().enumerate() {
                         @if bar[kind] > 0 {
                             rect class=(Kind::ALL[kind].class()) x=(place * step + 1) y=(format!("{top:.1}")) width=(step - 2)
-                                height=(format!("{height:.1}")) { title { (told) } }
+                                height=(format!("{height:.1}")) { title { (title) } }
                         }
                     }
                 }
@@ -66,7 +66,7 @@ fn stacked(bar: &Bar, highest: usize) -> Vec<(f64, f64)> {
 }
 
 /// What a bar says when it is hovered over.
-fn told(bar: &Bar, from: Timestamp, width: u128, place: usize) -> String {
+fn title(bar: &Bar, from: Timestamp, width: u128, place: usize) -> String {
     let begins = from.millis() + (width * place as u128 / BARS as u128) as i64;
     let counts = Kind::ALL.into_iter().zip(bar).filter(|(_, count)| **count > 0);
     let parts = counts.map(|(kind, count)| format!("{count} {}", kind.name()));

@@ -46,7 +46,7 @@ pub(crate) async fn of_run(app: &App, session: &Session, run: &Run, now: Timesta
     Ok(html! {
         h2 { "Idempotency key" }
         dl.details {
-            dt { "Key" } dd { code { (key.shown()) } }
+            dt { "Key" } dd { code { (key.display_text()) } }
             @if let Some(scope) = key.scope { dt { "Scope" } dd { (scope.as_str()) } }
             @if let Some(group) = &key.group { dt { "Group" } dd { (group) } }
             dt { "Hash" } dd { code.id { (key.hash) } }
@@ -191,9 +191,9 @@ fn form(fields: &Fields) -> Markup {
 }
 
 async fn found(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Markup, Error> {
-    let Some(asked) = KeyQuery::parse(fields)? else { return Ok(html! {}) };
+    let Some(query) = KeyQuery::parse(fields)? else { return Ok(html! {}) };
     let now = app.clock.now();
-    let record = match look_up(app, asked.address(visitor), asked.hash.as_str()).await {
+    let record = match look_up(app, query.address(visitor), query.hash.as_str()).await {
         Ok(record) => Some(record),
         Err(Error::NotFound(_)) => None,
         Err(error) => return Err(error),
@@ -211,7 +211,7 @@ async fn found(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Markup, 
     Ok(html! {
         section.card #found {
             dl.details {
-                dt { "Hash" } dd { code.id { (asked.hash) } }
+                dt { "Hash" } dd { code.id { (query.hash) } }
                 @match &record {
                     None => {
                         dt { "Held" }
@@ -236,7 +236,7 @@ async fn found(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Markup, 
 }
 
 /// Where the key that was just reset is shown.
-pub(crate) fn shown_again(fields: &Fields) -> Response {
+pub(crate) fn to_key(fields: &Fields) -> Response {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for field in ["task", "key", "scope", "parent", "attempt"] {
         query.append_pair(field, fields.get(field));
@@ -246,8 +246,8 @@ pub(crate) fn shown_again(fields: &Fields) -> Response {
 
 /// Frees the key that the fields name, if the claim that they name holds it.
 pub(crate) async fn free(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(), Error> {
-    let asked = KeyQuery::parse(fields)?.ok_or_else(|| Error::invalid("key", "say which key, and of which task"))?;
+    let query = KeyQuery::parse(fields)?.ok_or_else(|| Error::invalid("key", "say which key, and of which task"))?;
     let holder = RunId::parse(fields.get("holder"))?;
     let since = fields.get("since").parse().map_err(|_| Error::invalid("since", "say when it was claimed"))?;
-    reset_claim(app, asked.address(visitor), &holder, Timestamp::from_millis(since)).await
+    reset_claim(app, query.address(visitor), &holder, Timestamp::from_millis(since)).await
 }

@@ -27,13 +27,13 @@ pub(crate) async fn run(
     Segment(id): Segment,
     Query(query): Query,
 ) -> Result<Page, Failure> {
-    match shown(&app, &visitor, &id, query.get("done")).await {
+    match render_run(&app, &visitor, &id, query.get("done")).await {
         Ok((title, content)) => Ok(inside(&visitor, "/runs", &title, content)),
         Err(error) => Err(Failure::of(&visitor, error)),
     }
 }
 
-async fn shown(app: &App, visitor: &Visitor, id: &str, done: &str) -> Result<(String, Markup), Error> {
+async fn render_run(app: &App, visitor: &Visitor, id: &str, done: &str) -> Result<(String, Markup), Error> {
     let mut run = find(app, &visitor.environment, &run_id(id)?).await?;
     app.store.read_metadata(std::slice::from_mut(&mut run)).await?;
     let now = app.clock.now();
@@ -41,7 +41,7 @@ async fn shown(app: &App, visitor: &Visitor, id: &str, done: &str) -> Result<(St
     let waiting = waiting_for(app, &run).await?;
     let content = html! {
         div.heading { h1 { (run.spec.task) } code.id { (run.id) } (copy("run-id", run.id.as_str())) }
-        @if let Some(done) = told(done) { p.note role="status" { (done) } }
+        @if let Some(done) = notice(done) { p.note role="status" { (done) } }
         (live(!run.status.is_final(), html! {
             div.bar { (badge(run.status)) (facts(&run, now)) (buttons(&visitor.session, &run)) }
             @if let Some(waiting) = &waiting { (waits(waiting, now)) }
@@ -67,7 +67,7 @@ async fn shown(app: &App, visitor: &Visitor, id: &str, done: &str) -> Result<(St
 }
 
 /// What an action that led here did.
-fn told(done: &str) -> Option<&'static str> {
+fn notice(done: &str) -> Option<&'static str> {
     match done {
         "canceled" => Some("Cancelled. Its key, if it has one, is kept to the end of its window."),
         "replayed" => Some("This is the replay: a new run of the same payload, without a key."),

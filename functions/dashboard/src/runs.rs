@@ -33,7 +33,7 @@ pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, Query(query):
     let content = html! {
         div.heading { h1 { "Runs" } @if newest { span.muted { "newest first, live" } } }
         (filters(&query))
-        (live(newest, shown(&query, &page, now)))
+        (live(newest, render_list(&query, &page, now)))
     };
     Ok(inside(&visitor, "/runs", "Runs", content))
 }
@@ -98,7 +98,7 @@ fn filters(query: &Fields) -> Markup {
     }
 }
 
-fn shown(query: &Fields, page: &RunsPage, now: Timestamp) -> Markup {
+fn render_list(query: &Fields, page: &RunsPage, now: Timestamp) -> Markup {
     let link = |name: &str, cursor: &Cursor| {
         let mut link = form_urlencoded::Serializer::new(String::new());
         for field in FIELDS {
@@ -141,7 +141,7 @@ pub(crate) fn table<'a>(runs: impl IntoIterator<Item = &'a Run>, now: Timestamp)
                         td {
                             a href=(format!("/runs/{}", run.id)) { (run.spec.task) }
                             @for tag in run.tags() { " " span.tag { (tag) } }
-                            @if let Some(claimed) = &run.spec.key { div.key { (claimed.key.shown()) } }
+                            @if let Some(claimed) = &run.spec.key { div.key { (claimed.key.display_text()) } }
                         }
                         td { (format::moment(run.spec.created_at, now)) }
                         td.number.roomy { @if let Some(took) = format::took(run, now) { (format::span(took)) } }

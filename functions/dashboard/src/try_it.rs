@@ -31,7 +31,7 @@ pub(crate) async fn trigger_task(
     Submitted { visitor, fields }: Submitted,
 ) -> Result<Page, Failure> {
     let outcome = match triggered(&app, &visitor, &fields).await {
-        Ok(triggered) => told(&triggered, app.clock.now()),
+        Ok(triggered) => render_answer(&triggered, app.clock.now()),
         // What is wrong with a field is said beside the form.
         Err(error @ (Error::Invalid { .. } | Error::TooLarge(_) | Error::Unprocessable(_))) => {
             html! { p.error role="alert" { (error) } }
@@ -64,7 +64,7 @@ async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Trig
     trigger(app, parse_json::<TriggerBody<'_>>(body.as_bytes())?.check(envelope)?).await
 }
 
-fn told(Triggered { handle, key, .. }: &Triggered, now: Timestamp) -> Markup {
+fn render_answer(Triggered { handle, key, .. }: &Triggered, now: Timestamp) -> Markup {
     let (word, why) = match key.as_ref().map(|outcome| outcome.status) {
         None => ("created", "No key was given, so every trigger makes a run of its own."),
         Some(KeyStatus::Created) => ("created", "Nobody held the key, so this trigger made the run."),

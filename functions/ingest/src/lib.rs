@@ -24,7 +24,7 @@ async fn ingest(app: &App, message: SqsMessage) -> Result<Disposition, Error> {
         Err(error) => {
             let id = message.message_id.as_deref().unwrap_or_default();
             tracing::error!(message_id = id, %error, "trigger message refused; it is in the dead-letter queue");
-            app.queues.bury_trigger(message.body.as_deref().unwrap_or(" "), &error.to_string()).await?;
+            app.queues.dead_letter_trigger(message.body.as_deref().unwrap_or(" "), &error.to_string()).await?;
         }
     }
     Ok(Disposition::Done)

@@ -205,8 +205,8 @@ async fn replay_run(
     Body(body): Body,
 ) -> Result<Json<RunName>, ApiError> {
     let traceparent = header_text(&headers, "traceparent")?.map(str::to_owned);
-    let asked = ReplayRequest { environment, request_id: request_id(&headers)?, traceparent };
-    let triggered = replay(&app, asked, &id, &body).await?;
+    let request = ReplayRequest { environment, request_id: request_id(&headers)?, traceparent };
+    let triggered = replay(&app, request, &id, &body).await?;
     Ok(Json(RunName::new(triggered.handle.id)))
 }
 

@@ -93,22 +93,22 @@ pub(crate) fn form_pairs(query: &str) -> Vec<(String, String)> {
 mod tests {
     use super::*;
 
-    fn asked(query: &str) -> Result<ListQuery, Error> {
+    fn parse(query: &str) -> Result<ListQuery, Error> {
         ListQuery::parse(query, Timestamp::from_millis(1_000_000))
     }
 
     #[test]
     fn the_clients_spelling_is_read() {
-        let asked = asked("filter%5Bstatus%5D=COMPLETED%2Cfailed&page%5Bsize%5D=10&filter[createdAt][period]=1m")
+        let list = parse("filter%5Bstatus%5D=COMPLETED%2Cfailed&page%5Bsize%5D=10&filter[createdAt][period]=1m")
             .expect("query");
-        assert_eq!(asked.filter.statuses, Some(vec![RunStatus::Completed, RunStatus::Failed]));
-        assert_eq!(asked.size, 10);
-        assert_eq!(asked.filter.from, Some(Timestamp::from_millis(940_000)));
+        assert_eq!(list.filter.statuses, Some(vec![RunStatus::Completed, RunStatus::Failed]));
+        assert_eq!(list.size, 10);
+        assert_eq!(list.filter.from, Some(Timestamp::from_millis(940_000)));
     }
 
     #[test]
     fn a_status_that_no_run_is_in_matches_none() {
-        assert_eq!(asked("filter[status]=DEQUEUED").expect("query").filter.statuses, Some(Vec::new()));
+        assert_eq!(parse("filter[status]=DEQUEUED").expect("query").filter.statuses, Some(Vec::new()));
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
             ("filter[isTest]=maybe", "filter[isTest]"),
             ("filter[createdAt][from]=soon", "filter[createdAt][from]"),
         ] {
-            let error = asked(query).expect_err(query).to_string();
+            let error = parse(query).expect_err(query).to_string();
             assert!(error.starts_with(field), "{error}");
         }
     }

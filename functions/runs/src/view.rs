@@ -52,7 +52,7 @@ fn fields(run: &Run, holds_key: bool, now: Timestamp) -> RunFields {
     fields.updated_at = run.updated_at;
     fields.tags = run.tags().cloned().collect();
     fields.duration_ms = duration_ms(run, now);
-    fields.idempotency_key = key.map(|claimed| claimed.key.shown().to_owned());
+    fields.idempotency_key = key.map(|claimed| claimed.key.display_text().to_owned());
     fields.batch_id.clone_from(&run.spec.batch);
     fields.started_at = run.started_at;
     fields.finished_at = run.finished_at;

@@ -13,7 +13,7 @@ pub(crate) fn answer(Triggered { handle, task, key }: Triggered) -> Handle {
 }
 
 fn idempotency(KeyOutcome { key, status, window_ends_at, first_triggered_at }: KeyOutcome) -> Idempotency {
-    let shown = key.shown().to_owned();
+    let shown = key.display_text().to_owned();
     let mut answer = Idempotency::new(shown, key.hash, status, first_triggered_at, window_ends_at);
     answer.scope = key.scope.map(Into::into);
     answer.group = key.group;

@@ -51,7 +51,7 @@ impl CreateBody {
         ttl.as_deref().map(|ttl| Window::from_wire("idempotencyKeyTTL", ttl)).transpose()?;
         let Some(sent) = self.idempotency_key.clone().filter(|text| !text.is_empty()) else { return Ok(None) };
         let options = self.idempotency_key_options.as_ref().map(|Object(options)| options);
-        let shown = IdempotencyKey::from_wire("idempotencyKey", &sent, options)?.shown().to_owned();
+        let shown = IdempotencyKey::from_wire("idempotencyKey", &sent, options)?.display_text().to_owned();
         Ok(Some(BatchKey { sent, shown, ttl }))
     }
 }
@@ -179,10 +179,10 @@ pub(crate) async fn retrieve_batch(
     Caller(environment): Caller,
     BatchPath(id): BatchPath,
 ) -> Result<Json<BatchReport>, ApiError> {
-    Ok(Json(shown(find(&app, &environment, &id).await?)))
+    Ok(Json(report(find(&app, &environment, &id).await?)))
 }
 
-fn shown(batch: Batch) -> BatchReport {
+fn report(batch: Batch) -> BatchReport {
     let sealed = batch.is_sealed();
     let status = match (sealed, batch.has_errors()) {
         (false, _) if batch.items.is_empty() => BatchStatus::Pending,

@@ -45,7 +45,7 @@ impl BatchItem {
         if key.is_empty() {
             return self;
         }
-        let shown = key.text().map(|text| KeyOptions::new(text, key.told_scope()));
+        let shown = key.text().map(|text| KeyOptions::new(text, key.get_scope()));
         self.with(|options| options.key(&key.hash(), shown.as_ref()))
     }
 
@@ -123,7 +123,7 @@ impl Client {
         if let Some(key) = key.filter(|key| !key.is_empty()) {
             body["idempotencyKey"] = json!(key.hash());
             if let Some(text) = key.text() {
-                body["idempotencyKeyOptions"] = json!({ "key": text, "scope": key.told_scope().as_str() });
+                body["idempotencyKeyOptions"] = json!({ "key": text, "scope": key.get_scope().as_str() });
             }
         }
         self.call(Method::POST, &["api", "v3", "batches"], &[], Content::json(&body)?).await

@@ -148,7 +148,7 @@ async fn answered(request: impl Fn() -> RequestBuilder) -> Result<(String, Vec<u
                 }
             }
             Ok(answer) => {
-                let (retry, wait) = (should_retry(&answer), asked_pause(&answer));
+                let (retry, wait) = (should_retry(&answer), retry_after(&answer));
                 let error = refusal(answer).await;
                 if !retry {
                     return Err(error);
@@ -180,7 +180,7 @@ fn should_retry(answer: &Response) -> bool {
 }
 
 /// The pause that the answer asks for, in seconds.
-fn asked_pause(answer: &Response) -> Option<Duration> {
+fn retry_after(answer: &Response) -> Option<Duration> {
     let seconds = answer.headers().get("retry-after")?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds).min(MAX_PAUSE))
 }

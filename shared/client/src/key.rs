@@ -57,7 +57,7 @@ impl Key {
 
     /// The scope.
     #[must_use]
-    pub fn told_scope(&self) -> Scope {
+    pub fn get_scope(&self) -> Scope {
         self.scope
     }
 

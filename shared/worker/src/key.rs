@@ -45,7 +45,7 @@ impl Key {
         }
         let hash = KeyHash::of(&self.parts, self.scope, Some(parent));
         let shown = KeyOptions::new(text, self.scope);
-        Some(IdempotencyKey::of_hash(hash).shown_as(Some(&shown)))
+        Some(IdempotencyKey::of_hash(hash).displayed_as(Some(&shown)))
     }
 }
 
@@ -98,7 +98,7 @@ mod tests {
         let parent = Parent { run: run.as_str(), attempt: 1 };
         let key = Key::from(text.as_str()).global().hashed(parent).expect("a key");
         assert_eq!(key.hash, KeyHash::of(&[text], Scope::Global, None));
-        assert_eq!(key.shown().chars().count(), KeyHash::MAX_CHARACTERS);
+        assert_eq!(key.display_text().chars().count(), KeyHash::MAX_CHARACTERS);
     }
 
     #[test]

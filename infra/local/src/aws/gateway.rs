@@ -17,7 +17,7 @@ pub(crate) const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
 /// What an event or an answer has around headers and body: names of fields, the caller, times.
 const AROUND: usize = 2048;
 /// The most that a byte becomes in JSON.
-const MOST_A_BYTE: usize = 6;
+const MAX_PER_BYTE: usize = 6;
 
 /// The functions' routes, with these limits.
 pub(crate) fn before(functions: Router) -> Router {
@@ -44,7 +44,7 @@ async fn pass(request: Request, next: Next) -> Response {
 async fn carried(body: Body, headers: &HeaderMap, more: usize) -> Option<Body> {
     let room = MAX_PAYLOAD_BYTES.checked_sub(AROUND + more + headers_as_json(headers))?;
     // Most are known to fit before they are looked at.
-    if HttpBody::size_hint(&body).upper().is_some_and(|most| most * (MOST_A_BYTE as u64) < room as u64) {
+    if HttpBody::size_hint(&body).upper().is_some_and(|most| most * (MAX_PER_BYTE as u64) < room as u64) {
         return Some(body);
     }
     let bytes: Bytes = to_bytes(body, MAX_REQUEST_BYTES).await.ok()?;

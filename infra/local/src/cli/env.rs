@@ -89,7 +89,7 @@ pub(crate) async fn env(command: EnvCommand) -> Result<(), Failure> {
         EnvCommand::Revoke(RevokeArgs { of: OneArgs { environment, tables }, key }) => {
             let record = revoke(&tables.store().await?, &clock, &environment, &key).await?;
             match tables.json {
-                true => output::print_json(&shown(&record, &clock)),
+                true => output::print_json(&to_json(&record, &clock)),
                 false => output::print(format_args!("{} of {environment} is revoked", record.hint)),
             }
         }
@@ -128,7 +128,7 @@ fn show_new(environment: &EnvironmentId, key: &ApiKey, json: bool) {
 
 fn list(records: &[ApiKeyRecord], clock: &Clock, json: bool) {
     if json {
-        return records.iter().for_each(|record| output::print_json(&shown(record, clock)));
+        return records.iter().for_each(|record| output::print_json(&to_json(record, clock)));
     }
     let row = |record: &ApiKeyRecord| {
         let state = match (record.opens(clock.now()), record.valid_until) {
@@ -147,7 +147,7 @@ fn list(records: &[ApiKeyRecord], clock: &Clock, json: bool) {
     output::print(output::table(["ENVIRONMENT", "KEY", "LOOKS LIKE", "CREATED", "STATE"], records.iter().map(row)));
 }
 
-fn shown(record: &ApiKeyRecord, clock: &Clock) -> Value {
+fn to_json(record: &ApiKeyRecord, clock: &Clock) -> Value {
     json!({
         "environment": record.environment,
         "key": record.name(),

@@ -87,12 +87,12 @@ pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
     if !args.wait {
         match args.remote.json {
             true => output::print_json(&handle),
-            false => output::print(told(&handle)),
+            false => output::print(describe(&handle)),
         }
         return Ok(());
     }
     if !args.remote.json {
-        output::print(told(&handle));
+        output::print(describe(&handle));
     }
     let run = client.runs().poll(&handle.id).await?;
     match args.remote.json {
@@ -103,7 +103,7 @@ pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
 }
 
 /// The handle, and why it is this one.
-fn told(handle: &Handle) -> String {
+fn describe(handle: &Handle) -> String {
     let Some(key) = &handle.idempotency else { return format!("{}  created", handle.id) };
     format!("{}  {}  {:?} until {}", handle.id, key.status, key.key, key.window_ends_at)
 }

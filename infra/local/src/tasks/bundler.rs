@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 /// A line of the bundler.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
-pub(super) enum Told {
+pub(super) enum Notice {
     /// A bundle is ready.
     Built { folder: PathBuf, content_hash: String },
     /// The files do not compile.
@@ -73,11 +73,11 @@ impl Bundler {
     ///
     /// # Errors
     /// In words, when it has ended.
-    pub(super) async fn next(&mut self) -> Result<Told, String> {
+    pub(super) async fn next(&mut self) -> Result<Notice, String> {
         loop {
             match self.lines.next_line().await {
                 Ok(Some(line)) => match serde_json::from_str(&line) {
-                    Ok(told) => return Ok(told),
+                    Ok(notice) => return Ok(notice),
                     Err(_) => eprintln!("{line}"),
                 },
                 _ => {

@@ -15,7 +15,7 @@ use oncekey_worker::host::{Code, Host, Node, Options, Stream, WaitSettings};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use bundler::{Bundler, Told};
+use bundler::{Bundler, Notice};
 
 /// How often a run is looked at: its store is in this process.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -108,7 +108,7 @@ impl Tasks {
     async fn take_up(&mut self) -> Result<bool, String> {
         let folder = self.folder.display().to_string();
         match self.bundler.next().await? {
-            Told::Built { folder: bundle, content_hash } => {
+            Notice::Built { folder: bundle, content_hash } => {
                 let text = std::fs::read_to_string(bundle.join("tasks.json")).map_err(|error| error.to_string())?;
                 let told: Bundle = serde_json::from_str(&text).map_err(|error| format!("tasks.json: {error}"))?;
                 let code = Code { bundle, project: told.project, version: content_hash };
@@ -124,14 +124,14 @@ impl Tasks {
                     Err(why) => eprintln!("{folder}: {why}{}", self.still()),
                 }
             }
-            Told::Failed { errors } => {
+            Notice::Failed { errors } => {
                 for error in errors {
                     eprintln!("{error}");
                 }
                 eprintln!("{folder} does not compile{}", self.still());
             }
-            Told::Note { message } => eprintln!("{message}"),
-            Told::Fatal { message } => return Err(message),
+            Notice::Note { message } => eprintln!("{message}"),
+            Notice::Fatal { message } => return Err(message),
         }
         Ok(false)
     }

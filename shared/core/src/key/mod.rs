@@ -74,12 +74,12 @@ impl IdempotencyKey {
     pub fn from_wire(field: &str, text: &str, options: Option<&KeyOptions>) -> Result<Self, Error> {
         let hash = KeyHash::from_wire(field, text)?;
         let is_hash = hash.as_str() == text;
-        Ok(Self { text: (!is_hash).then(|| text.to_owned()), ..Self::of_hash(hash) }.shown_as(options))
+        Ok(Self { text: (!is_hash).then(|| text.to_owned()), ..Self::of_hash(hash) }.displayed_as(options))
     }
 
     /// The same key, shown as `options` say, if there are any. The text decides nothing, so a long one is cut instead of refused.
     #[must_use]
-    pub fn shown_as(self, options: Option<&KeyOptions>) -> Self {
+    pub fn displayed_as(self, options: Option<&KeyOptions>) -> Self {
         match options {
             Some(options) => Self { text: Some(cut(&options.key)), scope: Some(options.scope), ..self },
             None => self,
@@ -99,7 +99,7 @@ impl IdempotencyKey {
 
     /// What to show of this key: the caller's text, or the hash when only that was sent.
     #[must_use]
-    pub fn shown(&self) -> &str {
+    pub fn display_text(&self) -> &str {
         self.text.as_deref().unwrap_or(self.hash.as_str())
     }
 }
@@ -123,9 +123,9 @@ mod tests {
             let options = KeyOptions::new(text.to_owned(), Scope::Global);
             IdempotencyKey::from_wire("key", &hash, Some(&options)).expect("a key")
         };
-        assert_eq!(shown("mine").shown(), "mine");
+        assert_eq!(shown("mine").display_text(), "mine");
         assert_eq!(shown("mine").hash.as_str(), hash);
-        assert_eq!(shown(&"é".repeat(2048)).shown(), "é".repeat(2048));
-        assert_eq!(shown(&"é".repeat(500_000)).shown(), format!("{}…", "é".repeat(2047)));
+        assert_eq!(shown(&"é".repeat(2048)).display_text(), "é".repeat(2048));
+        assert_eq!(shown(&"é".repeat(500_000)).display_text(), format!("{}…", "é".repeat(2047)));
     }
 }

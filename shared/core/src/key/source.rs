@@ -121,7 +121,7 @@ mod tests {
                 .map(|key| IdempotencyKey { text: one.text.clone(), ..key })
                 .expect("a key")
         );
-        assert_eq!(one.shown(), r#"{"/order/id":7,"/a~1b":"c"}"#);
+        assert_eq!(one.display_text(), r#"{"/order/id":7,"/a~1b":"c"}"#);
         let error = of(r#"{"order": {}}"#).expect_err("nothing there");
         assert_eq!(error, "options.idempotencyKeyFrom: the payload has nothing at \"/order/id\"");
     }

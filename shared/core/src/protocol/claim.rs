@@ -94,19 +94,19 @@ pub async fn claim(
                     return made_before(app, own, key).await?.ok_or_else(|| key_held(key.shown(), &holder.run_id));
                 }
                 Holder::Alive(run) => {
-                    let same = match &run.spec.asked {
-                        Some(_) => run.spec.asked == Some(asked(request)),
+                    let same = match &run.spec.fingerprint {
+                        Some(_) => run.spec.fingerprint == Some(request_fingerprint(request)),
                         None => holder.fingerprint == record.fingerprint,
                     };
                     if !same {
-                        guard_payload(request.on_payload_mismatch, key.shown(), &holder.run_id)?;
+                        guard_payload(request.on_payload_mismatch, key.display_text(), &holder.run_id)?;
                     }
                     return Ok(Claim::Held(holder, run));
                 }
                 Holder::NeverSent if holder.fingerprint == record.fingerprint => return Ok(Claim::Help(holder)),
                 // A claimer that is merely slow may have told somebody that its own payload runs.
                 Holder::NeverSent if holder.helped_from.is_some_and(|from| app.clock.now() < from) => {
-                    return Err(Error::BeingMade(key.shown().to_owned()));
+                    return Err(Error::BeingMade(key.display_text().to_owned()));
                 }
                 // Whoever made it is dead, and nobody's payload runs: it would be held for nothing to the end of its window.
                 Holder::NeverSent => return Ok(Claim::Help(holder)),
@@ -115,7 +115,7 @@ pub async fn claim(
             Claimed::Unknown => dead = None,
         }
     }
-    Err(Error::Contended(key.shown().to_owned()))
+    Err(Error::Contended(key.display_text().to_owned()))
 }
 
 /// The claim of an earlier try of this very request, if it has made its run: it is answered as it was, whoever holds the
@@ -152,7 +152,7 @@ fn claimer_lives(request: &TriggerRequest) -> Duration {
 }
 
 /// A fingerprint of the key and the payload that a run is asked for with.
-pub(super) fn asked(request: &TriggerRequest) -> String {
+pub(super) fn request_fingerprint(request: &TriggerRequest) -> String {
     let place = request.key.as_ref().map(|key| format!("{}#{}", key.place(&request.task), key.hash));
     let whole = Sha256::digest(format!("{}\n{}", place.unwrap_or_default(), request.payload.fingerprint()));
     // 96 bits: it guards against mistakes, and every byte of a run is written again with each of its moves.

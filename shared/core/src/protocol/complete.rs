@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::protocol::keep::{expiry, keep_for_record};
-use crate::protocol::wait::{Told, wake_waiters};
+use crate::protocol::wait::{Spread, wake_waiters};
 use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
 use crate::run::beside::Part;
@@ -114,8 +114,8 @@ async fn follow_up(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), 
     }
     keep_for_record(app, run).await?;
     match wake_waiters(app, run).await? {
-        Told::All => Ok(()),
+        Spread::Whole => Ok(()),
         // There are more than one invocation should tell. Whoever was told is not there any more.
-        Told::Some => app.queues.send_completion(event).await,
+        Spread::Part => app.queues.send_completion(event).await,
     }
 }

@@ -1,13 +1,13 @@
 //! The protocol, one file an operation: read these, and you know Oncekey.
 //!
 //! [`trigger`] with [`claim`] makes a run or hands out the one that is there; [`start`] takes its attempt up; [`wait`]
-//! suspends and wakes it; [`complete`] ends it, [`bury`] when its message died; [`cancel`] and [`reset`] are what a person
+//! suspends and wakes it; [`complete`] ends it, [`dead_letter`] when its message died; [`cancel`] and [`reset`] are what a person
 //! asks for. Each tolerates being done twice, and a death between any two of its writes.
 
-pub mod bury;
 pub mod cancel;
 pub mod claim;
 pub mod complete;
+pub mod dead_letter;
 mod hop;
 pub mod keep;
 pub mod overdue;

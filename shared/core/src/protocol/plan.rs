@@ -60,14 +60,14 @@ impl Planned {
         claim: KeyRecord,
         payload: Payload,
         lineage: Option<Lineage>,
-        asked: String,
+        fingerprint: String,
     ) -> Result<Run, Error> {
         let mut spec = self.bare.spec;
         spec.created_at = claim.created_at;
         if let Some(key) = &mut spec.key {
             (key.window_ends_at, key.release) = (claim.window_ends_at, claim.release);
         }
-        (spec.lineage, spec.asked) = (lineage, Some(asked));
+        (spec.lineage, spec.fingerprint) = (lineage, Some(fingerprint));
         let mut run = Run::new(claim.run_id, spec, None);
         // The claim may be weeks old, and its run is not: its message goes now.
         let now = app.clock.now();

@@ -16,7 +16,9 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::payload::Payload;
-use crate::protocol::claim::{Claim, KeyStatus, asked, claim, guard_payload, key_held, other_request};
+use crate::protocol::claim::{
+    Claim, KeyStatus, claim, guard_payload, key_held, other_request, request_fingerprint,
+};
 use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
 use crate::request::options::OnKeyHeld;
@@ -85,8 +87,8 @@ pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Triggered, Er
 
 async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Triggered, Error> {
     let queue = app.queues.for_run(&request.task, request.queue.as_ref());
-    if let Some(asked) = request.queue.take().filter(|asked| *asked != queue) {
-        request.options.placement.insert("queue".to_owned(), json!({ "name": asked }));
+    if let Some(wanted) = request.queue.take().filter(|wanted| *wanted != queue) {
+        request.options.placement.insert("queue".to_owned(), json!({ "name": wanted }));
     }
     let now = app.clock.now();
     let own = RunId::named(&request.environment, &request.task, &request.request_id);
@@ -109,17 +111,17 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
         Claim::Help(record) => (record, KeyStatus::Cached),
     };
 
-    let asked = asked(&request);
+    let fingerprint = request_fingerprint(&request);
     let (guard, refuses) = (request.on_payload_mismatch, request.on_key_held == OnKeyHeld::Error);
-    let shown = request.key.as_ref().map_or("", IdempotencyKey::shown).to_owned();
+    let shown = request.key.as_ref().map_or("", IdempotencyKey::display_text).to_owned();
     let mut key = KeyOutcome::new(request.key, &record, status);
     let from_outside = !matches!(request.parentage, Parentage::Known(_));
     let lineage = lineage(app, &request.environment, request.parentage).await?;
-    let run = planned.written(app, record, request.payload, lineage, asked).await?;
+    let run = planned.written(app, record, request.payload, lineage, fingerprint).await?;
     app.queues.send_run(&RunMessage::first(&run)).await?;
     let there = app.store.create_run(&run).await?;
     // A task that calls again after a wait may call with another moment in its payload: its calls are told apart by number.
-    if let Some(there) = there.as_ref().filter(|there| from_outside && asked_otherwise(there, &run)) {
+    if let Some(there) = there.as_ref().filter(|there| from_outside && is_of_another_request(there, &run)) {
         if !of_one_claim(there, &run) {
             // A key that was claimed for it names that run with another moment, so the next trigger takes it for free.
             return Err(other_request());
@@ -159,8 +161,8 @@ fn of_one_claim(there: &Run, run: &Run) -> bool {
 }
 
 /// Whether the run that is there was asked for with another key or payload than `run`.
-fn asked_otherwise(there: &Run, run: &Run) -> bool {
-    there.spec.asked.is_some() && there.spec.asked != run.spec.asked
+fn is_of_another_request(there: &Run, run: &Run) -> bool {
+    there.spec.fingerprint.is_some() && there.spec.fingerprint != run.spec.fingerprint
 }
 
 /// Triggers several at once; their answers or errors, in their order. Of those that share a key, the first makes the run:

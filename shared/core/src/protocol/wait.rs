@@ -132,22 +132,22 @@ pub async fn suspend(
     })
 }
 
-/// Whether everybody was told.
+/// How far the news of an end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Spread {
     /// Nobody is left.
-    All,
-    /// There are more.
-    Some,
+    Whole,
+    /// There are more to tell.
+    Part,
 }
 
 /// Tells those who wait for `child` that it has ended: all, or as many as one invocation should.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`]; to be done again, when it goes on with those that are left.
-pub async fn wake_waiters(app: &App, child: &Run) -> Result<Told, Error> {
+pub async fn wake_waiters(app: &App, child: &Run) -> Result<Spread, Error> {
     if !child.status.is_final() {
-        return Ok(Told::All);
+        return Ok(Spread::Whole);
     }
     // Read when somebody waits for it, and not before.
     let mut end: Option<End> = None;
@@ -159,7 +159,7 @@ pub async fn wake_waiters(app: &App, child: &Run) -> Result<Told, Error> {
         let page = app.store.registrations(&child.id, PAGE).await?;
         let whole = page.len() == usize::try_from(PAGE).unwrap_or_default();
         if page.is_empty() {
-            return Ok(Told::All);
+            return Ok(Spread::Whole);
         }
         let end = known(app, child, &mut end).await?;
         let tell = |waiting: Registration| async move { tell(app, &child.id, end, &waiting).await };
@@ -167,10 +167,10 @@ pub async fn wake_waiters(app: &App, child: &Run) -> Result<Told, Error> {
         // One that fails keeps nobody else from being told.
         told.into_iter().collect::<Result<(), Error>>()?;
         if !whole {
-            return Ok(Told::All);
+            return Ok(Spread::Whole);
         }
     }
-    Ok(Told::Some)
+    Ok(Spread::Part)
 }
 
 /// The end of a run that has ended, read once.

@@ -299,19 +299,19 @@ pub(super) fn text(message: &impl Serialize) -> Result<String, Error> {
     Ok(text)
 }
 
-/// A text for people, with U+FFFD for each character that SQS refuses, and cut to `most` bytes.
-pub(super) fn shown(text: &str, most: usize) -> String {
-    let mut shown = String::new();
+/// A text for people, with U+FFFD for each character that SQS refuses, and cut to `max_bytes`.
+pub(super) fn excerpt(text: &str, max_bytes: usize) -> String {
+    let mut excerpt = String::new();
     for character in text.chars() {
         let refused = matches!(character, '\u{FFFE}' | '\u{FFFF}')
             || (character.is_ascii_control() && !matches!(character, '\t' | '\n' | '\r' | '\u{7F}'));
         let character = if refused { char::REPLACEMENT_CHARACTER } else { character };
-        if shown.len() + character.len_utf8() > most {
+        if excerpt.len() + character.len_utf8() > max_bytes {
             break;
         }
-        shown.push(character);
+        excerpt.push(character);
     }
-    shown
+    excerpt
 }
 
 fn read<'a, T: Deserialize<'a>>(what: &str, body: &'a str, version: impl Fn(&T) -> u32) -> Result<T, Error> {

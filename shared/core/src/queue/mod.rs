@@ -127,18 +127,18 @@ impl Queues {
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn bury_trigger(&self, body: &str, reason: &str) -> Result<(), Error> {
+    pub async fn dead_letter_trigger(&self, body: &str, reason: &str) -> Result<(), Error> {
         const NAME: &str = "oncekey-error";
         const KIND: &str = "String";
         // A message may have come as large as one may be.
         let room = MAX_MESSAGE_BYTES.saturating_sub(body.len() + NAME.len() + KIND.len());
-        let reason = message::shown(reason, room);
-        let mut bury = self.client.send_message().queue_url(&self.urls.triggers_dead_letter).message_body(body);
+        let reason = message::excerpt(reason, room);
+        let mut letter = self.client.send_message().queue_url(&self.urls.triggers_dead_letter).message_body(body);
         if !reason.is_empty() {
             let reason = MessageAttributeValue::builder().data_type(KIND).string_value(reason).build();
-            bury = bury.message_attributes(NAME, reason.map_err(Error::aws("sqs:SendMessage"))?);
+            letter = letter.message_attributes(NAME, reason.map_err(Error::aws("sqs:SendMessage"))?);
         }
-        bury.send().await.map_err(Error::aws("sqs:SendMessage"))?;
+        letter.send().await.map_err(Error::aws("sqs:SendMessage"))?;
         Ok(())
     }
 

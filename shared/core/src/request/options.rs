@@ -239,7 +239,7 @@ impl Options {
                     format!("leave it out, or {field}: a trigger has one key"),
                 ));
             }
-            (None, Some(source)) => source.key_of(payload)?.shown_as(options),
+            (None, Some(source)) => source.key_of(payload)?.displayed_as(options),
             (Some((field, text)), None) => IdempotencyKey::from_wire(field, &text, options)?,
             (None, None) => return Ok(None),
         };

@@ -46,8 +46,8 @@ pub struct RunSpec {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch: Option<BatchId>,
     /// A fingerprint of the key and the payload that it was asked for with: the same request asks for the same again.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub asked: Option<String>,
+    #[serde(rename = "asked", skip_serializing_if = "Option::is_none", default)]
+    pub fingerprint: Option<String>,
     /// Where its metadata is, if that is large: then its options have none, until it is read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub metadata_beside: Option<Beside>,
@@ -124,7 +124,7 @@ impl RunSpec {
             lineage: None,
             function: TriggerFunction::default(),
             batch: None,
-            asked: None,
+            fingerprint: None,
             metadata_beside: None,
         }
     }

@@ -34,7 +34,7 @@ pub(crate) enum Metric {
 
 impl Metric {
     /// Its name, unit and value, and the status that is a dimension of it.
-    fn told(self) -> (&'static str, &'static str, u64, Option<RunStatus>) {
+    fn datum(self) -> (&'static str, &'static str, u64, Option<RunStatus>) {
         match self {
             Self::Trigger => ("Triggers", "Count", 1, None),
             Self::CachedHit => ("CachedHits", "Count", 1, None),
@@ -48,7 +48,7 @@ impl Metric {
     }
 
     fn line(self, stack: &str, now: Timestamp) -> Value {
-        let (name, unit, value, status) = self.told();
+        let (name, unit, value, status) = self.datum();
         let dimensions = if status.is_some() { json!([["Stack"], ["Stack", "Status"]]) } else { json!([["Stack"]]) };
         let mut line = json!({
             "_aws": {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use oncekey::Options;
 use oncekey_core::payload::PayloadType;
-use oncekey_core::protocol::bury::{end_dead_run, end_unreadable_run};
 use oncekey_core::protocol::complete::complete;
+use oncekey_core::protocol::dead_letter::{end_dead_run, end_unreadable_run};
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::batch::Disposition;
 use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};

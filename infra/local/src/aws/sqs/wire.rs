@@ -246,11 +246,11 @@ async fn receive_message(queues: &Queues, request: ReceiveMessage) -> Result<Val
     let received =
         queues.receive(queue, most.unsigned_abs(), visibility.unwrap_or(queue.visibility_timeout), wait).await?;
     let with_attributes = !request.message_attribute_names.is_empty();
-    Ok(json!({ "Messages": received.iter().map(|message| shown(message, with_attributes)).collect::<Vec<_>>() }))
+    Ok(json!({ "Messages": received.iter().map(|message| to_json(message, with_attributes)).collect::<Vec<_>>() }))
 }
 
-fn shown(message: &Received, with_attributes: bool) -> Value {
-    let mut shown = json!({
+fn to_json(message: &Received, with_attributes: bool) -> Value {
+    let mut json = json!({
         "MessageId": message.message_id,
         "ReceiptHandle": message.receipt,
         "Body": message.body,
@@ -262,9 +262,9 @@ fn shown(message: &Received, with_attributes: bool) -> Value {
         },
     });
     if with_attributes && let Ok(attributes) = serde_json::from_str::<Value>(&message.attributes) {
-        shown["MessageAttributes"] = attributes;
+        json["MessageAttributes"] = attributes;
     }
-    shown
+    json
 }
 
 fn delete_message_batch(queues: &Queues, request: Batch<BatchReceipt>) -> Result<Value, Fault> {

@@ -1,4 +1,4 @@
-//! Bury: what is left of a run message that was delivered too often, or that cannot be read.
+//! Dead letters: what is left of a run message that was delivered too often, or that cannot be read.
 
 use oncekey_wire::RunId;
 
