@@ -1,4 +1,4 @@
-//! The demo worker: the tasks of the README.
+//! The demo worker: the tasks of `docs/tour.md`.
 
 mod basics;
 mod examples;

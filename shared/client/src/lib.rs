@@ -27,6 +27,11 @@
 //! Calls that fail on the way are sent again, up to five times in all, with the same request id: so even a trigger without
 //! a key makes one run, however often its answer was lost.
 
+/// The program of the page about the HTTP API compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/http-api.md")]
+struct Page;
+
 mod batch;
 mod client;
 mod error;

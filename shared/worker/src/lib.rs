@@ -35,10 +35,11 @@
 //! each attempt, and from the top again after each wait: wrap what must not in [`Context::step`], and give an outside API the
 //! key of [`Context::step_key`].
 
-/// The programs of the README compile.
+/// The programs of the README and of the page about tasks compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
-struct Readme;
+#[doc = include_str!("../../../docs/tasks.md")]
+struct Pages;
 
 mod call;
 mod calls;
