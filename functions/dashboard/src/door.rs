@@ -24,7 +24,7 @@ impl FromRequestParts<Dashboard> for Visitor {
                 return Ok(Self { environment: environment.clone(), environments, session });
             }
         }
-        // Back to where one wanted to go; a form's place is no page.
+        // Back to where one wanted to go; a form's place is not a page.
         let to = parts.uri.path_and_query().filter(|_| parts.method == Method::GET);
         let to = to.map_or_else(|| "/".to_owned(), |to| to.to_string());
         let to = form_urlencoded::Serializer::new(String::new()).append_pair("to", &to).finish();

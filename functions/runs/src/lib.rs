@@ -163,7 +163,7 @@ async fn list_runs(
 
 /// Cancels a run
 ///
-/// One that is final stays as it is, and that is no error. Its key stays.
+/// One that is final stays as it is, and that is not an error. Its key stays.
 #[utoipa::path(
     post,
     path = routes::CANCEL_RUN.path,

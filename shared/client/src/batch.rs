@@ -38,7 +38,7 @@ impl BatchItem {
         Self { task: task.to_owned(), payload, options: TriggerOptions::new() }
     }
 
-    /// The key that makes this item happen once. An empty text is no key.
+    /// The key that makes this item happen once. An empty text is not a key.
     #[must_use]
     pub fn idempotency_key(self, key: impl Into<Key>) -> Self {
         let key = key.into();
@@ -102,7 +102,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error`]; an item that cannot be triggered is no error, but stands in the report.
+    /// [`Error`]; an item that cannot be triggered is not an error, but stands in the report.
     pub async fn batch<I>(&self, items: I) -> Result<BatchReport, Error>
     where
         I: IntoIterator<Item = BatchItem, IntoIter: ExactSizeIterator>,

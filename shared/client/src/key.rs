@@ -69,7 +69,7 @@ impl Key {
         }
     }
 
-    /// An empty text is no key.
+    /// An empty text is not a key.
     pub(crate) fn is_empty(&self) -> bool {
         self.is_text && self.parts.iter().all(String::is_empty)
     }

@@ -34,7 +34,7 @@ impl Trigger {
         self
     }
 
-    /// The key that makes this trigger happen once. An empty text is no key.
+    /// The key that makes this trigger happen once. An empty text is not a key.
     pub fn idempotency_key(mut self, key: impl Into<Key>) -> Self {
         self.item = self.item.idempotency_key(key);
         self

@@ -189,7 +189,7 @@ impl Blobs {
     /// A payload that is kept in its run as it is, and one that is stored as it was stored. `None` if it is not there.
     ///
     /// # Errors
-    /// [`Error::Aws`]; [`Error::Invalid`] for what was stored and is no payload.
+    /// [`Error::Aws`]; [`Error::Invalid`] for what was stored and is not a payload.
     pub async fn fetch(&self, environment: &EnvironmentId, payload: Payload) -> Result<Option<Payload>, Error> {
         match &payload.text {
             Some(path) if payload.kind == PayloadType::Store => {
@@ -217,7 +217,7 @@ impl Blobs {
     /// An object as a payload.
     ///
     /// # Errors
-    /// [`Error::Aws`]; [`Error::Invalid`] for what is no payload.
+    /// [`Error::Aws`]; [`Error::Invalid`] for what is not a payload.
     pub async fn get(&self, environment: &EnvironmentId, path: &BlobPath) -> Result<Option<Payload>, Error> {
         let call = "s3:GetObject";
         let url = self.get_url(environment, path).await?;

@@ -1,16 +1,18 @@
 //! A run's attempts and what it waits for, as the API tells them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::RunError;
 use crate::ids::{RunId, TaskId};
+use crate::reported::Reported;
 use crate::time::{Timestamp, iso};
 
 /// Where an attempt stands. The names are the wire's.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-#[non_exhaustive]
 pub enum AttemptStatus {
     /// No worker has taken it up.
     Pending,
@@ -24,9 +26,13 @@ pub enum AttemptStatus {
     Failed,
     /// Its run was cancelled.
     Canceled,
-    /// One that this version does not know.
-    #[serde(other)]
-    Unknown,
+}
+
+/// The name on the wire.
+impl fmt::Display for AttemptStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// Why an attempt failed, in short.
@@ -68,7 +74,8 @@ pub struct Attempt {
     /// Which one, from 1.
     pub number: u32,
     /// Where it stands.
-    pub status: AttemptStatus,
+    #[cfg_attr(feature = "openapi", schema(value_type = AttemptStatus))]
+    pub status: Reported<AttemptStatus>,
     /// When a worker first took it up.
     #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
@@ -86,7 +93,7 @@ impl Attempt {
     /// An attempt that has not started.
     #[must_use]
     pub fn new(number: u32) -> Self {
-        Self { number, status: AttemptStatus::Pending, started_at: None, completed_at: None, error: None }
+        Self { number, status: AttemptStatus::Pending.into(), started_at: None, completed_at: None, error: None }
     }
 }
 

@@ -56,3 +56,46 @@ impl<T: fmt::Display> fmt::Display for Reported<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+    use crate::{Attempt, BatchReport, Family, Handle, HeldKey};
+
+    const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn key(of_run: &Value) -> Value {
+        let moment = "2026-01-31T09:30:00.000Z";
+        let hash = "0123456789abcdef".repeat(4);
+        let mut key = json!({ "key": "k", "hash": hash, "scope": "tenant", "status": "borrowed" });
+        (key["runId"], key["firstTriggeredAt"], key["windowEndsAt"]) = (of_run.clone(), moment.into(), moment.into());
+        key
+    }
+
+    #[test]
+    fn whatever_list_a_newer_server_lengthens_its_answer_is_read_and_written_again_by_name() {
+        let run = json!(format!("run_{ID}"));
+        let handle: Handle =
+            from_value(json!({ "id": run, "isCached": true, "idempotency": key(&run) })).expect("a handle");
+        let became = handle.idempotency.expect("a key");
+        assert_eq!((became.status.known(), became.status.to_string().as_str()), (None, "borrowed"));
+        assert_eq!(became.scope.map(|scope| json!(scope)), Some(json!("tenant")));
+
+        let held: HeldKey = from_value(key(&run)).expect("a held key");
+        assert_eq!(held.scope.map(|scope| scope.to_string()).as_deref(), Some("tenant"));
+
+        let moment = json!("2026-01-31T09:30:00.000Z");
+        let batch = json!({ "id": format!("batch_{ID}"), "status": "HALTED", "createdAt": moment, "updatedAt": moment,
+            "runCount": 1, "runs": [run], "processing": { "errors": [] } });
+        let report: BatchReport = from_value(batch).expect("a batch");
+        assert_eq!((report.status.known(), json!(report.status)), (None, json!("HALTED")));
+
+        let attempt: Attempt = from_value(json!({ "number": 1, "status": "MIGRATED" })).expect("an attempt");
+        assert_eq!((attempt.status.known(), json!(attempt)["status"].clone()), (None, json!("MIGRATED")));
+
+        let family: Family = from_value(json!({ "depth": 0, "triggerFunction": "schedule" })).expect("a family");
+        assert_eq!((family.trigger_function.known(), json!(family.trigger_function)), (None, json!("schedule")));
+    }
+}

@@ -34,7 +34,7 @@ impl Key {
         self
     }
 
-    /// The hash the key is claimed under, with what to show of it. `None` for an empty plain text, which is no key.
+    /// The hash the key is claimed under, with what to show of it. `None` for an empty plain text, which is not a key.
     pub(crate) fn hashed(&self, parent: Parent<'_>) -> Option<IdempotencyKey> {
         let text = self.parts.join("-");
         if self.plain && text.is_empty() {

@@ -155,7 +155,7 @@ impl Worker {
 
 /// When the invocation ends: Lambda tells milliseconds since 1970. `cargo lambda watch` tells ten minutes, from now.
 fn deadline(told: u64, now: Timestamp) -> Timestamp {
-    /// No invocation lasts longer, so less than this since 1970 is no moment but a duration.
+    /// No invocation lasts longer, so less than this since 1970 is not a moment but a duration.
     const DAY: u64 = 24 * 60 * 60 * 1000;
     if told < DAY {
         return now.plus(Duration::from_millis(told));

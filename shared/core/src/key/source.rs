@@ -45,7 +45,7 @@ impl KeySource {
     /// neither the order of fields nor the spelling of numbers makes a difference.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no payload, a pointer names nothing or null in it, or a number has more digits than
+    /// [`Error::Invalid`] when there is not a payload, a pointer names nothing or null in it, or a number has more digits than
     /// canonical JSON keeps, in which it would be taken for its neighbour.
     pub fn key_of(&self, payload: &Payload) -> Result<IdempotencyKey, Error> {
         let refuse = |why: String| Error::invalid("options.idempotencyKeyFrom", why);

@@ -134,7 +134,7 @@ impl Payload {
     /// The path of a packet that its caller may still change.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no path, which was refused before.
+    /// [`Error::Invalid`] for what is not a path, which was refused before.
     pub(crate) fn packet(&self) -> Result<Option<BlobPath>, Error> {
         let text = self.text.as_ref().filter(|_| self.kind == PayloadType::Store);
         let path = text.map(|text| BlobPath::parse("payload", text)).transpose()?;

@@ -8,7 +8,7 @@ use crate::protocol::complete::complete;
 use crate::queue::message::{CompletionEvent, Outcome};
 use crate::runs::find::find;
 
-/// Cancels a run. A run that is final already stays as it is, and that is no error.
+/// Cancels a run. A run that is final already stays as it is, and that is not an error.
 ///
 /// # Errors
 /// [`Error::NotFound`] when this environment has no such run, [`Error::Aws`].

@@ -31,7 +31,7 @@ const MAX_RECORDED_BYTES: usize = 1024;
 pub struct Options {
     /// How to read the payload.
     pub(crate) payload_type: Option<PayloadType>,
-    /// The key: its hash, or any text. An empty one is no key.
+    /// The key: its hash, or any text. An empty one is not a key.
     #[cfg_attr(feature = "openapi", schema(max_length = 2048))]
     idempotency_key: Option<String>,
     /// How long the key holds: a whole number and `s`, `m`, `h` or `d`, 1 second to 365 days. 30 days by default.

@@ -90,7 +90,7 @@ pub(super) fn metadata(value: Option<Value>) -> Result<Option<Value>, Error> {
     Ok(value)
 }
 
-/// A span (`"1h30m"`) or a date; one that is over already is no delay.
+/// A span (`"1h30m"`) or a date; one that is over already is not a delay.
 pub(crate) fn delay_until(field: &str, value: &Value, now: Timestamp) -> Result<Option<Timestamp>, Error> {
     let moment = value
         .as_str()
@@ -104,7 +104,7 @@ pub(crate) fn delay_until(field: &str, value: &Value, now: Timestamp) -> Result<
     Ok((moment > now).then_some(moment))
 }
 
-/// A span or a number of seconds; zero is no ttl.
+/// A span or a number of seconds; zero is not a ttl.
 pub(super) fn ttl_ms(value: &Value) -> Result<Option<u64>, Error> {
     let span = match value {
         Value::Number(seconds) => seconds.as_u64().map(Duration::from_secs),

@@ -75,11 +75,11 @@ impl Run {
             match moment.what {
                 Happening::Started => {
                     attempt.started_at.get_or_insert(moment.at);
-                    attempt.status = AttemptStatus::Executing;
+                    attempt.status = AttemptStatus::Executing.into();
                 }
-                Happening::Suspended => attempt.status = AttemptStatus::Paused,
+                Happening::Suspended => attempt.status = AttemptStatus::Paused.into(),
                 Happening::Retried => {
-                    attempt.status = AttemptStatus::Failed;
+                    attempt.status = AttemptStatus::Failed.into();
                     attempt.completed_at = Some(moment.at);
                     let failure = self.failures.iter().find(|failure| failure.attempt == attempt.number);
                     attempt.error = failure.map(|failure| failure.error.clone());
@@ -92,7 +92,7 @@ impl Run {
             attempts.push(oncekey_wire::Attempt::new(self.turn.attempt));
         }
         if let Some(last) = attempts.last_mut() {
-            last.status = match self.status {
+            let status = match self.status {
                 RunStatus::Delayed | RunStatus::Queued if last.started_at.is_none() => AttemptStatus::Pending,
                 RunStatus::Delayed | RunStatus::Queued | RunStatus::Waiting => AttemptStatus::Paused,
                 RunStatus::Executing => AttemptStatus::Executing,
@@ -100,6 +100,7 @@ impl Run {
                 RunStatus::Canceled => AttemptStatus::Canceled,
                 _ => AttemptStatus::Failed,
             };
+            last.status = status.into();
             last.completed_at = self.finished_at;
             last.error = self.error.as_ref().filter(|_| self.status.is_final()).map(AttemptError::of);
         }
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(first.error.map(|error| error.message).as_deref(), Some("too slow"));
         assert_eq!(
             (second.status, second.started_at, second.completed_at),
-            (AttemptStatus::Completed, Some(at(9)), Some(at(30)))
+            (AttemptStatus::Completed.into(), Some(at(9)), Some(at(30)))
         );
         assert_eq!(second.error, None);
     }

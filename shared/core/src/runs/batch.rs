@@ -42,7 +42,7 @@ pub struct NewBatch {
     pub parent: Option<String>,
 }
 
-/// A batch's key. It is no key of its own: it stands for those of the items that have none, and is claimed by nobody (R53).
+/// A batch's key. It is not a key of its own: it stands for those of the items that have none, and is claimed by nobody (R53).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchKey {
     /// As it stood on the wire: 64 hex characters or any text. This alone decides.

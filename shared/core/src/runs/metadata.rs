@@ -126,7 +126,7 @@ fn path(key: &str) -> Vec<&str> {
     }
 }
 
-/// The field, made if it is not there. `None` where the path leads through what is no object.
+/// The field, made if it is not there. `None` where the path leads through what is not an object.
 fn field<'a>(metadata: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Value> {
     let path = path(key);
     let (last, above) = path.split_last()?;

@@ -20,7 +20,7 @@ use crate::store::{Move, Moved};
 /// where it is met.
 ///
 /// # Errors
-/// [`Error::Invalid`] for what is no delay, [`Error::NotFound`], [`Error::Unprocessable`] when the run is not delayed any
+/// [`Error::Invalid`] for what is not a delay, [`Error::NotFound`], [`Error::Unprocessable`] when the run is not delayed any
 /// more, [`Error::Aws`].
 pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, delay: &Value) -> Result<Run, Error> {
     let now = app.clock.now();

@@ -15,7 +15,7 @@ const ROUNDS: u32 = 20;
 /// Gives a run tags: one or a list. Those that it has already change nothing. The run as it was.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Invalid`] for what is no tag, [`Error::Unprocessable`] for more than a run has,
+/// [`Error::NotFound`], [`Error::Invalid`] for what is not a tag, [`Error::Unprocessable`] for more than a run has,
 /// [`Error::Aws`], [`Error::Contended`].
 pub async fn add_tags(app: &App, environment: &EnvironmentId, id: &RunId, given: Value) -> Result<Run, Error> {
     let given = tags("tags", given)?;

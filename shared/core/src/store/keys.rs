@@ -117,7 +117,7 @@ impl Store {
     /// (R21, R23), or when the holder is exactly `dead`.
     ///
     /// # Errors
-    /// [`Error::Aws`]; a refusal is no error.
+    /// [`Error::Aws`]; a refusal is not an error.
     pub async fn claim_key(
         &self,
         address: KeyAddress<'_>,
@@ -153,7 +153,7 @@ impl Store {
     /// Clears the key of a run whose end frees it, on condition that it still names that run (I4, R35). Whether it did.
     ///
     /// # Errors
-    /// [`Error::Aws`]; a key that names another run, or none, is no error.
+    /// [`Error::Aws`]; a key that names another run, or none, is not an error.
     pub async fn clear_key(&self, run: &Run) -> Result<bool, Error> {
         let Some(address) = KeyAddress::of_run(run) else { return Ok(false) };
         let cleared = self

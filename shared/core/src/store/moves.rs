@@ -291,7 +291,7 @@ impl Store {
     /// Moves a run at `now`: one conditional write.
     ///
     /// # Errors
-    /// [`Error::Aws`], [`Error::Unreadable`]; a refusal is no error.
+    /// [`Error::Aws`], [`Error::Unreadable`]; a refusal is not an error.
     pub async fn move_run(&self, id: &RunId, what: Move<'_>, now: Timestamp) -> Result<Moved, Error> {
         let mut write = what.changes(now)?;
         let condition = what.condition(&mut write, now);

@@ -124,7 +124,7 @@ impl Process {
     /// What the child says next. `None` when it can say no more: it has ended, or is about to.
     ///
     /// # Errors
-    /// In words, when what it said is no message.
+    /// In words, when what it said is not a message.
     pub(crate) async fn hear(&self) -> Result<Option<FromChild>, String> {
         loop {
             let more = self.inbox.more.notified();

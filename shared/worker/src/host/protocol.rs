@@ -160,7 +160,7 @@ pub(crate) struct TaskRunError {
     pub message: Option<String>,
     #[serde(default)]
     pub stack_trace: Option<String>,
-    /// Of what was thrown and is no error, its JSON or its text.
+    /// Of what was thrown and is not an error, its JSON or its text.
     #[serde(default)]
     pub raw: Option<String>,
     #[serde(default)]
@@ -185,7 +185,7 @@ pub(crate) enum ToChild<'a> {
     /// A wait cannot be had.
     #[serde(rename = "waited")]
     Refused { id: u64, refused: &'a str },
-    /// From here on it is no replay.
+    /// From here on it is not a replay.
     Live,
     /// This call waits until those of the journal were made again.
     Parked { call: u64 },

@@ -118,7 +118,7 @@ impl Invocation {
         stored.and_then(|stored| stored.text).ok_or_else(gone).map(Some)
     }
 
-    /// Whether the task has had an answer that the journal does not have, or none was there: whether it is no replay any more.
+    /// Whether the task has had an answer that the journal does not have, or none was there: whether it is not a replay any more.
     #[cfg(feature = "host")]
     pub(crate) fn is_live(&self) -> bool {
         self.calls().is_live()

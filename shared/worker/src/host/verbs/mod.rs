@@ -42,7 +42,7 @@ pub(crate) struct Verbs<'a> {
     inv: &'a Invocation,
     process: &'a Process,
     traces: &'a Traces,
-    /// Whether the child has not heard yet that it is no replay any more.
+    /// Whether the child has not heard yet that it is not a replay any more.
     replaying: AtomicBool,
     /// Answers that the child has had.
     answers: AtomicU64,
@@ -133,7 +133,7 @@ impl<'a> Verbs<'a> {
         self.answers.load(Ordering::SeqCst)
     }
 
-    /// Counts an answer that the child is about to get, and says before it, once, that from here on it is no replay.
+    /// Counts an answer that the child is about to get, and says before it, once, that from here on it is not a replay.
     fn answering(&self) {
         self.answers.fetch_add(1, Ordering::SeqCst);
         self.traces.goes_on();
