@@ -8,6 +8,15 @@ use crate::error::Error;
 ///
 /// To name a key that a task triggered with, say in which run, and for scope `attempt` in which attempt:
 /// `Key::from("email").in_run("run_…")`.
+///
+/// ```
+/// use oncekey_client::{Key, Scope};
+///
+/// let anywhere = Key::from(["order", "42"]).global();
+/// assert_eq!(anywhere.text().as_deref(), Some("order-42"));
+/// let of_a_task = Key::from("email").scope(Scope::Attempt).in_run("run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").in_attempt(2);
+/// assert_ne!(of_a_task.hash(), Key::from("email").global().hash());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     parts: Vec<String>,

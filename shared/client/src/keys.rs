@@ -12,6 +12,15 @@ impl Client {
     /// Frees a key of a task; the run that held it goes on. A key that was triggered with outside a task is named with
     /// `.global()`, one from inside a task with its run (and attempt).
     ///
+    /// ```
+    /// # async fn call(client: oncekey_client::Client) -> Result<(), oncekey_client::Error> {
+    /// use oncekey_client::Key;
+    ///
+    /// client.reset("echo", Key::from("order-42").global()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::KeyNeeds`] when the key cannot be hashed as it was; [`Error::Refused`] with 404 when nobody holds it.
     pub async fn reset(&self, task: &str, key: impl Into<Key>) -> Result<(), Error> {
@@ -23,6 +32,17 @@ impl Client {
     }
 
     /// Who holds a key of a task; `None` when it is free.
+    ///
+    /// ```
+    /// # async fn call(client: oncekey_client::Client) -> Result<(), oncekey_client::Error> {
+    /// use oncekey_client::Key;
+    ///
+    /// if let Some(held) = client.key("echo", Key::from("order-42").global()).await? {
+    ///     println!("{} until {}", held.run_id, held.window_ends_at);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::KeyNeeds`] when the key cannot be hashed as it was, and others.

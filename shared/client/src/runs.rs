@@ -32,6 +32,14 @@ pub struct Runs<'a> {
 impl Runs<'_> {
     /// A run with its payload, output and error.
     ///
+    /// ```
+    /// # async fn call(client: oncekey_client::Client) -> Result<(), oncekey_client::Error> {
+    /// let run = client.runs().retrieve("run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").await?;
+    /// println!("{} {:?}", run.status, run.output);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Refused`] with 404 when this environment has no such run, and others.
     pub async fn retrieve(&self, id: impl AsRef<str>) -> Result<Run, Error> {
@@ -56,6 +64,14 @@ impl Runs<'_> {
 
     /// A run once it is final, however long that takes: put a timeout around it.
     ///
+    /// ```
+    /// # async fn call(client: oncekey_client::Client) -> Result<(), oncekey_client::Error> {
+    /// let end = client.runs().poll("run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").await?;
+    /// assert!(end.is_completed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Runs::retrieve`].
     pub async fn poll(&self, id: impl AsRef<str>) -> Result<Run, Error> {
@@ -72,6 +88,13 @@ impl Runs<'_> {
 
     /// Cancels a run; one that is final stays as it is.
     ///
+    /// ```
+    /// # async fn call(client: oncekey_client::Client) -> Result<(), oncekey_client::Error> {
+    /// client.runs().cancel("run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Runs::retrieve`].
     pub async fn cancel(&self, id: impl AsRef<str>) -> Result<(), Error> {
@@ -82,6 +105,14 @@ impl Runs<'_> {
 
     /// Triggers the run's task again with what it was given, without its key. The new run's id.
     ///
+    /// ```
+    /// # async fn call(client: oncekey_client::Client) -> Result<(), oncekey_client::Error> {
+    /// let again = client.runs().replay("run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").await?;
+    /// println!("{again}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Runs::retrieve`].
     pub async fn replay(&self, id: impl AsRef<str>) -> Result<RunId, Error> {
@@ -91,6 +122,14 @@ impl Runs<'_> {
     }
 
     /// Gives a run that is still delayed another start: a span like `1h30m`, or an ISO 8601 date.
+    ///
+    /// ```
+    /// # async fn call(client: oncekey_client::Client) -> Result<(), oncekey_client::Error> {
+    /// let run = client.runs().reschedule("run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "2h").await?;
+    /// println!("{:?}", run.delayed_until);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Refused`] with 422 when it is not delayed any more, and as [`Runs::retrieve`].

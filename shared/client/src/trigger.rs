@@ -15,6 +15,15 @@ use crate::key::Key;
 
 impl Client {
     /// Triggers a task with a payload, which is written as JSON. Nothing happens until it is awaited.
+    ///
+    /// ```
+    /// # async fn call(client: oncekey_client::Client) -> Result<(), oncekey_client::Error> {
+    /// let order = serde_json::json!({ "id": 42 });
+    /// let handle = client.trigger("process-order", &order).idempotency_key("order-42").key_ttl("7d").delay("1m").await?;
+    /// println!("{} {}", handle.id, handle.is_cached);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn trigger(&self, task: &str, payload: &impl Serialize) -> Trigger {
         Trigger { client: self.clone(), item: BatchItem::new(task, payload) }
     }

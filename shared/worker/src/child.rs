@@ -20,6 +20,19 @@ pub struct Child {
 
 impl Child {
     /// A child of this task with this payload, which is written as JSON.
+    ///
+    /// ```
+    /// use oncekey_worker::Child;
+    ///
+    /// let child = Child::new("send-email", "ada@example.com")
+    ///     .idempotency_key("welcome") // of scope `run`
+    ///     .key_ttl("7d") // how long the key holds
+    ///     .expires_in("1h") // how long the run may wait
+    ///     .delay("10m")
+    ///     .tags(["welcome"])
+    ///     .max_attempts(5);
+    /// # let _ = child;
+    /// ```
     pub fn new(task: &str, payload: impl Serialize) -> Self {
         Self {
             task: task.to_owned(),

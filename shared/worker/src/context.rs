@@ -65,17 +65,48 @@ impl Context {
     }
 
     /// The W3C trace context of whoever triggered the run, or of what its parent had, to hand on to what the task calls.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Context, TaskError};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// if let Some(traceparent) = ctx.traceparent() {
+    ///     println!("traceparent: {traceparent}"); // a header of whatever the task calls
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
         self.inner.run.spec.options.traceparent.as_deref()
     }
 
     /// A key for a trigger: `ctx.idempotency_key(["order", &id])`, of scope `run` unless told otherwise.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Context, TaskError};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// let a_run = ctx.idempotency_key(["receipt", "42"]);
+    /// let an_attempt = ctx.idempotency_key("receipt").attempt();
+    /// let whoever_triggers = ctx.idempotency_key("receipt").global();
+    /// # let _ = (a_run, an_attempt, whoever_triggers);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn idempotency_key<const N: usize>(&self, parts: impl Into<Parts<N>>) -> Key {
         Key::new(parts.into().0)
     }
 
     /// Triggers a child and goes on. The same call on a resume gives the same child.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Child, Context, TaskError};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// let email = Child::new("send-email", "ada@example.com").idempotency_key(ctx.idempotency_key("welcome"));
+    /// let handle = ctx.trigger(email).await?;
+    /// println!("{} {}", handle.id, handle.is_cached);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`CallError`].
@@ -86,6 +117,16 @@ impl Context {
 
     /// Triggers up to a thousand children and goes on. Their handles are in the order of the children.
     ///
+    /// ```
+    /// # use oncekey_worker::{Child, Context, TaskError};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// let emails = ["ada@example.com", "bob@example.com"].map(|to| Child::new("send-email", to));
+    /// let handles = ctx.batch_trigger(emails.into()).await?;
+    /// assert_eq!(handles.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`CallError`] of the first child that could not be triggered; the others have been, unless something behind Oncekey
     /// failed.
@@ -95,6 +136,15 @@ impl Context {
     }
 
     /// Triggers a child, waits for its end without holding a worker, and returns its output.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Child, Context, TaskError};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// let rating: u32 = ctx.trigger_and_wait(Child::new("ask-for-rating", "ada@example.com")).await?;
+    /// println!("{rating}");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`CallError::Child`] when the child ends otherwise than by success, and the others.
@@ -109,6 +159,20 @@ impl Context {
     /// Triggers up to a thousand children, waits for all of them, and returns each one's output or error in its place: a child
     /// that is refused keeps none of the others from running.
     /// Children that share a key are one run, whose end stands at each of their places.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Child, Context, TaskError};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// let prices = ["apple", "pear"].map(|fruit| Child::new("fetch-price", fruit));
+    /// for price in ctx.batch_trigger_and_wait::<u32>(prices.into()).await? {
+    ///     match price {
+    ///         Ok(price) => println!("{price}"),
+    ///         Err(error) => println!("no price: {error}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`CallError`] when something behind Oncekey failed.
@@ -129,6 +193,14 @@ impl Context {
 
     /// Asks for a child by a message on the `triggers` queue, for workers that may send to SQS and nothing else. There
     /// is no handle: the child is made when the message is read.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Child, Context, TaskError};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// ctx.enqueue_trigger(Child::new("audit", "order 42")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`CallError`].
@@ -151,6 +223,15 @@ impl Context {
 
     /// Frees a key of a task in this environment, hashed with this run and attempt as a trigger here would hash it.
     /// Whether anybody held it.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Context, TaskError};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// let was_held = ctx.reset("send-email", ctx.idempotency_key("welcome")).await?;
+    /// println!("{was_held}");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`CallError`].
@@ -177,6 +258,14 @@ impl Context {
 
     /// Waits without holding a worker, up to a year. Under five seconds it waits in place.
     ///
+    /// ```
+    /// # use oncekey_worker::{Context, TaskError};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// ctx.wait_for(std::time::Duration::from_secs(3 * 24 * 60 * 60)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`CallError`].
     pub async fn wait_for(&self, duration: Duration) -> Result<(), CallError> {
@@ -185,6 +274,15 @@ impl Context {
     }
 
     /// Waits until a moment without holding a worker, up to a year. Under five seconds it waits in place.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Context, TaskError, Timestamp};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// let noon = Timestamp::from_millis(1_798_714_800_000);
+    /// ctx.wait_until(noon).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`CallError`].
@@ -196,6 +294,16 @@ impl Context {
     /// Runs a side effect once per run: its result is recorded, and later attempts and resumes get that instead of
     /// running it again. Should the worker die after the side effect and before it is recorded, it runs again: pass
     /// [`Context::step_key`] to whatever it calls. A name stands for one step of the run.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Context, TaskError};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// let key = ctx.step_key("charge");
+    /// let charge: String = ctx.step("charge", || async move { Ok(format!("charged under {key}")) }).await?;
+    /// println!("{charge}");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// What the side effect returned, and [`CallError`].

@@ -35,6 +35,19 @@ pub struct Task {
 impl Task {
     /// A task of the given id, whose input and output are JSON.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use oncekey_worker::{Context, Task, TaskError};
+    ///
+    /// async fn greet(_: Context, name: String) -> Result<String, TaskError> {
+    ///     Ok(format!("hello {name}"))
+    /// }
+    ///
+    /// let task = Task::new("greet", greet).max_attempts(5).max_duration(Duration::from_secs(60)).queue("mail");
+    /// # let _ = task;
+    /// ```
+    ///
     /// # Panics
     /// When `id` is not 1 to 128 characters of `A-Z a-z 0-9 _ . : / -`: a worker is set up once, at its start.
     pub fn new<I, O, F>(id: &str, run: impl Fn(Context, I) -> F + Send + Sync + 'static) -> Self
@@ -68,6 +81,17 @@ impl Task {
     }
 
     /// How often and how soon it is tried again. The default is [`RetryPolicy::default`]: 3 attempts, 1 s first.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use oncekey_worker::{Context, RetryPolicy, Task, TaskError};
+    /// # async fn greet(_: Context, name: String) -> Result<String, TaskError> {
+    /// #     Ok(name)
+    /// # }
+    /// let policy = RetryPolicy { max_attempts: 10, first_pause: Duration::from_secs(5), ..RetryPolicy::default() };
+    /// let task = Task::new("greet", greet).retry(policy);
+    /// # let _ = task;
+    /// ```
     #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;

@@ -12,7 +12,7 @@ pub struct RetryPolicy {
     /// The first pause. Default 1 s.
     pub first_pause: Duration,
     /// The longest pause. Default 60 s.
-    pub longest_pause: Duration,
+    pub max_pause: Duration,
     /// Whether each pause is stretched by a random factor between 1 and 2, so that what failed together is not tried
     /// again together. The longest pause still holds. Default true.
     pub randomised: bool,
@@ -24,7 +24,7 @@ impl Default for RetryPolicy {
             max_attempts: 3,
             factor: 2.0,
             first_pause: Duration::from_secs(1),
-            longest_pause: Duration::from_secs(60),
+            max_pause: Duration::from_secs(60),
             randomised: true,
         }
     }
@@ -39,9 +39,9 @@ impl RetryPolicy {
         }
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let stretch = if self.randomised { 1.0 + fastrand::f64() } else { 1.0 };
-        let longest = self.longest_pause.as_secs_f64();
+        let longest = self.max_pause.as_secs_f64();
         let pause = (self.first_pause.as_secs_f64() * self.factor.powi(exponent) * stretch).min(longest);
-        Some(Duration::try_from_secs_f64(pause).unwrap_or(self.longest_pause))
+        Some(Duration::try_from_secs_f64(pause).unwrap_or(self.max_pause))
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
             (1..=8).filter_map(|attempt| policy.pause_after(attempt, 9)).map(|p| p.as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(policy.pause_after(3, 3), None);
-        assert_eq!(policy.pause_after(u32::MAX - 1, u32::MAX), Some(policy.longest_pause));
+        assert_eq!(policy.pause_after(u32::MAX - 1, u32::MAX), Some(policy.max_pause));
     }
 
     #[test]

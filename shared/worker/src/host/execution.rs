@@ -62,7 +62,7 @@ pub(crate) fn retries() -> Value {
     let policy = oncekey_core::run::retry::RetryPolicy::default();
     json!({ "default": {
         "maxAttempts": policy.max_attempts, "minTimeoutInMs": millis(policy.first_pause), "factor": policy.factor,
-        "maxTimeoutInMs": millis(policy.longest_pause), "randomize": policy.randomised,
+        "maxTimeoutInMs": millis(policy.max_pause), "randomize": policy.randomised,
     } })
 }
 

@@ -94,7 +94,7 @@ impl Manifest {
             max_attempts: retry.max_attempts.unwrap_or(default.max_attempts).max(1),
             factor: retry.factor.filter(|factor| *factor >= 1.0).unwrap_or(default.factor),
             first_pause: retry.min_timeout_in_ms.and_then(millis).unwrap_or(default.first_pause),
-            longest_pause: retry.max_timeout_in_ms.and_then(millis).unwrap_or(default.longest_pause),
+            max_pause: retry.max_timeout_in_ms.and_then(millis).unwrap_or(default.max_pause),
             randomised: retry.randomize.unwrap_or(default.randomised),
         }
     }

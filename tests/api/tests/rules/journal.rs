@@ -141,7 +141,7 @@ async fn i2_a_run_and_its_steps_outlive_a_pause_of_forty_days_before_the_next_at
             if ctx.attempt() < 3 { Err(TaskError::new("not yet")) } else { Ok(ctx.attempt()) }
         }
     });
-    let policy = RetryPolicy { first_pause: DAY * 40, longest_pause: DAY * 40, ..RetryPolicy::default() };
+    let policy = RetryPolicy { first_pause: DAY * 40, max_pause: DAY * 40, ..RetryPolicy::default() };
     let oncekey = with(place, parent.retry(policy)).await;
     let run = oncekey.trigger("parent", json!({})).await;
     for attempt in 2..=3 {

@@ -59,7 +59,7 @@ async fn i8_the_late_event_of_a_dead_lettered_copy_leaves_an_attempt_that_anothe
     let crashed = Outcome::Crashed { error: RunError::new("Crashed", "delivered too often"), retry_after_ms: None };
     for ends_well in [true, false] {
         let (run, message) = queued(&oncekey).await;
-        // Nobody held it when its copy was buried. The event comes when somebody does.
+        // Nobody held it when its copy was dead-lettered. The event comes when somebody does.
         let event = CompletionEvent::unless_leased(&run, crashed.clone());
         let lease_until = app.clock.now().plus(MINUTE);
         assert!(matches!(start(app, &message, lease_until, |_| 1).await.unwrap(), Start::Execute(_)));
@@ -91,8 +91,8 @@ async fn i8_a_dead_letter_waits_for_the_end_of_the_lease_it_meets() {
     let (run, message) = queued(&oncekey).await;
     let lease_until = app.clock.now().plus(MINUTE);
     start(app, &message, lease_until, |_| 1).await.unwrap();
-    for buried in [end_dead_run(app, &message).await, end_unreadable_run(app, &run.id, "it is torn").await] {
-        assert_eq!(buried.unwrap(), Disposition::LeaveUntil(lease_until));
+    for disposition in [end_dead_run(app, &message).await, end_unreadable_run(app, &run.id, "it is torn").await] {
+        assert_eq!(disposition.unwrap(), Disposition::LeaveUntil(lease_until));
     }
     assert_eq!(oncekey.run(run.id.as_str()).await["status"], "EXECUTING");
 }
