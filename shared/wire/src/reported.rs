@@ -61,7 +61,6 @@ impl<T: fmt::Display> fmt::Display for Reported<T> {
 mod tests {
     use serde_json::{Value, from_value, json};
 
-    use super::*;
     use crate::{Attempt, BatchReport, Family, Handle, HeldKey};
 
     const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";

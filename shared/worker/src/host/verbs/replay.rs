@@ -5,23 +5,23 @@ use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::{Error, RequestId, RunId};
 use serde_json::json;
 
-use crate::call::{Answer, Said};
+use crate::call::{Answer, Wording};
 use crate::host::verbs::{Answered, Calling, Verbs, ok};
 
 impl Verbs<'_> {
     /// Runs a task once more. A replay of the run that asks for it asks for the same one.
     pub(super) async fn replay(&self, id: &str, body: &Bytes, call: &Calling) -> Answered {
         let id = RunId::parse(id).map_err(|_| Error::NotFound(format!("there is no run {id:?}")))?;
-        let said = Said::new(&format!("replay {id}")).with(&String::from_utf8_lossy(body));
-        let begun = self.begin(said, call).await?;
+        let wording = Wording::new(&format!("replay {id}")).with(&String::from_utf8_lossy(body));
+        let begun = self.begin(wording, call).await?;
         let (number, run) = (begun.number, &self.inv.run);
         let make = async {
-            let asked = ReplayRequest {
+            let request = ReplayRequest {
                 environment: run.spec.environment.clone(),
                 request_id: RequestId::from_caller(&self.inv.request(number, 0)).map_err(Error::from)?,
                 traceparent: run.spec.options.traceparent.clone(),
             };
-            Ok(Answer::Replayed(replay(&self.inv.app, asked, &id, body).await?.handle.id))
+            Ok(Answer::Replayed(replay(&self.inv.app, request, &id, body).await?.handle.id))
         };
         let answer = self.inv.answer(&begun, make).await;
         self.inv.give(number, Some(begun.pass)).await;
