@@ -91,7 +91,9 @@ pub async fn claim(
             }
             Claimed::HeldBy(holder) => match holder_state(app, &holder).await? {
                 Holder::Alive(_) if request.on_key_held == OnKeyHeld::Error => {
-                    return made_before(app, own, key).await?.ok_or_else(|| key_held(key.display_text(), &holder.run_id));
+                    return made_before(app, own, key)
+                        .await?
+                        .ok_or_else(|| key_held(key.display_text(), &holder.run_id));
                 }
                 Holder::Alive(run) => {
                     let same = match &run.spec.fingerprint {

@@ -16,9 +16,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::payload::Payload;
-use crate::protocol::claim::{
-    Claim, KeyStatus, claim, guard_payload, key_held, other_request, request_fingerprint,
-};
+use crate::protocol::claim::{Claim, KeyStatus, claim, guard_payload, key_held, other_request, request_fingerprint};
 use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
 use crate::request::options::OnKeyHeld;
