@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { auth, batch, idempotencyKeys, runs, tasks } from "@trigger.dev/sdk";
-import { PROD, startStack } from "./stack.mjs";
+import { DEV, PROD, startStack } from "./stack.mjs";
 
 let stack;
 before(async () => {
@@ -246,4 +246,16 @@ test("a batch may come as an async iterable and over several tasks", async () =>
   const made = await batch.retrieve(handle.batchId);
   assert.equal(made.runs.length, 5);
   for (const [n, id] of made.runs.entries()) assert.deepEqual((await poll({ id })).output, { n });
+});
+
+test("r70 r73 r74 the client's own headers say what releases a key, and that a held one is refused", async () => {
+  const key = await idempotencyKeys.create(freshKey());
+  const additionalHeaders = { "Idempotency-Key-Release": "on-end", "Idempotency-Key-Held": "error" };
+  await auth.withAuth({ baseURL: stack.url, accessToken: DEV, requestOptions: { additionalHeaders } }, async () => {
+    const first = await trigger("echo", 1, key, { delay: "1h" });
+    await assert.rejects(trigger("echo", 1, key), (error) => error.status === 409 && error.message.includes(first.id));
+    await runs.cancel(first.id);
+    await until(first.id, "CANCELED");
+    assert.notEqual((await trigger("echo", 1, key)).id, first.id);
+  });
 });

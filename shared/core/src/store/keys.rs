@@ -60,7 +60,7 @@ impl KeyRecord {
     /// cleared yet, or this claim is not the one that made it.
     #[must_use]
     pub fn is_given_up(&self, run: &Run) -> bool {
-        self.release.frees(run.status) || !self.made(run)
+        !self.made(run) || self.release.frees(run.status)
     }
 
     /// Whether this is the claim that made `run`, and not one made for it later by a request that was sent again after
@@ -225,7 +225,7 @@ impl Store {
         let holds = |run: &Run| {
             let key = key_of(run)?;
             let holder = holders.get(key.as_s().ok()?)?;
-            Some(holder.made(run) && holder.window_ends_at > now)
+            Some(!holder.is_given_up(run) && holder.window_ends_at > now)
         };
         Ok(runs.iter().map(|run| holds(run).unwrap_or(false)).collect())
     }
