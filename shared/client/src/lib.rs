@@ -30,7 +30,7 @@
 /// The program of the page about the HTTP API compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/http-api.md")]
-struct Page;
+struct HttpApiPage;
 
 mod batch;
 mod client;
