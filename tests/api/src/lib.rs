@@ -12,7 +12,11 @@
 )]
 #![allow(missing_debug_implementations, reason = "nobody prints a stack")]
 
+pub mod cloudformation;
+pub mod policy;
+
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -21,6 +25,7 @@ use oncekey_core::environment::{ApiKey, create};
 use oncekey_core::store::{Store, TableNames};
 use oncekey_core::{App, Clock, EnvironmentId, KeyHash, RunId, TaskId, Timestamp};
 use oncekey_worker::Worker;
+use policy::{Policies, Tasks};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -39,6 +44,22 @@ pub struct Oncekey {
     api_key: String,
     /// What the names of its tables and queues begin with.
     prefix: String,
+    /// What its functions may ask of AWS; `None` where AWS itself says so.
+    policies: Option<Held>,
+}
+
+/// The policies of a stack, by which every call of its functions is held.
+struct Held(Arc<Policies>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let denied = self.0.take_denied();
+        if std::thread::panicking() {
+            eprintln!("calls that no policy of the templates allows: {denied:#?}");
+        } else {
+            assert!(denied.is_empty(), "calls that no policy of the templates allows: {denied:#?}");
+        }
+    }
 }
 
 enum Target {
@@ -106,6 +127,7 @@ impl Oncekey {
             http: reqwest::Client::new(),
             api_key,
             prefix: String::new(),
+            policies: None,
         }
     }
 
@@ -126,7 +148,17 @@ impl Oncekey {
     }
 
     /// A stack with other tasks.
-    pub async fn running(_: Place, worker: Worker, change: impl FnOnce(Options) -> Options) -> Self {
+    pub async fn running(place: Place, worker: Worker, change: impl FnOnce(Options) -> Options) -> Self {
+        Self::running_tasks(place, Tasks::Rust, worker, change).await
+    }
+
+    /// A stack with tasks of a language: its worker has the permissions of the example in it.
+    pub async fn running_tasks(
+        _: Place,
+        tasks: Tasks,
+        worker: Worker,
+        change: impl FnOnce(Options) -> Options,
+    ) -> Self {
         // What a failing test's stack had to say is in its output; `RUST_LOG` says more.
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,dynoxide=off"));
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -136,6 +168,11 @@ impl Oncekey {
             (options.dynamodb_endpoint, options.sqs_endpoint) = (Some(dynamodb), Some(sqs));
         }
         let prefix = options.prefix.clone();
+        let policies = Arc::new(Policies::of(&prefix, tasks));
+        // Calls to other endpoints are not seen, but each function would look API keys up by itself.
+        if options.dynamodb_endpoint.is_none() {
+            options.permissions.get_or_insert_with(|| policies.held());
+        }
         let clock = options.clock.clone();
         let stack = Stack::start_with(options, worker).await.unwrap();
         Self {
@@ -144,7 +181,17 @@ impl Oncekey {
             http: reqwest::Client::new(),
             api_key: DEV.to_owned(),
             prefix,
+            policies: Some(Held(policies)),
         }
+    }
+
+    /// What its functions may ask of AWS, and asked.
+    ///
+    /// # Panics
+    /// On a deployment.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        &self.policies.as_ref().expect("a stack of its own").0
     }
 
     /// Speaks with another API key from here on.

@@ -12,15 +12,24 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use dynoxide::Database;
+use serde_json::json;
 
 use crate::aws::dynamodb;
+use crate::aws::iam::Caller;
 use crate::aws::sqs::{self, Queues};
 
 /// Where calls go.
 #[derive(Clone)]
-pub(crate) enum Direct {
+pub(crate) enum To {
     DynamoDb(Database),
     Sqs(Queues),
+}
+
+/// Where calls go, and who makes them, if somebody wants to know.
+#[derive(Clone)]
+pub(crate) struct Direct {
+    pub to: To,
+    pub caller: Option<Caller>,
 }
 
 impl Direct {
@@ -28,12 +37,21 @@ impl Direct {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let action = target.split('.').next_back().unwrap_or_default().to_owned();
         let body = request.body().bytes().ok_or_else(|| ConnectorError::user("the body is a stream".into()))?;
-        let (status, text, error) = match &self {
-            Self::DynamoDb(database) => {
+        let denied = match (&self.caller, &self.to) {
+            (None, _) => Ok(()),
+            (Some(caller), To::DynamoDb(_)) => caller.ask_dynamodb(&action, body),
+            (Some(caller), To::Sqs(_)) => caller.ask_sqs(&action, body),
+        };
+        let (status, text, error) = match (denied, &self.to) {
+            (Err(words), _) => {
+                let kind = "com.amazon.coral.service#AccessDeniedException";
+                (400, json!({ "__type": kind, "message": words }).to_string(), None)
+            }
+            (Ok(()), To::DynamoDb(database)) => {
                 let (status, text) = dynamodb::execute(database, &action, body);
                 (status, text, None)
             }
-            Self::Sqs(queues) => {
+            (Ok(()), To::Sqs(queues)) => {
                 // What queue URLs begin with.
                 let host = request.uri().split('/').nth(2).unwrap_or("localhost");
                 let sqs::Answer { status, body, error } = sqs::execute(queues, host, &action, body).await;
@@ -51,9 +69,9 @@ impl Direct {
 
 impl fmt::Debug for Direct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::DynamoDb(_) => "DynamoDB",
-            Self::Sqs(_) => "SQS",
+        f.write_str(match self.to {
+            To::DynamoDb(_) => "DynamoDB",
+            To::Sqs(_) => "SQS",
         })
     }
 }

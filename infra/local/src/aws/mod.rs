@@ -3,6 +3,7 @@
 pub mod dynamodb;
 pub(crate) mod event_source;
 pub(crate) mod gateway;
+pub mod iam;
 pub(crate) mod in_process;
 pub(crate) mod lambda_api;
 mod payload;

@@ -20,6 +20,7 @@ use oncekey_core::{Clock, Timestamp};
 use reqwest::Url;
 use sha2::{Digest, Sha256};
 
+use crate::aws::iam::Caller;
 use crate::private;
 
 /// The largest object; payloads and outputs are smaller.
@@ -31,10 +32,23 @@ pub(crate) const MAX_REQUEST_BYTES: usize = 2 * MAX_BYTES;
 #[derive(Clone, Debug)]
 pub(crate) struct Objects {
     kept: Kept,
-    signer: Signer,
+    signers: Arc<HashMap<String, Signatory>>,
     clock: Clock,
     /// Where this endpoint listens: part of what is signed.
     origin: String,
+}
+
+/// Whoever may sign, by the access key; who is no function may do everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Signatory {
+    pub signer: Signer,
+    pub caller: Option<Caller>,
+}
+
+impl Signatory {
+    fn may(&self, action: &str, path: &str) -> bool {
+        self.caller.as_ref().is_none_or(|caller| caller.ask_s3(action, path).is_ok())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +65,12 @@ struct Object {
 
 impl Objects {
     /// Objects in `folder`, or in memory, behind an endpoint at `origin`.
-    pub(crate) fn new(folder: Option<PathBuf>, signer: Signer, clock: Clock, origin: String) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        folder: Option<PathBuf>,
+        signers: HashMap<String, Signatory>,
+        clock: Clock,
+        origin: String,
+    ) -> std::io::Result<Self> {
         let kept = match folder {
             None => Kept::Memory(Arc::default()),
             Some(folder) => {
@@ -59,23 +78,22 @@ impl Objects {
                 Kept::Folder(folder)
             }
         };
-        Ok(Self { kept, signer, clock, origin })
+        Ok(Self { kept, signers: Arc::new(signers), clock, origin })
     }
 
-    /// Whether the URL's signature is one that we would have made for it, at its date, and still holds.
-    async fn is_signed(&self, method: &Method, path: &str, query: &str) -> bool {
+    /// Who has signed the URL, if the signature is one that we would have made for it, at its date, and still holds.
+    async fn signed_by(&self, method: &Method, path: &str, query: &str) -> Option<&Signatory> {
         let pairs: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let (Some(date), Some(expires)) = (pairs.get("X-Amz-Date"), pairs.get("X-Amz-Expires")) else { return false };
-        let (Some(signed_at), Ok(expires)) = (timestamp(date), expires.parse().map(Duration::from_secs)) else {
-            return false;
-        };
+        let (signed_at, expires) = (timestamp(pairs.get("X-Amz-Date")?)?, pairs.get("X-Amz-Expires")?.parse().ok()?);
+        let expires = Duration::from_secs(expires);
         if self.clock.now() > signed_at.plus(expires) {
-            return false;
+            return None;
         }
-        let Ok(url) = Url::parse(&format!("{}{path}", self.origin)) else { return false };
-        let Ok(url) = self.signer.signed(method, url, signed_at, expires).await else { return false };
+        let by = self.signers.get(pairs.get("X-Amz-Credential")?.split('/').next()?)?;
+        let url = Url::parse(&format!("{}{path}", self.origin)).ok()?;
+        let url = by.signer.signed(method, url, signed_at, expires).await.ok()?;
         let wanted: HashMap<_, _> = url.query_pairs().into_owned().collect();
-        wanted.iter().all(|(name, value)| pairs.get(name) == Some(value))
+        wanted.iter().all(|(name, value)| pairs.get(name) == Some(value)).then_some(by)
     }
 
     fn put(&self, path: &str, object: Object) -> std::io::Result<()> {
@@ -140,14 +158,21 @@ pub(crate) fn router(objects: Objects) -> Router {
 async fn handle(State(objects): State<Objects>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-    if !objects.is_signed(&parts.method, path, query).await {
+    let Some(by) = objects.signed_by(&parts.method, path, query).await else {
         return refused(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
+    };
+    let action = if parts.method == Method::PUT { "PutObject" } else { "GetObject" };
+    if !by.may(action, path) {
+        return refused(StatusCode::FORBIDDEN, "AccessDenied");
     }
+    // Who may not list is not told that there is nothing.
+    let bucket = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     let done = match parts.method {
         Method::PUT => put(&objects, path, parts.headers.get(CONTENT_TYPE), body).await,
         Method::GET => objects.get(path).map(|object| match object {
             Some(object) => ([(CONTENT_TYPE, object.content_type)], object.bytes).into_response(),
-            None => refused(StatusCode::NOT_FOUND, "NoSuchKey"),
+            None if by.may("ListBucket", bucket) => refused(StatusCode::NOT_FOUND, "NoSuchKey"),
+            None => refused(StatusCode::FORBIDDEN, "AccessDenied"),
         }),
         _ => Ok(refused(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed")),
     };

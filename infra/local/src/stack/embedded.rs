@@ -1,5 +1,6 @@
 //! What of AWS is embedded here: each behind an endpoint of its own, unless another was named.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use dynoxide::Database;
@@ -10,13 +11,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::aws::dynamodb;
-use crate::aws::s3::{self, Objects};
+use crate::aws::iam::Caller;
+use crate::aws::s3::{self, Objects, Signatory};
 use crate::aws::sqs::{self, QueueSettings, Queues};
 use crate::error::StackError;
 use crate::loopback::{self, Connections, Endpoint};
 use crate::stack::data::DataFolder;
 use crate::stack::options::Options;
-use crate::stack::sdk::sdk_config;
+use crate::stack::sdk::{self, sdk_config};
 
 /// The bucket's name, for what it is worth.
 pub(super) const BUCKET: &str = "oncekey";
@@ -29,6 +31,8 @@ pub(super) struct Embedded {
     pub queues: Option<Queues>,
     pub s3_url: String,
     pub blobs: Blobs,
+    /// Of each function that is told apart.
+    pub blobs_of: Vec<(Caller, Blobs)>,
 }
 
 /// The listeners of what is embedded, and what stops them.
@@ -56,6 +60,7 @@ impl Embedded {
         options: &Options,
         folder: Option<&DataFolder>,
         settings: Vec<QueueSettings>,
+        callers: Vec<Caller>,
         mut listeners: Listeners<'_>,
     ) -> Result<Self, StackError> {
         let (dynamodb_url, database) = match &options.dynamodb_endpoint {
@@ -80,12 +85,24 @@ impl Embedded {
         };
         let listener = listen(0).await?;
         let s3_url = url_of(&listener);
-        let blobs = Blobs::new(&sdk_config(&s3_url).await, Some(&s3_url), BUCKET, options.clock.clone())?;
+        let s3 = sdk_config(&s3_url).await;
+        let signing_as =
+            |access_key: &str| Blobs::new(&sdk::of(&s3, access_key), Some(&s3_url), BUCKET, options.clock.clone());
+        let blobs = signing_as(sdk::ANYBODY)?;
+        let mut signers =
+            HashMap::from([(sdk::ANYBODY.to_owned(), Signatory { signer: blobs.signer().clone(), caller: None })]);
+        let mut blobs_of = Vec::new();
+        for caller in callers {
+            let access_key = caller.function.to_string();
+            let blobs = signing_as(&access_key)?;
+            signers.insert(access_key, Signatory { signer: blobs.signer().clone(), caller: Some(caller.clone()) });
+            blobs_of.push((caller, blobs));
+        }
         let objects = folder.map(|folder| folder.file("objects"));
-        let objects = Objects::new(objects, blobs.signer().clone(), options.clock.clone(), s3_url.clone());
+        let objects = Objects::new(objects, signers, options.clock.clone(), s3_url.clone());
         let objects = objects.map_err(|error| StackError::Objects(error.to_string()))?;
         listeners.serve(listener, s3::router(objects), s3::MAX_REQUEST_BYTES);
-        Ok(Self { dynamodb_url, database, sqs_url, queues, s3_url, blobs })
+        Ok(Self { dynamodb_url, database, sqs_url, queues, s3_url, blobs, blobs_of })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The stack itself: the embedded AWS parts, the functions on top, one HTTP server.
 
+mod apps;
 pub(crate) mod data;
 mod embedded;
 mod functions;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use dynoxide::Database;
+use oncekey_core::blobs::Blobs;
 use oncekey_core::store::ApiKeyRecord;
 use oncekey_core::{App, EnvironmentId, Settings};
 use oncekey_worker::Worker;
@@ -20,14 +22,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::aws::gateway;
-use crate::aws::in_process::Direct;
+use crate::aws::iam::Caller;
+use crate::aws::in_process::{Direct, To};
 use crate::aws::lambda_api::Surroundings;
 use crate::aws::sqs::Queues;
 use crate::error::StackError;
 use crate::loopback::{Connections, Endpoint};
+use crate::stack::apps::{Apps, Held};
 use crate::stack::data::{DataFolder, Endpoints};
 use crate::stack::embedded::{BUCKET, Embedded, Listeners, listen};
-use crate::stack::functions::{mappings, routes};
+use crate::stack::functions::{mappings, routes, routes_of_tasks};
 pub use crate::stack::options::{Options, Storage};
 use crate::stack::queues::StackQueues;
 pub(crate) use crate::stack::sdk::sdk_config;
@@ -44,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Stack {
     address: SocketAddr,
-    app: App,
+    apps: Apps,
     dynamodb: (String, aws_sdk_dynamodb::Client),
     sqs: (String, aws_sdk_sqs::Client),
     stop: watch::Sender<bool>,
@@ -79,10 +83,16 @@ impl Stack {
         let mut endpoints = (watch::Sender::new(false), JoinSet::new());
         let stack_queues = StackQueues::of(&options, &worker);
         let listeners = Listeners { connections: &connections, stop: &endpoints.0, parts: &mut endpoints.1 };
-        let Embedded { dynamodb_url, database, sqs_url, queues, s3_url, blobs } =
-            Embedded::open(&options, folder.as_ref(), stack_queues.settings(), listeners).await?;
-        let dynamodb = sdk::dynamodb(&dynamodb_url, database.clone().map(Direct::DynamoDb)).await;
-        let sqs = sdk::sqs(&sqs_url, queues.clone().map(Direct::Sqs)).await;
+        let callers = apps::callers(options.permissions.as_ref(), stack_queues.for_runs());
+        let Embedded { dynamodb_url, database, sqs_url, queues, s3_url, blobs, blobs_of } =
+            Embedded::open(&options, folder.as_ref(), stack_queues.settings(), callers, listeners).await?;
+        let (dynamodb_config, sqs_config) = (sdk_config(&dynamodb_url).await, sdk_config(&sqs_url).await);
+        let clients = |caller: Option<Caller>| {
+            let direct = |to| Direct { to, caller: caller.clone() };
+            let dynamodb = sdk::dynamodb(&dynamodb_config, database.clone().map(To::DynamoDb).map(direct));
+            (dynamodb, sdk::sqs(&sqs_config, queues.clone().map(To::Sqs).map(direct)))
+        };
+        let (dynamodb, sqs) = clients(None);
         let names = tables::names(&options.prefix);
         tables::create(&dynamodb, &names).await?;
         if queues.is_none() {
@@ -94,7 +104,14 @@ impl Stack {
             Surroundings { dynamodb, sqs, s3, settings: &settings }.write(folder)?;
         }
         let Settings { tables, queues: urls, .. } = settings;
-        let app = App::new(dynamodb.clone(), sqs.clone(), tables, urls, blobs, options.clock.clone());
+        let held = |(dynamodb, sqs): (_, aws_sdk_sqs::Client), blobs: Blobs| Held {
+            app: App::new(dynamodb, sqs.clone(), tables.clone(), urls.clone(), blobs, options.clock.clone()),
+            sqs,
+        };
+        let of_functions =
+            blobs_of.into_iter().map(|(caller, blobs)| (caller.function.clone(), held(clients(Some(caller)), blobs)));
+        let apps = Apps { of: of_functions.collect(), own: held((dynamodb.clone(), sqs.clone()), blobs) };
+        let app = &apps.own.app;
         for (environment, key) in ENVIRONMENTS {
             let environment = EnvironmentId::parse(environment).map_err(oncekey_core::Error::from)?;
             let record = ApiKeyRecord::new(environment, key, app.clock.now());
@@ -106,11 +123,11 @@ impl Stack {
         }
         let stop = watch::Sender::new(false);
         let mut parts = JoinSet::new();
-        for mapping in mappings(&app, &sqs, &options, worker) {
+        for mapping in mappings(&apps, &options, worker) {
             parts.spawn(mapping.run(stop.subscribe()));
         }
         let api = Endpoint::new(
-            gateway::before(oncekey_http::finish(routes(&app))),
+            gateway::before(oncekey_http::finish(routes(&apps))),
             gateway::MAX_REQUEST_BYTES,
             &connections,
         );
@@ -118,7 +135,7 @@ impl Stack {
         parts.spawn(keep_house(database, queues, stop.subscribe()));
         Ok(Self {
             address,
-            app,
+            apps,
             dynamodb: (dynamodb_url, dynamodb),
             sqs: (sqs_url, sqs),
             stop,
@@ -133,14 +150,14 @@ impl Stack {
         format!("http://{}", self.address)
     }
 
-    /// The routes of the API, for callers in this process.
+    /// The routes of the API, for the tasks of a worker in this process.
     pub fn routes(&self) -> Router {
-        oncekey_http::finish(routes(&self.app))
+        oncekey_http::finish(routes_of_tasks(&self.apps))
     }
 
     /// The domain, on this stack's tables and queues.
     pub fn app(&self) -> &App {
-        &self.app
+        &self.apps.own.app
     }
 
     /// The DynamoDB API's URL and a client of it.

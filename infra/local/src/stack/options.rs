@@ -8,6 +8,8 @@ use oncekey_core::Clock;
 use oncekey_core::queue::name::Queue;
 use tokio::sync::Semaphore;
 
+use crate::aws::iam::Permissions;
+
 /// How long an invocation of any function but the worker may take.
 pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -44,6 +46,8 @@ pub struct Options {
     pub functions: Option<String>,
     /// What the names of the tables and queues begin with, so that several stacks can share such APIs.
     pub prefix: String,
+    /// What functions may ask of the embedded endpoints: anything, if nothing is said.
+    pub permissions: Option<Permissions>,
     /// The time.
     pub clock: Clock,
 }
@@ -69,6 +73,7 @@ impl Default for Options {
             sqs_endpoint: None,
             functions: None,
             prefix: "oncekey".to_owned(),
+            permissions: None,
             clock: Clock::system(),
         }
     }

@@ -54,6 +54,11 @@ impl StackQueues {
         if *name == QueueName::default() { self.name("runs") } else { self.name(&format!("runs-{name}")) }
     }
 
+    /// The names of the queues for runs, as triggers give them.
+    pub(crate) fn for_runs(&self) -> impl Iterator<Item = QueueName> {
+        self.for_runs.iter().cloned()
+    }
+
     /// How each is set up; dead-letter queues come before those that they serve.
     pub(crate) fn settings(&self) -> Vec<QueueSettings> {
         let queue = |name: String, timeout: Duration, redrive: Option<(u32, &str)>| QueueSettings {

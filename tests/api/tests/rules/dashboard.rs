@@ -54,7 +54,7 @@ impl<'a> Visitor<'a> {
     }
 
     /// Sends a form of the page at `from`, with the token that this page has.
-    async fn send(&self, from: &str, action: &str, fields: &[(&str, &str)]) -> Response {
+    pub(crate) async fn send(&self, from: &str, action: &str, fields: &[(&str, &str)]) -> Response {
         let page = self.get(from).await;
         let token = page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
         self.send_with(token, action, fields).await

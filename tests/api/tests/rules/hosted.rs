@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use oncekey::Options;
 use oncekey_core::protocol::cancel::cancel;
+use oncekey_tests_api::policy::Tasks;
 use oncekey_tests_api::{Oncekey, Place, dev, run_id};
 use oncekey_worker::Worker;
 use oncekey_worker::host::{self, Code, Host, Node, WaitSettings};
@@ -49,7 +50,9 @@ async fn hosted(place: Place, waits: &str, slots: usize, change: impl FnOnce(Opt
     let code = Code { bundle: folder.path().to_owned(), project: folder.path().to_owned(), version: "1".to_owned() };
     let worker = Worker::new();
     worker.replace(host.load(code).await.unwrap());
-    let oncekey = Oncekey::running(place, worker, |options| change(Options { slots: Some(slots), ..options })).await;
+    let slots = Some(slots);
+    let change = |options| change(Options { slots, ..options });
+    let oncekey = Oncekey::running_tasks(place, Tasks::TypeScript, worker, change).await;
     let routes = oncekey.stack().routes();
     let api = tokio::spawn(async move { host.serve(routes).await });
     Some(Hosted { oncekey, folder, api })

@@ -22,6 +22,7 @@ mod large;
 mod leases;
 mod notes;
 mod overdue;
+mod permissions;
 mod places;
 mod protocol;
 mod reading;
