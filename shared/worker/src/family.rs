@@ -240,7 +240,8 @@ impl Invocation {
             let open = self.open(number, Open { due_at: None, until, seen, sent: true })?;
             if !registered {
                 let expiring = expiry(until);
-                let registered = await_children(&self.app, &self.waiter(number), &left, expiring).await?;
+                let registered =
+                    await_children(&self.app, &self.waiter(number), self.run.spec.created_at, &left, expiring).await?;
                 self.note_expiry(registered.items, expiring);
                 ends.extend(registered.ends);
             }

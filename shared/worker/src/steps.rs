@@ -37,7 +37,7 @@ impl Invocation {
         let run = &self.run;
         let result = output::keep_step(&self.app, &run.spec.environment, text.clone()).await?;
         let until = expiry(self.app.clock.now());
-        let there = self.app.store.put_step(&run.id, name, result.clone(), until).await?;
+        let there = self.app.store.put_step(&run.id, run.spec.created_at, name, result.clone(), until).await?;
         self.note_expiry([step_item(name)], until);
         let first = there == result;
         let text = if first { text } else { output::fetch(&self.app, &run.spec.environment, there).await? };

@@ -34,7 +34,7 @@ pub async fn keep_for_retry(app: &App, run: &Run, pause: Duration) -> Result<(),
     if pause < SPARE / 2 && now.since(run.spec.created_at) < SPARE / 2 {
         return Ok(());
     }
-    let mut items = app.store.journal(&run.id, run.turn.attempt).await?.step_items();
+    let mut items = app.store.journal(&run.id, run.spec.created_at, run.turn.attempt).await?.step_items();
     items.extend(beside(run));
     app.store.renew(&run.id, &items, expiry(now.plus(pause))).await
 }

@@ -53,7 +53,7 @@ pub struct Registered {
     pub items: Vec<String>,
 }
 
-/// Journals that `waiter` waits for `children`, of which none is twice, puts it beside each, and then looks which have
+/// Journals that `waiter`, of a run made at `born`, waits for `children`, of which none is twice, puts it beside each, and then looks which have
 /// ended. To be done once per wait: done again, it waits again for those that have ended.
 ///
 /// # Errors
@@ -61,15 +61,16 @@ pub struct Registered {
 pub async fn await_children(
     app: &App,
     waiter: &Waiter,
+    born: Timestamp,
     children: &[RunId],
     until: Timestamp,
 ) -> Result<Registered, Error> {
-    let items = app.store.put_wait(waiter, children, until).await?;
-    app.store.register(waiter, children).await?;
+    let items = app.store.put_wait(waiter, born, children, until).await?;
+    app.store.register(waiter, born, children).await?;
     let ends = ends_of(app, children).await?;
     let ended = children.iter().enumerate().filter_map(|(index, child)| Some((index, child.clone(), ends.get(child)?)));
     let settle = |(index, child, end): (usize, RunId, &End)| {
-        let (told, end) = (Registration::of(waiter, index, children.len()), end.clone());
+        let (told, end) = (Registration::of(waiter, born, index, children.len()), end.clone());
         async move {
             app.store.settle(&told, &child, &end, until).await?;
             app.store.unregister(&child, &told).await

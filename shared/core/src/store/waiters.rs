@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use oncekey_wire::RunId;
 
 use super::Store;
-use super::expression::{number, text};
+use super::expression::{moment, number, text};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::run::waiter::Waiter;
 
@@ -32,18 +33,20 @@ pub struct Registration {
     pub chunk: u32,
     /// How many runs the wait waits for in all.
     pub children: u32,
+    /// When the run that waits was made; not where an older version registered it.
+    pub born: Option<Timestamp>,
 }
 
 impl Registration {
     /// That of `waiter` with the child at `index` of as many `children`.
-    pub(crate) fn of(waiter: &Waiter, index: usize, children: usize) -> Self {
+    pub(crate) fn of(waiter: &Waiter, born: Timestamp, index: usize, children: usize) -> Self {
         let children = u32::try_from(children).unwrap_or(u32::MAX);
-        Self { waiter: waiter.clone(), chunk: chunk_of(index), children }
+        Self { waiter: waiter.clone(), chunk: chunk_of(index), children, born: Some(born) }
     }
 
     /// One that an older version added to the set in the run's own item: all its children stand in one chunk.
     pub(crate) fn of_old(waiter: Waiter) -> Self {
-        Self { waiter, chunk: 0, children: 2 }
+        Self { waiter, chunk: 0, children: 2, born: None }
     }
 
     fn key(&self, child: &RunId) -> HashMap<String, AttributeValue> {
@@ -54,20 +57,23 @@ impl Registration {
     fn read(item: &HashMap<String, AttributeValue>) -> Option<Self> {
         let (waiter, chunk) = item.get("item")?.as_s().ok()?.strip_prefix(PREFIX)?.rsplit_once('#')?;
         let children = item.get("children")?.as_n().ok()?;
-        Some(Self { waiter: Waiter::parse(waiter)?, chunk: chunk.parse().ok()?, children: children.parse().ok()? })
+        let born = item.get("born").and_then(|born| born.as_n().ok()?.parse().ok()).map(Timestamp::from_millis);
+        let (chunk, children) = (chunk.parse().ok()?, children.parse().ok()?);
+        Some(Self { waiter: Waiter::parse(waiter)?, chunk, children, born })
     }
 }
 
 impl Store {
-    /// Registers a wait with every run that it waits for. They stand until somebody deletes them: whoever ends the run, or
+    /// Registers a wait, of a run made at `born`, with every run that it waits for. They stand until somebody deletes them: whoever ends the run, or
     /// finds that it has ended.
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn register(&self, waiter: &Waiter, children: &[RunId]) -> Result<(), Error> {
+    pub async fn register(&self, waiter: &Waiter, born: Timestamp, children: &[RunId]) -> Result<(), Error> {
         let item = |(index, child): (usize, &RunId)| {
-            let registration = Registration::of(waiter, index, children.len());
+            let registration = Registration::of(waiter, born, index, children.len());
             let mut item = registration.key(child);
+            item.insert("born".to_owned(), moment(born));
             item.insert("children".to_owned(), number(registration.children));
             item
         };

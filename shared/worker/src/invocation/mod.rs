@@ -81,7 +81,7 @@ impl Invocation {
         // On its first way a run has no journal.
         let mut journal = match run.turn {
             Turn::FIRST => Journal::default(),
-            turn => app.store.journal(&run.id, turn.attempt).await?,
+            turn => app.store.journal(&run.id, run.spec.created_at, turn.attempt).await?,
         };
         if journal.segments.len() < run.segments as usize {
             return Ok(None);

@@ -132,7 +132,8 @@ impl Invocation {
         let known = self.journal.segments.len();
         let count = u32::try_from(known + segments.len()).unwrap_or(u32::MAX);
         let expiring = expiry(until);
-        let items = app.store.put_segments(&self.run.id, self.run.turn, segments, expiring).await?;
+        let (id, born) = (&self.run.id, self.run.spec.created_at);
+        let items = app.store.put_segments(id, born, self.run.turn, segments, expiring).await?;
         self.note_expiry(items, expiring);
         let mut waits = Vec::with_capacity(open.len());
         for (number, open) in open {

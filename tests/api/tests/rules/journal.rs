@@ -12,7 +12,7 @@ use oncekey_core::RunStatus;
 use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::run::waiter::Waiter;
 use oncekey_core::store::StepResult;
-use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, dev, run_id};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, answer, dev, run_id};
 use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
 use serde_json::{Value, json};
 
@@ -181,11 +181,46 @@ async fn of_two_who_ran_a_step_at_once_both_get_the_first_ones_result() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = Oncekey::start(place).await;
     let (store, run) = (&oncekey.app().store, run_id(&format!("run_{}", "a".repeat(32))));
-    let until = oncekey.clock.now().plus(DAY);
+    let born = oncekey.clock.now();
+    let until = born.plus(DAY);
     let (one, other) = (StepResult::Inline("1".to_owned()), StepResult::Inline("2".to_owned()));
-    assert_eq!(store.put_step(&run, "charge", one.clone(), until).await.unwrap(), one);
-    assert_eq!(store.put_step(&run, "charge", other, until).await.unwrap(), one);
-    assert_eq!(store.journal(&run, 1).await.unwrap().step("charge"), Some(&one));
+    assert_eq!(store.put_step(&run, born, "charge", one.clone(), until).await.unwrap(), one);
+    assert_eq!(store.put_step(&run, born, "charge", other, until).await.unwrap(), one);
+    assert_eq!(store.journal(&run, born, 1).await.unwrap().step("charge"), Some(&one));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_a_request_that_comes_again_when_its_run_has_expired_does_not_meet_the_first_ones_journal() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let charged = Count::default();
+    let seen = Arc::clone(&charged);
+    let parent = Task::new("parent", move |ctx: Context, _: Value| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let charge: u32 = ctx.step("charge", || async { Ok(count(&seen)) }).await?;
+            ctx.wait_for(DAY * 300).await?;
+            Ok(charge)
+        }
+    });
+    let oncekey = with(place, parent.retry(quick())).await;
+    let request = || async {
+        let post = oncekey.post("/api/v1/tasks/parent/trigger", "{}");
+        let (_, handle) = answer(post.header("x-trigger-request-idempotency-key", "one")).await;
+        handle["id"].as_str().unwrap().to_owned()
+    };
+    let first = request().await;
+    suspended(&oncekey, &first, &[1]).await;
+    // What it has journalled is kept for the wait that it does not come to the end of.
+    cancel(oncekey.app(), &dev(), &run_id(&first)).await.unwrap();
+    ended(&oncekey, &first, "CANCELED").await;
+    days_pass(&oncekey, 40).await;
+    assert!(runs_items(&oncekey).await.iter().any(|item| item["item"] == AttributeValue::S("step#charge".into())));
+
+    assert_eq!(request().await, first, "a run is named by its request");
+    suspended(&oncekey, &first, &[1]).await;
+    days_pass(&oncekey, 300).await;
+    assert_eq!(ended(&oncekey, &first, "COMPLETED").await["output"], 2);
+    assert_eq!(charged.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -374,8 +409,8 @@ async fn i9_a_run_that_thousands_wait_for_ends_and_each_of_them_learns_of_it() {
     let only = std::slice::from_ref(&child);
     for some in waiters.chunks(100) {
         futures_util::future::join_all(some.iter().map(async |waiter| {
-            app.store.put_wait(waiter, only, until).await.unwrap();
-            app.store.register(waiter, only).await.unwrap();
+            app.store.put_wait(waiter, until, only, until).await.unwrap();
+            app.store.register(waiter, until, only).await.unwrap();
         }))
         .await;
     }
@@ -472,7 +507,9 @@ async fn as_older_versions_wrote(oncekey: &Oncekey, run: &str) {
         let update = dynamodb.update_item().table_name(&table).key("run_id", id.clone()).key("item", text(item));
         update.update_expression(change.to_owned())
     };
-    let journal = oncekey.app().store.journal(&run_id(run), 1).await.unwrap();
+    let app = oncekey.app();
+    let stored = app.store.run(&run_id(run)).await.unwrap().unwrap();
+    let journal = app.store.journal(&stored.id, stored.spec.created_at, 1).await.unwrap();
     let segment: Value = serde_json::from_str(&journal.segments[0]).unwrap();
     let old = |number: &str| {
         let call = &segment["calls"][number];

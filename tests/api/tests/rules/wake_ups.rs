@@ -84,7 +84,12 @@ async fn journalled(oncekey: &Oncekey, parent: &Run, child: &RunId) {
     let answer = json!({ "Ok": { "children": [{ "id": child, "isCached": false }] } });
     let calls = json!({ "1": { "what": "trigger and wait child with key k", "answer": answer } });
     let segment = json!({ "calls": calls }).to_string();
-    oncekey.app().store.put_segments(&parent.id, parent.turn, vec![segment], far(oncekey)).await.unwrap();
+    oncekey
+        .app()
+        .store
+        .put_segments(&parent.id, parent.spec.created_at, parent.turn, vec![segment], far(oncekey))
+        .await
+        .unwrap();
 }
 
 fn waits_for_its_child() -> Task {
@@ -100,7 +105,9 @@ fn far(oncekey: &Oncekey) -> Timestamp {
 
 /// Registers a wait for a child that has not ended.
 async fn register(oncekey: &Oncekey, waiter: &Waiter, child: &RunId) {
-    let registered = await_children(oncekey.app(), waiter, std::slice::from_ref(child), far(oncekey)).await.unwrap();
+    let app = oncekey.app();
+    let born = app.store.run(&waiter.run).await.unwrap().unwrap().spec.created_at;
+    let registered = await_children(app, waiter, born, std::slice::from_ref(child), far(oncekey)).await.unwrap();
     assert_eq!(registered.ends.len(), 0);
 }
 
@@ -135,7 +142,8 @@ async fn i9_a_child_that_ended_before_its_parent_registers_is_not_waited_for() {
     let parent = begun(&oncekey).await;
     let (child, waiter) = child_of(&oncekey, &parent).await;
     cancel(app, &dev(), &child).await.unwrap();
-    let registered = await_children(app, &waiter, std::slice::from_ref(&child), far(&oncekey)).await.unwrap();
+    let born = parent.spec.created_at;
+    let registered = await_children(app, &waiter, born, std::slice::from_ref(&child), far(&oncekey)).await.unwrap();
     assert_eq!(registered.ends[&child].status, RunStatus::Canceled);
     ended(&oncekey, &waiter, &child).await;
 }
@@ -174,7 +182,7 @@ async fn i8_a_wake_up_whose_message_was_not_sent_is_sent_by_the_redelivered_even
             .unwrap();
     assert_eq!(suspended, Suspension::Suspended);
     // What a process that died after this move and before sending leaves behind.
-    let told = Registration { waiter: waiter.clone(), chunk: 0, children: 1 };
+    let told = Registration { waiter: waiter.clone(), chunk: 0, children: 1, born: Some(parent.spec.created_at) };
     let end = End { error: None, status: RunStatus::Canceled, ..End::unknown() };
     assert_eq!(app.store.settle(&told, &child, &end, far(&oncekey)).await.unwrap(), Settled::Over);
     let woken = app.store.move_run(&parent.id, Move::Wake { waiter: &waiter }, app.clock.now()).await.unwrap();

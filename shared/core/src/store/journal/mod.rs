@@ -5,6 +5,9 @@
 //! - `wait#<attempt>#<call>` and, of more than a few children, `wait#<attempt>#<call>#<chunk>`: who has not ended yet;
 //! - `wait#<attempt>#<call>#<child>`: how a child ended;
 //! - `step#<name>`: what a step gave.
+//!
+//! Each says when its run was made: a request id that comes again when its run's record has expired makes a run of the same
+//! id, and what the first one journalled is none of its business.
 
 mod segments;
 mod steps;
@@ -18,7 +21,7 @@ use oncekey_wire::RunId;
 
 use super::Store;
 use super::conditional::written;
-use super::expression::{number, text};
+use super::expression::{moment, number, text};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -41,16 +44,24 @@ pub struct Journal {
     pub expiries: BTreeMap<String, Timestamp>,
 }
 
+/// When the run of an item was made; not in items that an older version wrote.
+const BORN: &str = "born";
+
+/// Whether an item is of the run of this id that was made then, as far as it says.
+fn is_of(item: &HashMap<String, AttributeValue>, born: Timestamp) -> bool {
+    item.get(BORN).is_none_or(|said| *said == moment(born))
+}
+
 fn item_key(run: &RunId, item: impl Into<String>) -> HashMap<String, AttributeValue> {
     HashMap::from([("run_id".to_owned(), text(run.as_str())), ("item".to_owned(), text(item.into()))])
 }
 
 impl Store {
-    /// Reads a run's journal: the calls and waits of `attempt` and all steps.
+    /// Reads the journal of a run that was made at `born`: the calls and waits of `attempt` and all steps.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
-    pub async fn journal(&self, run: &RunId, attempt: u32) -> Result<Journal, Error> {
+    pub async fn journal(&self, run: &RunId, born: Timestamp, attempt: u32) -> Result<Journal, Error> {
         let mut journal = Journal::default();
         let mut segments = BTreeMap::new();
         // From the segments over the steps to the last wait: `$` comes after `#`.
@@ -58,7 +69,9 @@ impl Store {
         let mut items = query.into_paginator().items().send();
         while let Some(item) = items.next().await {
             let item = item.map_err(Error::aws("dynamodb:Query"))?;
-            journal.take(item, attempt, &mut segments)?;
+            if is_of(&item, born) {
+                journal.take(item, attempt, &mut segments)?;
+            }
         }
         journal.segments = segments.into_values().collect();
         Ok(journal)

@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use oncekey_wire::RunId;
 
 use super::super::Store;
-use super::super::expression::{number, text};
-use super::item_key;
+use super::super::expression::{moment, number, text};
+use super::{BORN, item_key};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::run::turn::Turn;
@@ -34,13 +34,15 @@ pub(super) fn read(mut item: HashMap<String, AttributeValue>) -> Result<String, 
 }
 
 impl Store {
-    /// Journals the calls that this turn has made so far: written again, it replaces what was there. The items' names.
+    /// Journals the calls that this turn of a run made at `born` has made so far: written again, it replaces what was there. The
+    /// items' names.
     ///
     /// # Errors
     /// [`Error::Aws`].
     pub async fn put_segments(
         &self,
         run: &RunId,
+        born: Timestamp,
         turn: Turn,
         segments: Vec<String>,
         until: Timestamp,
@@ -50,6 +52,7 @@ impl Store {
         for (part, calls) in segments.into_iter().enumerate() {
             let name = format!("segment#{}#{}#{part}", turn.attempt, turn.resume);
             let mut item = item_key(run, &name);
+            item.insert(BORN.to_owned(), moment(born));
             item.insert("calls".to_owned(), text(calls));
             item.insert("expires_at".to_owned(), number(until.seconds_rounded_up()));
             names.push(name);

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::super::Store;
 use super::super::conditional::{Written, written};
-use super::super::expression::{number, text};
-use super::item_key;
+use super::super::expression::{moment, number, text};
+use super::{BORN, item_key};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::payload::path::BlobPath;
@@ -52,13 +52,14 @@ pub(super) fn read(name: &str, item: &HashMap<String, AttributeValue>) -> Result
 }
 
 impl Store {
-    /// Journals what a step gave, unless that is known. What is there now: of two who ran it at once, the first one's.
+    /// Journals what a step of a run made at `born` gave, unless that is known. What is there now: of two who ran it at once, the first one's.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
     pub async fn put_step(
         &self,
         run: &RunId,
+        born: Timestamp,
         name: &str,
         result: StepResult,
         until: Timestamp,
@@ -71,7 +72,10 @@ impl Store {
         };
         let put = put
             .item("expires_at", number(until.seconds_rounded_up()))
-            .condition_expression("attribute_not_exists(run_id)")
+            .item(BORN, moment(born))
+            // Or there is one of an earlier run of this id.
+            .condition_expression("attribute_not_exists(run_id) OR (attribute_exists(born) AND born <> :born)")
+            .expression_attribute_values(":born", moment(born))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match written("dynamodb:PutItem", put.send().await)? {
             Written::Done(_) => Ok(result),

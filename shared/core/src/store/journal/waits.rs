@@ -7,9 +7,9 @@ use oncekey_wire::RunId;
 
 use super::super::Store;
 use super::super::conditional::{Written, written};
-use super::super::expression::{number, text};
+use super::super::expression::{moment, number, text};
 use super::super::waiters::{PER_CHUNK, Registration, chunk_of};
-use super::item_key;
+use super::{BORN, item_key};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::run::end::End;
@@ -105,17 +105,24 @@ impl Wait {
 }
 
 impl Store {
-    /// Journals that `waiter` waits for `children`, of which none is twice. The items' names.
+    /// Journals that `waiter`, of a run made at `born`, waits for `children`, of which none is twice. The items' names.
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn put_wait(&self, waiter: &Waiter, children: &[RunId], until: Timestamp) -> Result<Vec<String>, Error> {
+    pub async fn put_wait(
+        &self,
+        waiter: &Waiter,
+        born: Timestamp,
+        children: &[RunId],
+        until: Timestamp,
+    ) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
         let mut items = Vec::new();
         for (chunk, children) in children.chunks(PER_CHUNK).enumerate() {
             let name = chunk_item(waiter, u32::try_from(chunk).unwrap_or(u32::MAX));
             let mut item = item_key(&waiter.run, &name);
             let pending = children.iter().map(ToString::to_string).collect();
+            item.insert(BORN.to_owned(), moment(born));
             item.insert("pending".to_owned(), AttributeValue::Ss(pending));
             item.insert("expires_at".to_owned(), number(until.seconds_rounded_up()));
             names.push(name);
@@ -125,7 +132,7 @@ impl Store {
         Ok(names)
     }
 
-    /// Reads one wait, strongly consistent.
+    /// Reads one wait, strongly consistent, of whichever run of its id.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
@@ -164,8 +171,15 @@ impl Store {
                 .table_name(&self.tables.runs)
                 .set_item(Some(item_key(&waiter.run, format!("{}#{child}", wait_item(waiter)))))
                 .item("end", text(&end))
-                .item("expires_at", number(until.seconds_rounded_up()))
-                .condition_expression("attribute_not_exists(run_id)");
+                .item("expires_at", number(until.seconds_rounded_up()));
+            let put = match told.born {
+                // Or there is one that an earlier run of this id was told.
+                Some(born) => put
+                    .item(BORN, moment(born))
+                    .condition_expression("attribute_not_exists(run_id) OR (attribute_exists(born) AND born <> :born)")
+                    .expression_attribute_values(":born", moment(born)),
+                None => put.condition_expression("attribute_not_exists(run_id)"),
+            };
             written("dynamodb:PutItem", put.send().await)?;
         }
         let mut remove = self
@@ -177,6 +191,11 @@ impl Store {
             .condition_expression("attribute_exists(run_id)")
             .expression_attribute_values(":child", AttributeValue::Ss(vec![child.to_string()]))
             .return_values(ReturnValue::AllNew);
+        if let Some(born) = told.born {
+            remove = remove
+                .condition_expression("attribute_exists(run_id) AND (attribute_not_exists(born) OR born = :born)")
+                .expression_attribute_values(":born", moment(born));
+        }
         if alone {
             remove = remove
                 .update_expression("SET #end = if_not_exists(#end, :end), child = :name DELETE pending :child")
