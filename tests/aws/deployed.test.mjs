@@ -52,11 +52,15 @@ test("a trigger message makes a run, and a poisonous one is put away with the re
 });
 
 test("tasks and keys with any character find their way through the gateway", async () => {
-  const run = await trigger("mail/send:now", { options: { idempotencyKey: "50 %/ü", delay: "1h" } });
-  const path = `/api/v1/idempotencyKeys/${encodeURIComponent("50 %/ü")}`;
+  const run = await trigger("mail/send:now", { options: { idempotencyKey: "50 $/ü", delay: "1h" } });
+  const path = `/api/v1/idempotencyKeys/${encodeURIComponent("50 $/ü")}`;
   const found = await call("GET", `${path}?taskIdentifier=mail%2Fsend%3Anow`);
   assert.equal(found.body.runId, run.id);
   assert.equal((await call("POST", `${path}/reset`, { taskIdentifier: "mail/send:now" })).status, 200);
+  // Some gateways leave this escape as it is: what may be either of two keys is none.
+  const either = await call("POST", "/api/v1/idempotencyKeys/%2525/reset", { taskIdentifier: "mail/send:now" });
+  assert.equal(either.status, 400);
+  assert.match(either.body.error, /give the key's hash/);
 });
 
 test("what is not there is answered by us, and not by the gateway", async () => {
