@@ -24,6 +24,8 @@ pub const MAX_ITEMS: u32 = 1_000;
 const MAX_SHOWN_TASK: usize = 60;
 /// How much of the words of its refusal.
 const MAX_SHOWN_ERROR: usize = 160;
+/// Items that are triggered before the batch's record is written: a call that is cut off has no more than these to do again.
+const AT_ONCE: usize = 250;
 /// How often outcomes are added while other calls add theirs.
 const ROUNDS: u32 = 20;
 
@@ -226,18 +228,25 @@ pub async fn add_items(
             Err(error) => drop(done.insert(index, refused(&task, &error))),
         }
     }
-    let mut failed = None;
-    for ((index, task), triggered) in asked.into_iter().zip(trigger_all(app, requests).await) {
-        match outcome(&task, triggered) {
-            Ok(item) => drop(done.insert(index, item)),
-            Err(error) => failed = failed.or(Some(error)),
+    let (mut batch, mut failed) = (batch, None);
+    let mut asked = asked.into_iter();
+    loop {
+        let part: Vec<_> = requests.drain(..requests.len().min(AT_ONCE)).collect();
+        for ((index, task), triggered) in asked.by_ref().take(part.len()).zip(trigger_all(app, part).await) {
+            match outcome(&task, triggered) {
+                Ok(item) => drop(done.insert(index, item)),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-    }
-    // What was done is remembered before the call fails: sent again, it has that much less to do.
-    let batch = if done.is_empty() { batch } else { remember(app, batch, done).await? };
-    match failed {
-        None => Ok((batch, accepted)),
-        Some(error) => Err(error),
+        // What was done is remembered as it goes, and before the call fails: sent again, it has that much less to do.
+        if !done.is_empty() {
+            batch = remember(app, batch, std::mem::take(&mut done)).await?;
+        }
+        match failed {
+            Some(error) => return Err(error),
+            None if requests.is_empty() => return Ok((batch, accepted)),
+            None => {}
+        }
     }
 }
 

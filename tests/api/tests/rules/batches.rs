@@ -1,7 +1,12 @@
 //! R50, R51, R53: batches over HTTP, in two calls.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
-use oncekey_tests_api::{Oncekey, PROD, Place, answer};
+use oncekey_core::BatchId;
+use oncekey_core::request::parse_json;
+use oncekey_core::runs::batch::{NewItem, add_items, find};
+use oncekey_tests_api::{Oncekey, PROD, Place, answer, dev};
 use serde_json::{Value, json};
 
 async fn create(oncekey: &Oncekey, body: Value) -> Value {
@@ -304,4 +309,37 @@ async fn a_batch_of_nothing_is_complete_at_once() {
     let other = create(&oncekey, json!({ "runCount": 1 })).await;
     let path = format!("/api/v3/batches/{}/items", other["id"].as_str().unwrap());
     assert_eq!(answer(oncekey.post(&path, "")).await.0.as_u16(), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_a_batch_remembers_what_a_call_did_that_was_cut_off() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let app = oncekey.app();
+    let batch = create(&oncekey, json!({ "runCount": 1_000 })).await;
+    let id = BatchId::parse(batch["id"].as_str().unwrap()).unwrap();
+    let item = |index| NewItem { index, task: "echo".to_owned(), body: parse_json(br#"{"options": {"delay": "1h"}}"#) };
+    let (environment, items) = (dev(), (0..1_000).map(item).collect());
+    tokio::select! {
+        biased;
+        () = async {
+            while find(app, &environment, &id).await.unwrap().items.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        } => {}
+        _ = add_items(app, &environment, &id, items) => panic!("it was not cut off"),
+    }
+    let lines: Vec<_> =
+        (0..1_000).map(|index| json!({ "index": index, "task": "echo", "options": { "delay": "1h" } })).collect();
+    let (status, sent) = send(&oncekey, &batch, &lines).await;
+    assert_eq!((status, &sent["sealed"]), (200, &json!(true)));
+    assert!(sent["itemsDeduplicated"].as_u64().is_some_and(|known| known >= 250), "{sent}");
+    // None of them is a run twice.
+    let runs = retrieve(&oncekey, &batch).await["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(Value::to_string)
+        .collect::<BTreeSet<_>>();
+    assert_eq!(runs.len(), 1_000);
 }
