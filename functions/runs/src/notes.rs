@@ -40,7 +40,7 @@ pub(crate) async fn change_metadata(
     RunPath(id): RunPath,
     Body(body): Body,
 ) -> Result<Json<MetadataAnswer>, ApiError> {
-    let changes: Changes = parse_json(&body)?;
+    let changes = Changes::parse(&body)?;
     let metadata = change(&app, &environment, &id, changes).await?;
     Ok(Json(MetadataAnswer { metadata }))
 }

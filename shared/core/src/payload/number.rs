@@ -37,6 +37,29 @@ pub(crate) fn mark_inexact(json: &str) -> Cow<'_, str> {
     Cow::Owned(marked)
 }
 
+/// The first number in `json`, which is valid JSON, that neither 64 bits of a whole number nor a double stand for.
+pub(crate) fn unkept(json: &str) -> Option<&str> {
+    let bytes = json.as_bytes();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = end_of_string(bytes, at),
+            b'-' | b'0'..=b'9' => {
+                let is_part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                let length = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
+                let number = &json[at..at + length];
+                let is_whole = !number.contains(['.', 'e', 'E']);
+                if is_whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+                    return Some(number);
+                }
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
 /// The number that a text stands for which [`mark_inexact`] put there.
 pub(crate) fn marked(text: &str) -> Option<&str> {
     text.strip_prefix(READ_MARK)

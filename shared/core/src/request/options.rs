@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use oncekey_wire::Json;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -61,8 +62,9 @@ pub struct Options {
     /// A tag, or up to 10 of them.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<TagsSchema>))]
     tags: Option<Value>,
-    /// The caller's own data about the run, up to 32 KB of JSON.
-    metadata: Option<Value>,
+    /// The caller's own data about the run, up to 32 KB of JSON. Whole numbers have at most 64 bits.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Value>))]
+    metadata: Option<Json>,
     /// Attempts in all.
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
     max_attempts: Option<u32>,

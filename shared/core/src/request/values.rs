@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use oncekey_wire::Json;
 use oncekey_wire::RunId;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::payload::number::unkept;
 use crate::span;
 
 /// Most tags a run has.
@@ -77,7 +79,26 @@ pub(crate) fn parent_text(field: &str, id: &str) -> Result<Option<Value>, Error>
     Ok(RunId::parse(id).is_err().then(|| Value::from(id)))
 }
 
-pub(super) fn metadata(value: Option<Value>) -> Result<Option<Value>, Error> {
+/// Refuses metadata with a whole number that would come back as another.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the number.
+pub(crate) fn check_numbers(field: &str, json: &str) -> Result<(), Error> {
+    match unkept(json) {
+        None => Ok(()),
+        Some(number) => {
+            let shown: String = number.chars().take(40).collect();
+            Err(Error::invalid(
+                field,
+                format!("{shown} has more than 64 bits, and would be rounded: give it as a text"),
+            ))
+        }
+    }
+}
+
+pub(super) fn metadata(json: Option<Json>) -> Result<Option<Value>, Error> {
+    json.as_ref().map(|json| check_numbers("options.metadata", json.get())).transpose()?;
+    let value = json.map(|json| json.value()).filter(|value| !value.is_null());
     if value.as_ref().is_some_and(|value| !value.is_object()) {
         return Err(Error::invalid("options.metadata", "give an object, like {\"customer\": 7}"));
     }

@@ -2,11 +2,12 @@
 
 use oncekey_wire::{EnvironmentId, RunId};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::app::App;
 use crate::error::Error;
-use crate::request::values::MAX_METADATA_BYTES;
+use crate::request::parse_json;
+use crate::request::values::{MAX_METADATA_BYTES, check_numbers};
 use crate::run::Run;
 use crate::runs::find::find;
 
@@ -51,7 +52,8 @@ pub enum Operation {
         /// The field.
         key: String,
         /// By how much.
-        value: f64,
+        #[cfg_attr(feature = "openapi", schema(value_type = f64))]
+        value: Number,
     },
     /// This is all that there is.
     Update {
@@ -77,6 +79,19 @@ pub struct Changes {
     /// Changes of the first run's of its family; of its own if it is that.
     #[serde(default)]
     pub root_operations: Vec<Operation>,
+}
+
+impl Changes {
+    /// Those that a body says.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the field that is wrong, or a number that would come back as another.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
+        let changes = parse_json(body)?;
+        // It is JSON, so it is UTF-8.
+        check_numbers("metadata", std::str::from_utf8(body).unwrap_or_default())?;
+        Ok(changes)
+    }
 }
 
 /// Applies operations, one after another.
@@ -106,11 +121,19 @@ pub fn apply(metadata: &mut Map<String, Value>, operations: &[Operation]) {
             }
             Operation::Increment { key, value } => {
                 if let Some(field) = field(metadata, key) {
-                    *field = number(field.as_f64().unwrap_or_default() + value);
+                    *field = sum(field, value);
                 }
             }
         }
     }
+}
+
+/// Exact where both are whole numbers, and so is the sum in 64 bits.
+fn sum(field: &Value, by: &Number) -> Value {
+    let exact = || field.as_number().map_or(Some(0), Number::as_i128)?.checked_add(by.as_i128()?);
+    let exact = exact()
+        .and_then(|sum| i64::try_from(sum).map(Number::from).or_else(|_| u64::try_from(sum).map(Number::from)).ok());
+    exact.map_or_else(|| number(field.as_f64().unwrap_or_default() + by.as_f64().unwrap_or_default()), Value::from)
 }
 
 /// As an integer, if it is one.

@@ -258,7 +258,7 @@ impl<'a> Verbs<'a> {
 
     /// What the task said of itself before the run was suspended: it sees that, and it is not stored a second time.
     fn say_again(&self, body: &Bytes) -> Answered {
-        let Changes { metadata, operations, parent_operations, root_operations } = parse_json(body)?;
+        let Changes { metadata, operations, parent_operations, root_operations } = Changes::parse(body)?;
         let mut state = lock(&self.state);
         if let Some(all) = metadata {
             state.metadata = all;
