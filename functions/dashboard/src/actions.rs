@@ -40,7 +40,8 @@ pub(crate) async fn replay_run(
 ) -> Result<Response, Failure> {
     let replayed = async {
         let request_id = RequestId::from_caller(fields.get("request"))?;
-        let request = ReplayRequest { environment: visitor.environment.clone(), request_id, traceparent: None };
+        let environment = visitor.environment.clone();
+        let request = ReplayRequest { environment, request_id, traceparent: None, by_hand: false };
         let triggered = replay(&app, request, &run_id(&id)?, b"").await?;
         Ok(to_run(&triggered.handle.id, "replayed"))
     };

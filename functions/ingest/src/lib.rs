@@ -7,7 +7,8 @@
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use oncekey_core::protocol::trigger::trigger;
 use oncekey_core::queue::batch::{self, Disposition};
-use oncekey_core::request::{Envelope, TriggerMessage, parse_json};
+use oncekey_core::request::ignored::Ignored;
+use oncekey_core::request::{Envelope, TriggerMessage};
 use oncekey_core::{App, Error, RequestId};
 
 /// Handles one batch.
@@ -32,7 +33,9 @@ async fn ingest(app: &App, message: SqsMessage) -> Result<Disposition, Error> {
 
 async fn trigger_from(app: &App, message: &SqsMessage) -> Result<(), Error> {
     let body = message.body.as_deref().unwrap_or_default();
-    let asked: TriggerMessage<'_> = parse_json(body.as_bytes())?;
+    let (asked, ignored) = Ignored::parse::<TriggerMessage<'_>>(body.as_bytes())?;
+    // Who sends messages writes them by hand, and there is no answer to tell of it in.
+    ignored.refused()?;
     app.environments.require(&asked.environment).await?;
     let request_id = match &asked.request_id {
         Some(id) => RequestId::from_caller(id)?,

@@ -21,7 +21,7 @@ use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::runs::reschedule::reschedule;
 use oncekey_core::runs::waiting::waiting_for;
 use oncekey_core::{App, Error, Run, RunId};
-use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, RunPath, header_text, request_id, routes};
+use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, RunPath, header_text, is_by_hand, request_id, routes};
 use oncekey_wire::{Pagination, RetrievedRun, RunName, RunsPage};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -205,7 +205,8 @@ async fn replay_run(
     Body(body): Body,
 ) -> Result<Json<RunName>, ApiError> {
     let traceparent = header_text(&headers, "traceparent")?.map(str::to_owned);
-    let request = ReplayRequest { environment, request_id: request_id(&headers)?, traceparent };
+    let by_hand = is_by_hand(&headers);
+    let request = ReplayRequest { environment, request_id: request_id(&headers)?, traceparent, by_hand };
     let triggered = replay(&app, request, &id, &body).await?;
     Ok(Json(RunName::new(triggered.handle.id)))
 }

@@ -5,12 +5,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use oncekey_core::key::window::Window;
 use oncekey_core::key::{KeyOptions, KeyRelease};
+use oncekey_core::request::BatchLine;
+use oncekey_core::request::ignored::Ignored;
 use oncekey_core::request::object::Object;
 use oncekey_core::request::options::{OnKeyHeld, Options, text_of_window};
-use oncekey_core::request::{BatchLine, parse_json};
 use oncekey_core::runs::batch::{Batch, BatchItem, BatchKey, NewBatch, NewItem, add_items, create, find};
 use oncekey_core::{App, BatchId, Error, IdempotencyKey, TaskId};
-use oncekey_http::{ApiError, BatchPath, Body, Caller, Refusal, request_id, routes};
+use oncekey_http::{ApiError, BatchPath, Body, Caller, Refusal, is_by_hand, request_id, routes, told_unless_by_hand};
 use oncekey_wire::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -78,7 +79,8 @@ pub(crate) async fn create_batch(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<(StatusCode, Json<BatchHandle>), ApiError> {
-    let body: CreateBody = parse_json(&body)?;
+    let (body, ignored): (CreateBody, _) = Ignored::parse_options(&body)?;
+    let ignored = told_unless_by_hand(&headers, ignored)?;
     if body.resume_parent_on_completion == Some(true) {
         let text = "resumeParentOnCompletion is not supported: leave it out".to_owned();
         return Err(Error::Unprocessable(text).into());
@@ -93,6 +95,7 @@ pub(crate) async fn create_batch(
     let batch = create(&app, new).await?;
     let mut handle = BatchHandle::new(batch.id, batch.run_count as usize);
     handle.idempotency_key = batch.key.map(|key| key.shown);
+    handle.ignored = ignored;
     Ok((StatusCode::ACCEPTED, Json(handle)))
 }
 
@@ -132,7 +135,7 @@ pub(crate) async fn add_batch_items(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Json<ItemsAnswer>, ApiError> {
-    let mut items = items(&body)?;
+    let (mut items, ignored) = items(&body, is_by_hand(&headers))?;
     let release = word(&headers, "idempotency-key-release")?;
     let on_key_held = word(&headers, "idempotency-key-held")?;
     for item in &mut items {
@@ -147,22 +150,34 @@ pub(crate) async fn add_batch_items(
     answer.sealed = sealed;
     answer.enqueued_count = (!sealed).then_some(batch.items.len());
     answer.expected_count = (!sealed).then_some(batch.run_count as usize);
+    answer.ignored = ignored.into_told();
     Ok(Json(answer))
 }
 
-/// The items of an NDJSON body. Blank lines, `\r\n` and a missing last newline are fine.
-fn items(body: &[u8]) -> Result<Vec<NewItem<'_>>, Error> {
+/// The items of an NDJSON body, and what of them nobody reads, which is an error of its item where lines are written by hand.
+/// Blank lines, `\r\n` and a missing last newline are fine.
+fn items(body: &[u8], by_hand: bool) -> Result<(Vec<NewItem<'_>>, Ignored), Error> {
+    let mut all = Ignored::default();
     let lines = body.split(|byte| *byte == b'\n').enumerate();
     let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
     let item = |(number, line)| {
-        let line: BatchLine<'_> = parse_json(line).map_err(|error| match error {
+        let (line, mut ignored): (BatchLine<'_>, _) = Ignored::parse(line).map_err(|error| match error {
             Error::Invalid { field, message } => Error::invalid(format!("line {}: {field}", number + 1), message),
             other => other,
         })?;
-        let body = line.body();
+        let mut body = line.body_and_ignored().map(|(body, of_options)| {
+            ignored.extend(of_options);
+            body
+        });
+        if by_hand {
+            body = ignored.refused().and(body);
+        } else {
+            all.extend(ignored.of_line(number + 1));
+        }
         Ok(NewItem { index: line.index, task: line.task, body, key_release: None, on_key_held: None })
     };
-    lines.map(item).collect()
+    let items = lines.map(item).collect::<Result<_, Error>>()?;
+    Ok((items, all))
 }
 
 /// Shows a batch

@@ -11,10 +11,13 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Json, Router};
 use oncekey_core::protocol::trigger::trigger;
+use oncekey_core::request::ignored::Ignored;
 use oncekey_core::request::options::{OnKeyHeld, Options};
-use oncekey_core::request::{Envelope, TriggerBody, parse_json};
+use oncekey_core::request::{Envelope, TriggerBody};
 use oncekey_core::{App, Error, TaskId};
-use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, header_text, quoted_or_bare, request_id, routes};
+use oncekey_http::{
+    ApiError, Body, Caller, Refusal, Segment, header_text, quoted_or_bare, request_id, routes, told_unless_by_hand,
+};
 use oncekey_wire::{Handle, KeyRelease};
 use utoipa::{OpenApi, ToSchema};
 
@@ -90,8 +93,11 @@ async fn trigger_task(
         traceparent: header("traceparent")?.map(str::to_owned),
         ..Envelope::new(environment, TaskId::parse(&task)?, request_id(&headers)?, app.clock.now())
     };
-    let request = parse_json::<TriggerBody<'_>>(&body)?.check(envelope)?;
-    Ok(Json(answer(trigger(&app, request).await?)))
+    let (body, ignored) = Ignored::parse::<TriggerBody<'_>>(&body)?;
+    let ignored = told_unless_by_hand(&headers, ignored)?;
+    let mut answer = answer(trigger(&app, body.check(envelope)?).await?);
+    answer.ignored = ignored;
+    Ok(Json(answer))
 }
 
 /// What a header says that takes one of a few words.

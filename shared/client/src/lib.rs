@@ -44,6 +44,7 @@ pub use batch::BatchItem;
 pub use client::Client;
 pub use error::Error;
 pub use key::Key;
+pub use oncekey_wire::options::misnamed;
 pub use oncekey_wire::{
     Attempt, AttemptError, AttemptStatus, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus,
     Env, EnvironmentId, Family, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease, KeyStatus,

@@ -5,6 +5,7 @@ use axum::http::header::CONTENT_ENCODING;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use oncekey_core::request::ignored::Ignored;
 use oncekey_core::{Error, RequestId};
 
 use crate::MAX_BODY_BYTES;
@@ -105,6 +106,25 @@ pub fn request_id(headers: &HeaderMap) -> Result<RequestId, Error> {
         Some(id) => Ok(RequestId::from_caller(id)?),
         None => Ok(RequestId::fresh()),
     }
+}
+
+/// What was said and nobody reads. A client that sends what is new to us goes on, and is told; who writes requests by hand
+/// has misspelt something, and can mend it.
+///
+/// # Errors
+/// [`Error::Unprocessable`] naming it, for callers without any of the client's headers.
+pub fn told_unless_by_hand(headers: &HeaderMap, ignored: Ignored) -> Result<Vec<String>, Error> {
+    if is_by_hand(headers) {
+        ignored.refused()?;
+        return Ok(Vec::new());
+    }
+    Ok(ignored.into_told())
+}
+
+/// Whether a request has none of the client's headers.
+#[must_use]
+pub fn is_by_hand(headers: &HeaderMap) -> bool {
+    !headers.keys().any(|name| name.as_str().starts_with("x-trigger-"))
 }
 
 /// The text of an `Idempotency-Key` header: bare, or a quoted string as in the IETF's draft, whose only escapes are `\"`

@@ -25,13 +25,16 @@ pub struct BatchHandle {
     /// What to show of its key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub idempotency_key: Option<String>,
+    /// What was said and nobody reads, each with what may have been meant.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ignored: Vec<String>,
 }
 
 impl BatchHandle {
     /// A batch without a key.
     #[must_use]
     pub fn new(id: BatchId, run_count: usize) -> Self {
-        Self { id, run_count, is_cached: false, idempotency_key: None }
+        Self { id, run_count, is_cached: false, idempotency_key: None, ignored: Vec::new() }
     }
 }
 
@@ -56,6 +59,9 @@ pub struct ItemsAnswer {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>))]
     pub expected_count: Option<usize>,
+    /// What was said and nobody reads, each with its line and what may have been meant.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ignored: Vec<String>,
 }
 
 impl ItemsAnswer {
@@ -63,7 +69,15 @@ impl ItemsAnswer {
     #[must_use]
     pub fn new(id: BatchId, accepted: usize, deduplicated: usize) -> Self {
         let (items_accepted, items_deduplicated) = (accepted, deduplicated);
-        Self { id, items_accepted, items_deduplicated, sealed: false, enqueued_count: None, expected_count: None }
+        Self {
+            id,
+            items_accepted,
+            items_deduplicated,
+            sealed: false,
+            enqueued_count: None,
+            expected_count: None,
+            ignored: Vec::new(),
+        }
     }
 }
 

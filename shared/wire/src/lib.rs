@@ -10,7 +10,7 @@ mod error;
 mod ids;
 mod json;
 mod key;
-mod options;
+pub mod options;
 mod read;
 mod release;
 mod reported;

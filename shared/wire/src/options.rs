@@ -7,6 +7,80 @@ use crate::json::Json;
 use crate::key::{KeyHash, KeyOptions};
 use crate::release::KeyRelease;
 
+/// Every option that a trigger takes, by its name on the wire.
+pub const NAMES: [&str; 26] = [
+    "concurrency",
+    "concurrencyKey",
+    "debounce",
+    "delay",
+    "externalDeploymentId",
+    "idempotencyKey",
+    "idempotencyKeyFrom",
+    "idempotencyKeyGroup",
+    "idempotencyKeyOptions",
+    "idempotencyKeyTTL",
+    "lockToVersion",
+    "machine",
+    "maxAttempts",
+    "maxDuration",
+    "metadata",
+    "onPayloadMismatch",
+    "parentRunId",
+    "payloadSize",
+    "payloadType",
+    "priority",
+    "queue",
+    "region",
+    "resumeParentOnCompletion",
+    "tags",
+    "test",
+    "ttl",
+];
+
+/// What other services call what is ours.
+const ALIASES: [(&str, &str); 6] = [
+    ("key", "idempotencyKey"),
+    ("keyttl", "idempotencyKeyTTL"),
+    ("deduplicationid", "idempotencyKey"),
+    ("retries", "maxAttempts"),
+    ("timeout", "maxDuration"),
+    ("expiresin", "ttl"),
+];
+
+/// What is wrong with an option's name, if there is no such option.
+#[must_use]
+pub fn misnamed(name: &str) -> Option<String> {
+    if NAMES.contains(&name) {
+        return None;
+    }
+    Some(meant(name).map_or_else(|| "there is no such option".to_owned(), |option| format!("did you mean {option}?")))
+}
+
+/// The option that may have been meant by a name that is none.
+#[must_use]
+pub fn meant(name: &str) -> Option<&'static str> {
+    let plain = |name: &str| name.replace(['_', '-', ' '], "").to_lowercase();
+    let (given, most) = (plain(name), if name.len() < 6 { 1 } else { 2 });
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == given).map(|(_, name)| *name);
+    let nearest = || NAMES.into_iter().map(|name| (distance(&given, &plain(name)), name)).min();
+    alias.or_else(|| nearest().filter(|(distance, _)| *distance <= most).map(|(_, name)| name))
+}
+
+/// How many letters must be put, left out or changed to make one text of another; beyond a length it does not matter.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().take(40).collect(), other.chars().collect());
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, a) in one.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (to, b) in other.iter().enumerate() {
+            let above = row[to + 1];
+            row[to + 1] = (diagonal + usize::from(a != b)).min(above + 1).min(row[to] + 1);
+            diagonal = above;
+        }
+    }
+    row[other.len()]
+}
+
 /// The options of a trigger, each under its name on the wire. What triggers in Rust, a client or a task, builds them here,
 /// so that a word means the same to both: `key_ttl` is how long the key holds, `expires_in` how long the run may wait.
 ///
@@ -121,6 +195,11 @@ impl TriggerOptions {
         self.option("queue", json!({ "name": name }))
     }
 
+    /// The names in it of options that there are not, each with what is wrong with it.
+    pub fn misnamed(&self) -> impl Iterator<Item = (&str, String)> {
+        self.0.keys().filter_map(|name| Some((name.as_str(), misnamed(name)?)))
+    }
+
     /// Any other option, by its name on the wire.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl Serialize) -> Self {
@@ -145,5 +224,28 @@ impl TriggerBody {
     #[must_use]
     pub fn new(payload: Json) -> Self {
         Self { payload, options: TriggerOptions::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_misspelt_is_known_by_what_it_is_like() {
+        for (given, wanted) in [
+            ("idempotencykey", Some("idempotencyKey")),
+            ("idempotency_key", Some("idempotencyKey")),
+            ("idempotencyKeyTtl", Some("idempotencyKeyTTL")),
+            ("idempotancyKey", Some("idempotencyKey")),
+            ("key", Some("idempotencyKey")),
+            ("tag", Some("tags")),
+            ("max_attempt", Some("maxAttempts")),
+            ("orderId", None),
+            ("x", None),
+            ("ü", None),
+        ] {
+            assert_eq!(meant(given), wanted, "{given}");
+        }
     }
 }

@@ -59,13 +59,16 @@ pub struct Handle {
     /// What became of the key, if one was given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub idempotency: Option<Idempotency>,
+    /// What was said and nobody reads, each with what may have been meant.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ignored: Vec<String>,
 }
 
 impl Handle {
     /// The answer to a trigger without a key.
     #[must_use]
     pub fn new(id: RunId, is_cached: bool) -> Self {
-        Self { id, is_cached, task_identifier: None, idempotency: None }
+        Self { id, is_cached, task_identifier: None, idempotency: None, ignored: Vec::new() }
     }
 }
 

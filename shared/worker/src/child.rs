@@ -126,6 +126,9 @@ impl Child {
     /// The trigger's body, as it would go over HTTP: it is checked at the same door.
     pub(crate) fn body(&self, key: Option<&IdempotencyKey>) -> Result<TriggerBody, Error> {
         let payload = self.payload.clone().map_err(|why| Error::invalid("payload", why))?;
+        if let Some((name, why)) = self.options.misnamed().next() {
+            return Err(Error::invalid(format!("options.{name}"), why));
+        }
         let mut options = self.options.clone();
         if let Some(key) = key {
             let shown = key.text.clone().zip(key.scope).map(|(text, scope)| KeyOptions::new(text, scope));

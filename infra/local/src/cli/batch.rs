@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use data_encoding::HEXLOWER;
 use indicatif::{ProgressBar, ProgressStyle};
-use oncekey_client::{BatchId, BatchItem, BatchReport, Client, Json, Key};
+use oncekey_client::{BatchId, BatchItem, BatchReport, Client, Json, Key, misnamed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -143,6 +143,10 @@ fn lines(text: &str, task: Option<&str>, key: Option<&str>) -> Result<Vec<(usize
         let task = line.task.as_deref().or(task);
         let task =
             task.ok_or_else(|| wrong(number, "it names no task: give it one, or all of them with --task".into()))?;
+        let misnamed = line.options.keys().find_map(|name| Some((name, misnamed(name)?)));
+        if let Some((name, why)) = misnamed {
+            return Err(wrong(number, format!("options.{name}: {why}")));
+        }
         let item = BatchItem::new(task, &line.payload);
         let keyed = ["idempotencyKey", "idempotencyKeyFrom"].iter().any(|name| line.options.contains_key(*name));
         let item = if keyed {

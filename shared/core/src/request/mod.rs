@@ -2,6 +2,7 @@
 
 #[cfg(feature = "openapi")]
 pub mod described;
+pub mod ignored;
 pub mod object;
 pub mod options;
 pub(crate) mod values;
@@ -16,6 +17,7 @@ use crate::key::window::Window;
 use crate::key::{IdempotencyKey, KeyRelease};
 use crate::payload::Payload;
 use crate::queue::name::QueueName;
+use crate::request::ignored::Ignored;
 use crate::request::object::Object;
 use crate::request::options::{OnKeyHeld, OnPayloadMismatch, Options};
 use crate::run::{Lineage, RunOptions, TriggerFunction};
@@ -97,17 +99,18 @@ pub struct BatchLine<'a> {
 }
 
 impl<'a> BatchLine<'a> {
-    /// The item's trigger, as a body over HTTP would say it.
+    /// The item's trigger, as a body over HTTP would say it, and what of its options nobody reads.
     ///
     /// # Errors
     /// [`Error::Invalid`] naming the option that is of a wrong type.
-    pub fn body(&self) -> Result<TriggerBody<'a>, Error> {
-        let options = self.options.map(|raw| parse_json(raw.get().as_bytes()).map(Object)).transpose();
+    pub fn body_and_ignored(&self) -> Result<(TriggerBody<'a>, Ignored), Error> {
+        let options = self.options.map(|raw| Ignored::parse_at("options", "options", raw.get().as_bytes())).transpose();
         let options = options.map_err(|error| match error {
             Error::Invalid { field, message } => Error::invalid(format!("options.{field}"), message),
             other => other,
         })?;
-        Ok(TriggerBody { payload: self.payload, options })
+        let (options, ignored) = options.unzip();
+        Ok((TriggerBody { payload: self.payload, options: options.map(Object) }, ignored.unwrap_or_default()))
     }
 }
 
@@ -186,14 +189,27 @@ impl Envelope {
 /// # Errors
 /// [`Error::Invalid`] with the path of the field and the parser's words.
 pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Error> {
+    parse_with(text, |deserializer| Object::deserialize(deserializer).map(|Object(parsed)| parsed))
+}
+
+/// What reads a JSON text, and knows where in it it is.
+type Tracked<'a, 'b, 'de> =
+    serde_path_to_error::Deserializer<'a, 'b, &'a mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>>;
+
+fn parse_with<'de, T>(
+    text: &'de [u8],
+    read: impl FnOnce(Tracked<'_, '_, 'de>) -> serde_json::Result<T>,
+) -> Result<T, Error> {
     if text.trim_ascii().is_empty() {
         return Err(Error::invalid("body", "it is empty: send a JSON object, {} if there is nothing to say"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let Object(parsed) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    let parsed = read(tracked).map_err(|error| {
+        let path = track.path().to_string();
         let field = if path == "." || path == "?" { "body".to_owned() } else { path };
-        Error::json(field, &error.into_inner())
+        Error::json(field, &error)
     })?;
     deserializer.end().map_err(|error| Error::json("body", &error))?;
     Ok(parsed)

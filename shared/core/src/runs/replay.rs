@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::payload::Payload;
 use crate::protocol::trigger::{Triggered, trigger};
+use crate::request::ignored::Ignored;
 use crate::request::options::Options;
 use crate::request::{Envelope, parse_json};
 use crate::run::{RunOptions, TriggerFunction};
@@ -24,6 +25,8 @@ pub struct ReplayRequest {
     pub request_id: RequestId,
     /// The header `traceparent`.
     pub traceparent: Option<String>,
+    /// Whether it is written by hand: then what nobody reads of it is refused.
+    pub by_hand: bool,
 }
 
 /// What a replay says of its payload; its options lie beside that.
@@ -43,7 +46,13 @@ pub async fn replay(app: &App, asked: ReplayRequest, id: &RunId, body: &[u8]) ->
     app.store.read_metadata(std::slice::from_mut(&mut run)).await?;
     let (given, options) = match body.trim_ascii() {
         b"" => (Given::default(), Options::default()),
-        body => (parse_json(body)?, parse_json(body)?),
+        body => {
+            let (options, ignored) = Ignored::parse_options(body)?;
+            if asked.by_hand {
+                ignored.without("payload").refused()?;
+            }
+            (parse_json(body)?, options)
+        }
     };
     let payload = match (given.payload, options.payload_type) {
         (None, None) => payload_of(app, &run).await?.ok_or_else(|| {

@@ -1,6 +1,7 @@
 //! I10: bad input is refused with a message that says what to change; nothing is written.
 
 use oncekey_tests_api::{Oncekey, Place, answer};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 async fn refused(oncekey: &Oncekey, path: &str, body: impl Into<reqwest::Body>) -> (u16, String) {
@@ -90,8 +91,120 @@ async fn what_would_change_the_meaning_if_ignored_is_422_by_name() {
         assert_eq!(status, 422);
         assert_eq!(error, format!("options.{option} is not supported: leave it out"));
     }
-    let placed = json!({ "options": { "machine": "micro", "priority": 3, "concurrencyKey": 7, "unheardOf": true } });
+    let placed = json!({ "options": { "machine": "micro", "priority": 3, "concurrencyKey": 7, "payloadSize": 4 } });
     oncekey.trigger("echo", placed).await;
+}
+
+/// What is said that nobody reads, and what is said of that.
+const MISSPELT: [(&str, &str); 7] = [
+    (r#"{"options": {"idempotencykey": "a"}}"#, "options.idempotencykey: did you mean idempotencyKey?"),
+    (r#"{"options": {"idempotency_key": "a"}}"#, "options.idempotency_key: did you mean idempotencyKey?"),
+    (r#"{"options": {"key": "a"}}"#, "options.key: did you mean idempotencyKey?"),
+    (r#"{"options": {"idempotencyKeyTtl": "1s"}}"#, "options.idempotencyKeyTtl: did you mean idempotencyKeyTTL?"),
+    (r#"{"idempotencyKey": "a", "options": {}}"#, "idempotencyKey: did you mean options.idempotencyKey?"),
+    (r#"{"orderId": 7}"#, "orderId: there is no such field"),
+    (
+        r#"{"options": {"idempotencyKey": "k", "idempotencyKeyOptions": {"key": "k", "scope": "run", "of": 1}}}"#,
+        "options.idempotencyKeyOptions.of: there is no such field",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_option_is_refused_if_written_by_hand_and_nothing_is_written() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    for (body, said) in MISSPELT {
+        let (status, error) = refused(&oncekey, "/api/v1/tasks/echo/trigger", body).await;
+        assert_eq!((status, error.as_str()), (422, said), "{body}");
+    }
+    let (status, error) = refused(&oncekey, "/api/v3/batches", r#"{"runCount": 1, "idempotencykey": "a"}"#).await;
+    assert_eq!((status, error.as_str()), (422, "idempotencykey: did you mean idempotencyKey?"));
+    assert!(oncekey.all_runs().await.is_empty());
+
+    let run = oncekey.trigger("echo", json!({ "payload": 7 })).await.id;
+    let (status, error) = refused(&oncekey, &format!("/api/v1/runs/{run}/replay"), r#"{"idempotencykey": "a"}"#).await;
+    assert_eq!((status, error.as_str()), (422, "idempotencykey: did you mean idempotencyKey?"));
+    // What is read beside the options is none of them.
+    let replay = oncekey.post(&format!("/api/v1/runs/{run}/replay"), r#"{"payload": 8}"#);
+    assert_eq!(answer(replay).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_option_of_a_client_is_named_in_the_answer_and_the_run_is_made() {
+    let oncekey = Oncekey::anywhere().await;
+    for (body, said) in MISSPELT {
+        let post = oncekey.post("/api/v1/tasks/echo/trigger", body).header("x-trigger-source", "sdk");
+        let (status, told) = answer(post).await;
+        assert_eq!((status.as_u16(), &told["ignored"]), (200, &json!([said])), "{body}");
+    }
+    let (_, told) = answer(oncekey.post("/api/v1/tasks/echo/trigger", "{}").header("x-trigger-source", "sdk")).await;
+    assert_eq!(told.get("ignored"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_option_of_an_item_is_its_error_if_written_by_hand_and_named_with_its_line_to_a_client() {
+    let oncekey = Oncekey::anywhere().await;
+    let lines = concat!(
+        r#"{"index": 0, "task": "echo", "options": {"idempotencykey": "a"}}"#,
+        "\n",
+        r#"{"index": 1, "task": "echo", "idempotencyKey": "a"}"#,
+        "\n",
+        r#"{"index": 2, "task": "echo", "options": {"idempotencyKey": "a"}}"#,
+    );
+    let said = [
+        "options.idempotencykey: did you mean idempotencyKey?",
+        "idempotencyKey: did you mean options.idempotencyKey?",
+    ];
+    let create = || async {
+        let (_, batch) = answer(oncekey.post("/api/v3/batches", r#"{"runCount": 3}"#)).await;
+        batch["id"].as_str().unwrap().to_owned()
+    };
+    let by_hand = create().await;
+    answer(oncekey.post(&format!("/api/v3/batches/{by_hand}/items"), lines)).await;
+    let (_, report) = answer(oncekey.get(&format!("/api/v2/batches/{by_hand}"))).await;
+    let errors: Vec<_> =
+        report["processing"]["errors"].as_array().unwrap().iter().map(|one| one["error"].as_str().unwrap()).collect();
+    assert_eq!((errors, report["runs"].as_array().unwrap().len()), (said.to_vec(), 1), "{report}");
+
+    let of_client = create().await;
+    let post = oncekey.post(&format!("/api/v3/batches/{of_client}/items"), lines);
+    let (_, told) = answer(post.header("x-trigger-source", "sdk")).await;
+    assert_eq!(told["ignored"], json!([format!("line 1: {}", said[0]), format!("line 2: {}", said[1])]));
+    assert_eq!(told["sealed"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_a_misspelt_option_is_dead_lettered_with_the_reason() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    oncekey.send("oncekey-triggers", r#"{"environment": "local/dev", "task": "echo", "options": {"key": "a"}}"#).await;
+    oncekey.drained("oncekey-triggers").await;
+    assert_eq!(oncekey.depth("oncekey-triggers-dead").await, [1, 0, 0]);
+    assert!(oncekey.all_runs().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_number_of_metadata_comes_back_as_it_came_or_is_refused() {
+    let oncekey = Oncekey::anywhere().await;
+    for number in ["9007199254740993", "-9223372036854775808", "18446744073709551615", "0"] {
+        let body = format!(r#"{{"options": {{"metadata": {{"n": {number}}}, "delay": "1h"}}}}"#);
+        let (_, handle) = answer(oncekey.post("/api/v1/tasks/echo/trigger", body)).await;
+        let path = format!("/api/v3/runs/{}", handle["id"].as_str().unwrap());
+        let text = oncekey.get(&path).send().await.unwrap().text().await.unwrap();
+        assert!(text.contains(&format!(r#""metadata":{{"n":{number}}}"#)), "{text}");
+    }
+    let large = r#"{"options": {"metadata": {"n": [123456789012345678901234567890]}}}"#;
+    let (status, error) = refused(&oncekey, "/api/v1/tasks/echo/trigger", large).await;
+    let said = "options.metadata: 123456789012345678901234567890 has more than 64 bits, and would be rounded: give it as a text";
+    assert_eq!((status, error.as_str()), (400, said));
+
+    let run = oncekey.trigger("echo", json!({ "options": { "metadata": { "n": 9_007_199_254_740_993u64 } } })).await.id;
+    let by = |value: &str| format!(r#"{{"operations": [{{"type": "increment", "key": "n", "value": {value}}}]}}"#);
+    let put = |body: String| answer(oncekey.request(Method::PUT, &format!("/api/v1/runs/{run}/metadata")).body(body));
+    let (_, changed) = put(by("2")).await;
+    assert_eq!(changed["metadata"]["n"], 9_007_199_254_740_995u64, "{changed}");
+    assert_eq!(put(by("0.5")).await.1["metadata"]["n"], 9_007_199_254_740_995.5);
+    assert_eq!(put(by("123456789012345678901")).await.0, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
