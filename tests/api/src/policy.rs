@@ -143,7 +143,13 @@ impl Policies {
                     parameters: [("Oncekey", self.prefix.clone()), ("Queue", queue.to_string())].into(),
                     imported: own.exports(),
                 };
-                return permissions(&beside, "Worker");
+                let mut permissions = permissions(&beside, "Worker");
+                // The local stack feeds such a worker from the default queue, whose name is shorter.
+                let (own, default) = (format!("{}-runs-default", self.prefix), format!("{}-runs", self.prefix));
+                for permission in &mut permissions {
+                    permission.resource = permission.resource.replace(&own, &default);
+                }
+                return permissions;
             }
         };
         permissions(&own, name)

@@ -126,6 +126,9 @@ async fn drive(oncekey: &Oncekey, queue: &str) {
     ok(oncekey.post(&format!("{run}/tags"), r#"{"tags": ["a"]}"#)).await;
     ok(oncekey.post(&format!("{run}/reschedule"), r#"{"delay": "2d"}"#)).await;
     ok(oncekey.post(&format!("/api/v2/runs/{}/cancel", delayed().await.id), "")).await;
+    let released = json!({ "delay": "1d", "idempotencyKey": "released", "idempotencyKeyRelease": "on-end" });
+    let released = trigger("child", json!({ "payload": 1, "options": released })).await;
+    ok(oncekey.post(&format!("/api/v2/runs/{}/cancel", released.id), "")).await;
     let large = json!({ "payload": noise(250_000), "idempotencyKey": "replayed" }).to_string();
     ok(oncekey.post(&format!("/api/v1/runs/{}/replay", packet.id), large)).await;
     // Its payload is in the bucket.
