@@ -8,7 +8,7 @@ use crate::key::{KeyHash, KeyOptions};
 use crate::release::KeyRelease;
 
 /// Every option that a trigger takes, by its name on the wire.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 28] = [
     "concurrency",
     "concurrencyKey",
     "debounce",
@@ -18,12 +18,14 @@ pub const NAMES: [&str; 26] = [
     "idempotencyKeyFrom",
     "idempotencyKeyGroup",
     "idempotencyKeyOptions",
+    "idempotencyKeyRelease",
     "idempotencyKeyTTL",
     "lockToVersion",
     "machine",
     "maxAttempts",
     "maxDuration",
     "metadata",
+    "onKeyHeld",
     "onPayloadMismatch",
     "parentRunId",
     "payloadSize",

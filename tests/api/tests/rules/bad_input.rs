@@ -1,6 +1,9 @@
 //! I10: bad input is refused with a message that says what to change; nothing is written.
 
+use std::collections::BTreeSet;
+
 use oncekey_tests_api::{Oncekey, Place, answer};
+use oncekey_wire::options::NAMES;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -108,6 +111,16 @@ const MISSPELT: [(&str, &str); 7] = [
         "options.idempotencyKeyOptions.of: there is no such field",
     ),
 ];
+
+#[test]
+fn every_option_is_known_by_its_name_and_no_other_is() {
+    let described: Value = serde_json::from_str(oncekey_http::OPENAPI).unwrap();
+    let options = described["components"]["schemas"]["Options"]["properties"].as_object().unwrap();
+    // One is refused, and one is sent by clients and says nothing.
+    let all = options.keys().map(String::as_str).chain(["debounce", "payloadSize"]);
+    let known: BTreeSet<_> = NAMES.into_iter().collect();
+    assert_eq!(all.collect::<BTreeSet<_>>(), known);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_misspelt_option_is_refused_if_written_by_hand_and_nothing_is_written() {

@@ -318,7 +318,13 @@ async fn i2_a_batch_remembers_what_a_call_did_that_was_cut_off() {
     let app = oncekey.app();
     let batch = create(&oncekey, json!({ "runCount": 1_000 })).await;
     let id = BatchId::parse(batch["id"].as_str().unwrap()).unwrap();
-    let item = |index| NewItem { index, task: "echo".to_owned(), body: parse_json(br#"{"options": {"delay": "1h"}}"#) };
+    let item = |index| NewItem {
+        index,
+        task: "echo".to_owned(),
+        body: parse_json(br#"{"options": {"delay": "1h"}}"#),
+        key_release: None,
+        on_key_held: None,
+    };
     let (environment, items) = (dev(), (0..1_000).map(item).collect());
     tokio::select! {
         biased;

@@ -20,6 +20,7 @@ impl Verbs<'_> {
                 environment: run.spec.environment.clone(),
                 request_id: RequestId::from_caller(&self.inv.request(number, 0)).map_err(Error::from)?,
                 traceparent: run.spec.options.traceparent.clone(),
+                by_hand: false,
             };
             Ok(Answer::Replayed(replay(&self.inv.app, request, &id, body).await?.handle.id))
         };
