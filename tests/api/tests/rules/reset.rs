@@ -78,11 +78,24 @@ async fn r42_a_reset_touches_one_environment_one_task_and_one_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_one_percent_decoded_segment_of_the_path() {
     let oncekey = Oncekey::anywhere().await;
-    let held = json!({ "options": { "idempotencyKey": "a/b %?#ü", "delay": "1h" } });
+    let held = json!({ "options": { "idempotencyKey": "a/b $?#ü", "delay": "1h" } });
     oncekey.trigger("emails%2Fsend", held).await;
-    let path = "/api/v1/idempotencyKeys/a%2Fb%20%25%3F%23%C3%BC/reset";
-    let (status, reset) = answer(oncekey.post(path, r#"{"taskIdentifier":"emails/send"}"#)).await;
-    assert_eq!((status.as_u16(), reset), (200, json!({ "id": "a/b %?#ü" })));
+    let (status, reset) = oncekey.reset("emails/send", "a%2Fb%20$%3F%23%C3%BC").await;
+    assert_eq!((status.as_u16(), reset), (200, json!({ "id": "a/b $?#ü" })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_percent_sign_in_a_key_is_one_and_its_escape_is_another() {
+    // Not on a deployment: gateways differ in what they make of %25, so it is refused there.
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let runs = [oncekey.keyed("echo", "50%").await.id, oncekey.keyed("echo", "50%25").await.id];
+    assert_ne!(runs[0], runs[1]);
+    assert_eq!(oncekey.reset("echo", "50%25").await.1, json!({ "id": "50%" }));
+    assert_ne!(oncekey.keyed("echo", "50%").await.id, runs[0]);
+    assert_eq!(oncekey.keyed("echo", "50%25").await.id, runs[1]);
+    assert_eq!(oncekey.reset("echo", "50%2525").await.1, json!({ "id": "50%25" }));
+    assert_ne!(oncekey.keyed("echo", "50%25").await.id, runs[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

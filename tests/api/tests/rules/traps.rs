@@ -83,10 +83,10 @@ async fn every_404_says_that_a_retry_is_in_vain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn task_ids_and_keys_arrive_percent_encoded() {
     let oncekey = Oncekey::anywhere().await;
-    let options = json!({ "options": { "idempotencyKey": "order/42 ü%2F", "delay": "1h" } });
+    let options = json!({ "options": { "idempotencyKey": "order/42 ü/", "delay": "1h" } });
     let run = oncekey.trigger("mail%2Fsend%3Anow", options).await;
     assert_eq!(oncekey.run(&run.id).await["taskIdentifier"], "mail/send:now");
-    let key = "order%2F42%20%C3%BC%252F";
+    let key = "order%2F42%20%C3%BC%2F";
     let lookup = format!("/api/v1/idempotencyKeys/{key}?taskIdentifier=mail%2Fsend%3Anow");
     let (status, held) = answer(oncekey.get(&lookup)).await;
     assert_eq!((status, held["runId"].as_str()), (StatusCode::OK, Some(run.id.as_str())), "{held}");
