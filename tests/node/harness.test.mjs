@@ -67,6 +67,11 @@ export const stepped = task({ id: "stepped", run: async (payload: any) => {
 export const leaves = task({ id: "leaves", run: async ({ ms }: any) => { setTimeout(() => void echo.trigger("late"), ms); } });
 export const forgets = task({ id: "forgets", run: async () => { void echo.trigger(1, { idempotencyKey: "k" }); void echo.trigger(2); } });
 export const slow = task({ id: "slow", run: async (_: any, { signal }) => new Promise((resolve) => signal!.addEventListener("abort", () => resolve("aborted"))), onCancel: async () => { console.log("cancelled"); } });
+export const computes = task({ id: "computes", run: async () => {
+  await wait.for({ seconds: 10 });
+  for (const start = Date.now(); Date.now() < start + 500;);
+  await echo.trigger({});
+} });
 export const bare = task({ id: "bare", run: async () => { throw new Error("again"); } });
 export const policy = task({ id: "policy", retry: { maxAttempts: 2, minTimeoutInMs: 10, maxTimeoutInMs: 10 }, run: async () => { throw new Error("again"); } });
 `;
@@ -92,10 +97,30 @@ const usual = (wait) => {
 
 test("it says which tasks there are, with their queues, limits and policies", () => {
   const { protocol, version, sdk, tasks } = host.ready;
-  assert.deepEqual({ protocol, version, sdk }, { protocol: 1, version: "0.1.0", sdk: "4.8.3" });
+  assert.deepEqual({ protocol, version, sdk }, { protocol: 2, version: "0.1.0", sdk: "4.8.3" });
   const echo = tasks.find(({ id }) => id === "echo");
   assert.deepEqual([echo.filePath, echo.queue.name, echo.queue.concurrencyLimit, echo.maxDuration], ["trigger/tasks.ts", "own", 2, 30]);
   assert.equal(tasks.find(({ id }) => id === "fails").retry.maxAttempts, 3);
+});
+
+test("asked to look, it says what is under way: after what it computes, and with what follows from it", async () => {
+  const look = async (id) => {
+    host.say({ type: "look", look: id });
+    return (await host.message(({ type, look: asked }) => type === "looked" && asked === id)).open;
+  };
+  let answer;
+  host.onWait = (wait) => new Promise((resolve) => {
+    answer = () => resolve(usual(wait));
+  });
+  const result = host.run("computes");
+  await host.message(({ type }) => type === "wait");
+  assert.equal(await look(1), 0);
+  answer();
+  await new Promise(setImmediate);
+  // It computes for half a second first, and then triggers.
+  assert.equal(await look(2), 1);
+  output(await result);
+  host.onWait = usual;
 });
 
 test("its version is the package's", async () => {
@@ -311,7 +336,7 @@ for (const [what, [files, message, stack]] of Object.entries(broken)) {
 test("a bundle of another version is refused", async () => {
   const manifest = path.join(host.out, "tasks.json");
   const text = await readFile(manifest, "utf8");
-  await writeFile(manifest, text.replace('"protocol":1', '"protocol":0'));
+  await writeFile(manifest, text.replace('"protocol":2', '"protocol":0'));
   try {
     await host.kill();
     host.failed = undefined;

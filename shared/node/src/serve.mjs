@@ -9,7 +9,7 @@ import { currentStep } from "./context.mjs";
 import { watchEffects } from "./effects.mjs";
 import { load } from "./load.mjs";
 import { Order } from "./order.mjs";
-import { Loop, countHidden } from "./pending.mjs";
+import { Loop, countHidden, hiddenWork } from "./pending.mjs";
 import { described, listen, say } from "./pipe.mjs";
 import { Quiet } from "./quiet.mjs";
 import { Recorder } from "./record.mjs";
@@ -90,6 +90,12 @@ export async function serve() {
       run: (message) => void runner.start(message).catch((error) => die("harness", error)),
       waited: (message) => waits.answer(message),
       parked: ({ call }) => api.park(call),
+      look: async ({ look }) => {
+        // What was told before is heard by then, and what follows from it has begun.
+        await new Promise(setImmediate);
+        await new Promise(setImmediate);
+        say({ type: "looked", look, open: api.open.length + recorder.open + order.held + hiddenWork() });
+      },
       live: () => {
         quiet.live();
         recorder.live();

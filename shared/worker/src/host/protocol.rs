@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The version of the protocol that this host speaks.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// What a child says.
 #[derive(Debug, Deserialize)]
@@ -46,6 +46,8 @@ pub(crate) enum FromChild {
         #[serde(default)]
         unmade: Vec<String>,
     },
+    /// It was asked to look: so many answers and calls are on their way to or from it.
+    Looked { look: u64, open: u64 },
     /// The run is over.
     Result { result: Ended },
     /// The process is.
@@ -189,6 +191,8 @@ pub(crate) enum ToChild<'a> {
     Live,
     /// This call waits until those of the journal were made again.
     Parked { call: u64 },
+    /// Say what is under way, once all that was told before is heard, and what follows from it has begun.
+    Look { look: u64 },
     /// Let the run end.
     Cancel,
 }

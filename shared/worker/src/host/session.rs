@@ -133,6 +133,7 @@ impl Session<'_> {
                         stuck = (!calls.is_empty() || !fetches.is_empty())
                             .then(|| (Instant::now() + STUCK, verbs.answers(), other_fetches(&fetches, &unmade)));
                     }
+                    Some(FromChild::Looked { look, open }) => self.traces.looked(look, open),
                     Some(FromChild::Effect { what, fetching }) => self.traces.effect(what, fetching),
                     Some(FromChild::Fetching { id, what }) => self.traces.fetching(id, what),
                     Some(FromChild::Recorded { id, record }) => self.traces.recorded(id, record),
@@ -176,7 +177,7 @@ impl Session<'_> {
 
     fn heard(&self, message: Result<Option<FromChild>, String>) -> Result<Option<FromChild>, Over> {
         let message = message.map_err(|why| Over::Broken(crashed(&why)))?;
-        if !matches!(message, Some(FromChild::Stalled { .. })) {
+        if !matches!(message, Some(FromChild::Stalled { .. } | FromChild::Looked { .. })) {
             self.traces.moved();
         }
         Ok(message)

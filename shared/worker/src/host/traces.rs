@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::host::process::Process;
+use crate::host::protocol::ToChild;
 use crate::host::settings::Waits;
 use crate::invocation::lock;
 use crate::standstill::{Findings, Standstill};
@@ -20,6 +21,8 @@ const UNTIL_FETCHED: Duration = Duration::from_millis(20);
 const QUIET: Duration = Duration::from_secs(1);
 /// How soon it is looked at again.
 const UNTIL_QUIET: Duration = Duration::from_millis(10);
+/// How soon, when it was asked to look itself.
+const UNTIL_LOOKED: Duration = Duration::from_millis(2);
 
 /// What a run has done.
 #[derive(Debug, Default)]
@@ -34,6 +37,10 @@ struct Doings {
     moved: Option<Instant>,
     /// Whether it has said since that nothing but its waits keeps it going.
     stands: bool,
+    /// What it was asked to look for since, and whether it has found nothing under way.
+    look: Option<(u64, bool)>,
+    /// The looks so far.
+    looks: u64,
     /// The place that the run has given back while it is held.
     lent: Option<Lent>,
     /// What was recorded, in this attempt.
@@ -76,7 +83,7 @@ impl Traces {
     /// It says or asks something, or has an answer.
     pub(crate) fn moved(&self) {
         let mut doings = lock(&self.0);
-        (doings.moved, doings.stands) = (Some(Instant::now()), false);
+        (doings.moved, doings.stands, doings.look) = (Some(Instant::now()), false, None);
     }
 
     /// It says that nothing but its waits keeps it going.
@@ -87,6 +94,28 @@ impl Traces {
     fn is_quiet(&self) -> bool {
         let doings = lock(&self.0);
         doings.stands || doings.moved.is_none_or(|moved| moved.elapsed() >= QUIET)
+    }
+
+    /// Whether it has heard all that it was told, and nothing that follows from it is under way. It is asked: a child that
+    /// computes, or has too little of the machine, is silent and does not stand.
+    fn has_heard_all(&self, process: &Process) -> bool {
+        let mut doings = lock(&self.0);
+        if let Some((_, idle)) = doings.look {
+            return idle;
+        }
+        doings.looks += 1;
+        let look = doings.looks;
+        doings.look = Some((look, false));
+        process.tell(&ToChild::Look { look });
+        false
+    }
+
+    /// The child has looked: so much was under way.
+    pub(crate) fn looked(&self, look: u64, open: u64) {
+        let mut doings = lock(&self.0);
+        if doings.look.is_some_and(|(asked, _)| asked == look) {
+            doings.look = (open == 0).then_some((look, true));
+        }
     }
 
     /// Gives the run's place to another, until it goes on.
@@ -160,6 +189,10 @@ pub(crate) fn standstill(
             }
             if !traces.is_quiet() {
                 tokio::time::sleep(UNTIL_QUIET).await;
+                return Findings::More;
+            }
+            if !traces.has_heard_all(&process) {
+                tokio::time::sleep(UNTIL_LOOKED).await;
                 return Findings::More;
             }
             process.stop().await;

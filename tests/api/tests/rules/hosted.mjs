@@ -7,12 +7,14 @@ import { createInterface } from "node:readline";
 const say = (message) => writeSync(4, `${JSON.stringify(message)}\n`);
 const asked = new Map();
 let calls = 0;
+let open = 0;
 let waits = 0;
 let run;
 let cancelled;
 
 async function call(method, path, body, { beside = 0, name = crypto.randomUUID() } = {}) {
   calls += 1;
+  open += 1;
   const response = await fetch(new URL(path, process.env.TRIGGER_API_URL), {
     method,
     headers: {
@@ -23,6 +25,8 @@ async function call(method, path, body, { beside = 0, name = crypto.randomUUID()
       "x-trigger-request-idempotency-key": name,
     },
     body: body && JSON.stringify(body),
+  }).finally(() => {
+    open -= 1;
   });
   const answer = response.status === 204 ? undefined : await response.json();
   if (!response.ok) throw new Error(`${response.status}: ${answer?.error}`);
@@ -121,6 +125,16 @@ const tasks = {
   "race": async ({ delay, ms }) => {
     const child = await start("echo", "child", { options: { delay }, beside: 1 });
     return Promise.race([end(child), sleep(ms).then(() => "time")]);
+  },
+  // Computes when it is told of one end, and does then what leads to the other one.
+  "computes": async () => {
+    const [quick, late] = [await start("echo", 1, { beside: 1 }), await start("echo", 2, { options: { delay: "1h" }, beside: 1 })];
+    const [first, second] = [end(quick), end(late)];
+    await stand(first);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000);
+    // Done again when the run is resumed, and then refused: it has run.
+    await call("POST", `/api/v1/runs/${late.id}/reschedule`, { delay: "1s" }).catch(() => {});
+    return second;
   },
   // On each way another call.
   "other": async ({ log }) => {
@@ -240,6 +254,7 @@ const handlers = {
     reject(Object.assign(new Error(refused), { name: "AbortTaskRunError" }));
   },
   cancel: () => cancelled?.(),
+  look: ({ look }) => setImmediate(() => say({ type: "looked", look, open })),
 };
 const lines = createInterface({ input: new Socket({ fd: 3, readable: true, writable: false }) });
 lines.on("line", (line) => {
@@ -249,7 +264,7 @@ lines.on("line", (line) => {
 lines.on("close", () => process.exit(0));
 say({
   type: "ready",
-  protocol: 1,
+  protocol: 2,
   tasks: Object.keys(tasks).map((id) => ({
     id,
     filePath: "hosted.mjs",

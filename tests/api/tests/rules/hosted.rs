@@ -240,6 +240,13 @@ async fn i9_of_a_hosted_child_and_a_time_whichever_comes_first_resumes_the_run()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i9_a_hosted_run_is_not_suspended_before_it_has_heard_what_it_was_told() {
+    let Some(place) = Place::own_stack() else { return };
+    let Some(hosted) = hosted(place, "mixed", 2, |options| options).await else { return };
+    assert_eq!(hosted.completed("computes", json!({})).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hosted_run_that_makes_another_call_than_before_fails_and_does_nothing_new() {
     let Some(place) = Place::own_stack() else { return };
     let Some(hosted) = hosted(place, "mixed", 2, |options| options).await else { return };
