@@ -11,23 +11,12 @@ const READ_MARK: &str = "\u{0}number ";
 /// `json`, which is valid JSON, with a text in the place of each number that no double stands for: one text for all spellings
 /// of one value.
 pub(crate) fn mark_inexact(json: &str) -> Cow<'_, str> {
-    let bytes = json.as_bytes();
-    let (mut marked, mut copied, mut at) = (String::new(), 0, 0);
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => at = end_of_string(bytes, at),
-            b'-' | b'0'..=b'9' => {
-                let is_part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
-                let length = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
-                let number = &json[at..at + length];
-                if let Some(exact) = inexact(number) {
-                    marked.push_str(&json[copied..at]);
-                    marked.push_str(&format!("\"{MARK}{exact}\""));
-                    copied = at + length;
-                }
-                at += length;
-            }
-            _ => at += 1,
+    let (mut marked, mut copied) = (String::new(), 0);
+    for (at, number) in numbers(json) {
+        if let Some(exact) = inexact(number) {
+            marked.push_str(&json[copied..at]);
+            marked.push_str(&format!("\"{MARK}{exact}\""));
+            copied = at + number.len();
         }
     }
     if copied == 0 {
@@ -39,25 +28,30 @@ pub(crate) fn mark_inexact(json: &str) -> Cow<'_, str> {
 
 /// The first number in `json`, which is valid JSON, that neither 64 bits of a whole number nor a double stand for.
 pub(crate) fn unkept(json: &str) -> Option<&str> {
+    let is_kept = |number: &str| {
+        number.contains(['.', 'e', 'E']) || number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok()
+    };
+    numbers(json).map(|(_, number)| number).find(|number| !is_kept(number))
+}
+
+/// The numbers in `json`, which is valid JSON, and where they begin.
+fn numbers(json: &str) -> impl Iterator<Item = (usize, &str)> {
     let bytes = json.as_bytes();
     let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => at = end_of_string(bytes, at),
-            b'-' | b'0'..=b'9' => {
-                let is_part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
-                let length = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
-                let number = &json[at..at + length];
-                let is_whole = !number.contains(['.', 'e', 'E']);
-                if is_whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
-                    return Some(number);
+    std::iter::from_fn(move || {
+        loop {
+            match bytes.get(at)? {
+                b'"' => at = end_of_string(bytes, at),
+                b'-' | b'0'..=b'9' => {
+                    let begin = at;
+                    let is_part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                    at += bytes[begin..].iter().take_while(|byte| is_part(byte)).count();
+                    return Some((begin, &json[begin..at]));
                 }
-                at += length;
+                _ => at += 1,
             }
-            _ => at += 1,
         }
-    }
-    None
+    })
 }
 
 /// The number that a text stands for which [`mark_inexact`] put there.

@@ -177,7 +177,8 @@ enum Holder {
     Alive(Box<Run>),
     /// There is no such run: its claimer died between claiming and sending.
     NeverSent,
-    /// It came to an end that frees its key, which is not cleared yet, or the claim was made by a request sent again after the key was freed.
+    /// It came to an end that frees its key, which is not cleared yet, or the claim was made by a request sent again after
+    /// the key was freed.
     Dead,
 }
 

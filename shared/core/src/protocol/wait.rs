@@ -53,8 +53,8 @@ pub struct Registered {
     pub items: Vec<String>,
 }
 
-/// Journals that `waiter`, of a run made at `born`, waits for `children`, of which none is twice, puts it beside each, and then looks which have
-/// ended. To be done once per wait: done again, it waits again for those that have ended.
+/// Journals that `waiter`, of a run made at `born`, waits for `children`, of which none is twice, puts it beside each, and
+/// then looks which have ended. To be done once per wait: done again, it waits again for those that have ended.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].

@@ -8,8 +8,8 @@ use crate::store::{KeyAddress, KeyRecord};
 /// Who holds a key, which an error calls as `shown`, and until when.
 ///
 /// # Errors
-/// [`Error::NotFound`] when nobody does: its window may be over, or its run have come to an end that frees it though it is not cleared yet;
-/// [`Error::Aws`], [`Error::Unreadable`].
+/// [`Error::NotFound`] when nobody does: its window may be over, or its run have come to an end that frees it though it is
+/// not cleared yet; [`Error::Aws`], [`Error::Unreadable`].
 pub async fn look_up(app: &App, address: KeyAddress<'_>, shown: &str) -> Result<KeyRecord, Error> {
     let record = app.store.key(address).await?.filter(|record| record.window_ends_at > app.clock.now());
     let record = record.ok_or_else(|| free(address, shown))?;

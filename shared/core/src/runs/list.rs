@@ -118,8 +118,8 @@ pub struct Page {
     pub previous: Option<Cursor>,
 }
 
-/// Lists up to `size` (1 to [`MAX_PAGE`]) runs, fewer if they are large: a page ends at some 4 MB. A page of a filter that matches rarely may be short, even empty, and
-/// still have a cursor: it has looked at a thousand runs.
+/// Lists up to `size` (1 to [`MAX_PAGE`]) runs, fewer if they are large: a page ends at some 4 MB. A page of a filter that
+/// matches rarely may be short, even empty, and still have a cursor: it has looked at a thousand runs.
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].

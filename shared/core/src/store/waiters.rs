@@ -64,8 +64,8 @@ impl Registration {
 }
 
 impl Store {
-    /// Registers a wait, of a run made at `born`, with every run that it waits for. They stand until somebody deletes them: whoever ends the run, or
-    /// finds that it has ended.
+    /// Registers a wait, of a run made at `born`, with every run that it waits for. They stand until somebody deletes them:
+    /// whoever ends the run, or finds that it has ended.
     ///
     /// # Errors
     /// [`Error::Aws`].

@@ -52,7 +52,8 @@ pub(super) fn read(name: &str, item: &HashMap<String, AttributeValue>) -> Result
 }
 
 impl Store {
-    /// Journals what a step of a run made at `born` gave, unless that is known. What is there now: of two who ran it at once, the first one's.
+    /// Journals what a step of a run made at `born` gave, unless that is known. What is there now: of two who ran it at
+    /// once, the first one's.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
