@@ -3,6 +3,9 @@
 use oncekey_simulation::run;
 use oncekey_simulation::world::Mutant;
 
+/// Schedules in which a planted fault is looked for at once: two databases' worth.
+const PART: usize = 200;
+
 #[test]
 fn ten_thousand_schedules_break_no_invariant() {
     let report = run(0..10_000, false, None);
@@ -26,17 +29,22 @@ fn the_same_seed_is_the_same_schedule() {
 fn every_planted_fault_is_found_by_the_invariant_it_breaks() {
     for (mutant, schedules, invariant) in [
         (Mutant::Claim, 200, "I1"),
-        (Mutant::Clear, 500, "I4"),
+        (Mutant::Clear, 600, "I4"),
         (Mutant::Start, 200, "was COMPLETED and became EXECUTING"),
         (Mutant::Suspend, 2_000, "I8 or I9"),
-        (Mutant::Lease, 500, "took an attempt up"),
+        (Mutant::Lease, 600, "took an attempt up"),
         (Mutant::Expire, 200, "I2"),
         (Mutant::ExpireSteps, 1_000, "its step gave"),
         (Mutant::ExpirePayloads, 1_000, "which has expired"),
         (Mutant::LatePayloads, 200, "which is not there"),
     ] {
-        let report = run(0..schedules, false, Some(mutant));
-        let found = report.violations.iter().any(|(_, violation)| violation.contains(invariant));
-        assert!(found, "{mutant:?}: {:#?}", report.violations);
+        // In parts: most are found among the first.
+        let mut seen = Vec::new();
+        let found = (0..schedules).step_by(PART).any(|from| {
+            let report = run(from..from + PART as u64, false, Some(mutant));
+            seen.extend(report.violations);
+            seen.iter().any(|(_, violation)| violation.contains(invariant))
+        });
+        assert!(found, "{mutant:?}: {seen:#?}");
     }
 }
