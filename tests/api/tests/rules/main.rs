@@ -29,6 +29,7 @@ mod reading;
 mod release;
 mod replays;
 mod reset;
+mod retention;
 mod routes;
 mod storms;
 mod tasks;
