@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::store::StepResult;
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, answer, dev, run_id};
-use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
+use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError};
 use serde_json::{Value, json};
 
 use super::journal::{Count, count, ended, suspended};
