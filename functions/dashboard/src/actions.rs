@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::protocol::reset::reset_claim;
+use oncekey_core::request::KeyHeaders;
 use oncekey_core::runs::find::find;
 use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::store::KeyAddress;
@@ -41,7 +42,8 @@ pub(crate) async fn replay_run(
     let replayed = async {
         let request_id = RequestId::from_caller(fields.get("request"))?;
         let environment = visitor.environment.clone();
-        let request = ReplayRequest { environment, request_id, traceparent: None, by_hand: false };
+        let request =
+            ReplayRequest { environment, request_id, key: KeyHeaders::default(), traceparent: None, by_hand: false };
         let triggered = replay(&app, request, &run_id(&id)?, b"").await?;
         Ok(to_run(&triggered.handle.id, "replayed"))
     };

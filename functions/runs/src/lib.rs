@@ -21,7 +21,9 @@ use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::runs::reschedule::reschedule;
 use oncekey_core::runs::waiting::waiting_for;
 use oncekey_core::{App, Error, Run, RunId};
-use oncekey_http::{ApiError, Body, Caller, OPENAPI, Refusal, RunPath, header_text, is_by_hand, request_id, routes};
+use oncekey_http::{
+    ApiError, Body, Caller, OPENAPI, Refusal, RunPath, header_text, is_by_hand, key_headers, request_id, routes,
+};
 use oncekey_wire::{Pagination, RetrievedRun, RunName, RunsPage};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -191,6 +193,7 @@ async fn cancel_run(
     tag = "runs",
     params(
         ("id" = RunId, Path, description = "The run's id"),
+        ("idempotency-key" = Option<String>, Header, description = "A key for the new run, bare or as a quoted string; wins over the body"),
         ("x-trigger-request-idempotency-key" = Option<String>, Header, description = "The same on every try of one request"),
     ),
     request_body = Option<Options>,
@@ -205,8 +208,8 @@ async fn replay_run(
     Body(body): Body,
 ) -> Result<Json<RunName>, ApiError> {
     let traceparent = header_text(&headers, "traceparent")?.map(str::to_owned);
-    let by_hand = is_by_hand(&headers);
-    let request = ReplayRequest { environment, request_id: request_id(&headers)?, traceparent, by_hand };
+    let (key, by_hand) = (key_headers(&headers)?, is_by_hand(&headers));
+    let request = ReplayRequest { environment, request_id: request_id(&headers)?, key, traceparent, by_hand };
     let triggered = replay(&app, request, &id, &body).await?;
     Ok(Json(RunName::new(triggered.handle.id)))
 }

@@ -5,18 +5,18 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use oncekey_core::key::window::Window;
 use oncekey_core::key::{KeyOptions, KeyRelease};
-use oncekey_core::request::BatchLine;
 use oncekey_core::request::ignored::Ignored;
 use oncekey_core::request::object::Object;
 use oncekey_core::request::options::{OnKeyHeld, Options, text_of_window};
+use oncekey_core::request::{BatchLine, KEY_HEADER, KeyHeaders};
 use oncekey_core::runs::batch::{Batch, BatchItem, BatchKey, NewBatch, NewItem, add_items, create, find};
 use oncekey_core::{App, BatchId, Error, IdempotencyKey, TaskId};
-use oncekey_http::{ApiError, BatchPath, Body, Caller, Refusal, is_by_hand, request_id, routes, told_unless_by_hand};
+use oncekey_http::{
+    ApiError, BatchPath, Body, Caller, Refusal, is_by_hand, key_headers, request_id, routes, told_unless_by_hand,
+};
 use oncekey_wire::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer};
 use serde::Deserialize;
 use utoipa::ToSchema;
-
-use crate::word;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -47,13 +47,18 @@ pub(crate) struct CreateBody {
 }
 
 impl CreateBody {
-    fn key(&self) -> Result<Option<BatchKey>, Error> {
-        let ttl = self.idempotency_key_ttl.clone();
-        ttl.as_deref().map(|ttl| Window::from_wire("idempotencyKeyTTL", ttl)).transpose()?;
-        let Some(sent) = self.idempotency_key.clone().filter(|text| !text.is_empty()) else { return Ok(None) };
+    fn key(&self, headers: &KeyHeaders) -> Result<Option<BatchKey>, Error> {
+        let ttl = headers.ttl.as_ref().or(self.idempotency_key_ttl.as_ref());
+        ttl.map(|ttl| Window::from_wire("idempotencyKeyTTL", ttl)).transpose()?;
         let options = self.idempotency_key_options.as_ref().map(|Object(options)| options);
-        let shown = IdempotencyKey::from_wire("idempotencyKey", &sent, options)?.display_text().to_owned();
-        Ok(Some(BatchKey { sent, shown, ttl }))
+        let body = self.idempotency_key.as_deref().filter(|text| !text.is_empty());
+        let told = match headers.text()? {
+            Some(text) => Some((KEY_HEADER, text, None)),
+            None => body.map(|text| ("idempotencyKey", text, options)),
+        };
+        let Some((field, sent, options)) = told else { return Ok(None) };
+        let shown = IdempotencyKey::from_wire(field, sent, options)?.display_text().to_owned();
+        Ok(Some(BatchKey { sent: sent.to_owned(), shown, ttl: ttl.cloned() }))
     }
 }
 
@@ -65,7 +70,11 @@ impl CreateBody {
     post,
     path = routes::CREATE_BATCH.path,
     tag = "batches",
-    params(("x-trigger-request-idempotency-key" = Option<String>, Header, description = "The same on every try of one request")),
+    params(
+        ("idempotency-key" = Option<String>, Header, description = "As in the body, bare or as a quoted string; wins over it"),
+        ("idempotency-key-ttl" = Option<String>, Header, description = "As in the body; wins over it"),
+        ("x-trigger-request-idempotency-key" = Option<String>, Header, description = "The same on every try of one request"),
+    ),
     request_body = CreateBody,
     responses(
         (status = 202, description = "A batch to be filled", body = BatchHandle),
@@ -89,7 +98,7 @@ pub(crate) async fn create_batch(
         environment,
         request_id: request_id(&headers)?,
         run_count: body.run_count,
-        key: body.key()?,
+        key: body.key(&key_headers(&headers)?)?,
         parent: body.parent_run_id,
     };
     let batch = create(&app, new).await?;
@@ -136,10 +145,9 @@ pub(crate) async fn add_batch_items(
     Body(body): Body,
 ) -> Result<Json<ItemsAnswer>, ApiError> {
     let (mut items, ignored) = items(&body, is_by_hand(&headers))?;
-    let release = word(&headers, "idempotency-key-release")?;
-    let on_key_held = word(&headers, "idempotency-key-held")?;
+    let headers = key_headers(&headers)?;
     for item in &mut items {
-        (item.key_release, item.on_key_held) = (release, on_key_held);
+        item.headers.clone_from(&headers);
     }
     if items.is_empty() && find(&app, &environment, &id).await?.run_count > 0 {
         return Err(Error::invalid("body", "there is no item: send a line of JSON for each").into());
@@ -174,7 +182,7 @@ fn items(body: &[u8], by_hand: bool) -> Result<(Vec<NewItem<'_>>, Ignored), Erro
         } else {
             all.extend(ignored.of_line(number + 1));
         }
-        Ok(NewItem { index: line.index, task: line.task, body, key_release: None, on_key_held: None })
+        Ok(NewItem { index: line.index, task: line.task, body, headers: KeyHeaders::default() })
     };
     let items = lines.map(item).collect::<Result<_, Error>>()?;
     Ok((items, all))

@@ -5,8 +5,6 @@ mod answer;
 mod batch;
 mod packet;
 
-use std::str::FromStr;
-
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Json, Router};
@@ -14,9 +12,9 @@ use oncekey_core::protocol::trigger::trigger;
 use oncekey_core::request::ignored::Ignored;
 use oncekey_core::request::options::{OnKeyHeld, Options};
 use oncekey_core::request::{Envelope, TriggerBody};
-use oncekey_core::{App, Error, TaskId};
+use oncekey_core::{App, TaskId};
 use oncekey_http::{
-    ApiError, Body, Caller, Refusal, Segment, header_text, quoted_or_bare, request_id, routes, told_unless_by_hand,
+    ApiError, Body, Caller, Refusal, Segment, header_text, key_headers, request_id, routes, told_unless_by_hand,
 };
 use oncekey_wire::{Handle, KeyRelease};
 use utoipa::{OpenApi, ToSchema};
@@ -84,13 +82,9 @@ async fn trigger_task(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Json<Handle>, ApiError> {
-    let header = |name| header_text(&headers, name);
     let envelope = Envelope {
-        key: header("idempotency-key")?.map(quoted_or_bare),
-        key_ttl: header("idempotency-key-ttl")?.map(quoted_or_bare),
-        key_release: word(&headers, "idempotency-key-release")?,
-        on_key_held: word(&headers, "idempotency-key-held")?,
-        traceparent: header("traceparent")?.map(str::to_owned),
+        key: key_headers(&headers)?,
+        traceparent: header_text(&headers, "traceparent")?.map(str::to_owned),
         ..Envelope::new(environment, TaskId::parse(&task)?, request_id(&headers)?, app.clock.now())
     };
     let (body, ignored) = Ignored::parse::<TriggerBody<'_>>(&body)?;
@@ -98,10 +92,4 @@ async fn trigger_task(
     let mut answer = answer(trigger(&app, body.check(envelope)?).await?);
     answer.ignored = ignored;
     Ok(Json(answer))
-}
-
-/// What a header says that takes one of a few words.
-pub(crate) fn word<T: FromStr<Err = String>>(headers: &HeaderMap, name: &str) -> Result<Option<T>, Error> {
-    let text = header_text(headers, name)?.map(quoted_or_bare);
-    text.map(|text| text.parse().map_err(|why: String| Error::invalid(format!("header {name}"), why))).transpose()
 }

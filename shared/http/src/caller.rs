@@ -22,7 +22,11 @@ impl FromRequestParts<App> for Caller {
         if let Some(environment) = parts.extensions.get::<EnvironmentId>() {
             return Ok(Self(environment.clone()));
         }
-        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let mut all = parts.headers.get_all(AUTHORIZATION).iter();
+        let header = all.next().and_then(|value| value.to_str().ok());
+        if all.next().is_some() {
+            return Err(Error::Unauthorized("send the header \"Authorization\" once").into());
+        }
         let key = header
             .and_then(|header| header.split_once(' '))
             .filter(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer") && (1..=MAX_KEY_BYTES).contains(&key.len()))

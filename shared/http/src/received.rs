@@ -1,10 +1,13 @@
 //! What was sent: bodies and headers, with refusals that read like every other error.
 
+use std::str::FromStr;
+
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_ENCODING;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use oncekey_core::request::KeyHeaders;
 use oncekey_core::request::ignored::Ignored;
 use oncekey_core::{Error, RequestId};
 
@@ -127,34 +130,98 @@ pub fn is_by_hand(headers: &HeaderMap) -> bool {
     !headers.keys().any(|name| name.as_str().starts_with("x-trigger-"))
 }
 
-/// The text of an `Idempotency-Key` header: bare, or a quoted string as in the IETF's draft, whose only escapes are `\"`
-/// and `\\`.
-#[must_use]
-pub fn quoted_or_bare(text: &str) -> String {
-    let text = text.trim();
-    let Some(quoted) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-        return text.to_owned();
+/// What the headers of a request say of its key.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the header.
+pub fn key_headers(headers: &HeaderMap) -> Result<KeyHeaders, Error> {
+    Ok(KeyHeaders {
+        key: item_text(headers, "idempotency-key")?,
+        ttl: item_text(headers, "idempotency-key-ttl")?,
+        release: word(headers, "idempotency-key-release")?,
+        on_held: word(headers, "idempotency-key-held")?,
+    })
+}
+
+/// What a header says that takes one of a few words.
+fn word<T: FromStr<Err = String>>(headers: &HeaderMap, name: &str) -> Result<Option<T>, Error> {
+    let text = item_text(headers, name)?;
+    text.map(|text| text.parse().map_err(|why: String| Error::invalid(format!("header {name}"), why))).transpose()
+}
+
+/// The text of a header that is sent once: bare, or a structured field's string (RFC 9651) with parameters, which say
+/// nothing to us. A bare text has no comma: it may be what two headers have become on their way.
+fn item_text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Error> {
+    let invalid = |why: &str| Error::invalid(format!("header {name}"), why);
+    if headers.get_all(name).iter().nth(1).is_some() {
+        return Err(invalid("it is sent twice: send it once"));
+    }
+    let Some(text) = header_text(headers, name)?.map(str::trim) else { return Ok(None) };
+    let Some(quoted) = text.strip_prefix('"') else {
+        return match text.contains(',') {
+            false => Ok(Some(text.to_owned())),
+            true => {
+                Err(invalid("it has a comma, as two headers in one have: send one, and a text with a comma in quotes"))
+            }
+        };
     };
-    let mut plain = String::with_capacity(quoted.len());
-    let mut escaped = false;
-    for character in quoted.chars() {
-        escaped = character == '\\' && !escaped;
-        if !escaped {
-            plain.push(character);
+    let (plain, rest) = quoted_string(quoted).ok_or_else(|| invalid("its quotes do not end"))?;
+    match rest.trim_start() {
+        "" => Ok(Some(plain)),
+        parameters if parameters.starts_with(';') && !parameters.contains(',') => Ok(Some(plain)),
+        _ => Err(invalid("send one text in quotes, and nothing after it")),
+    }
+}
+
+/// The text up to the quote that ends it, and what stands behind that. Its only escapes are `\"` and `\\`.
+fn quoted_string(text: &str) -> Option<(String, &str)> {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((plain, &text[at + 1..])),
+            '\\' => plain.push(characters.next()?.1),
+            _ => plain.push(character),
         }
     }
-    plain
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn key(values: &[&str]) -> Result<Option<String>, String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("idempotency-key", value.parse().expect("a header"));
+        }
+        key_headers(&headers).map(|headers| headers.key).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn an_idempotency_key_header_may_be_bare_or_quoted() {
-        assert_eq!(quoted_or_bare("order-42"), "order-42");
-        assert_eq!(quoted_or_bare(r#" "order-42" "#), "order-42");
-        assert_eq!(quoted_or_bare(r#""a\"b\\c""#), r#"a"b\c"#);
-        assert_eq!(quoted_or_bare("\""), "\"");
+        for (sent, text) in [
+            ("order-42", "order-42"),
+            (r#" "order-42" "#, "order-42"),
+            (r#""a\"b\\c""#, r#"a"b\c"#),
+            (r#""k";v=1"#, "k"),
+            (r#""k" ; v="a b""#, "k"),
+            (r#""a, b""#, "a, b"),
+            ("k;v=1", "k;v=1"),
+            (r#""""#, ""),
+        ] {
+            assert_eq!(key(&[sent]), Ok(Some(text.to_owned())), "{sent}");
+        }
+        assert_eq!(key(&[]), Ok(None));
+    }
+
+    #[test]
+    fn two_keys_are_none_however_they_arrive() {
+        for sent in [&["a", "b"][..], &["a", "a"], &["a, b"], &["a,b"], &[r#""a", "b""#], &[r#""a";v=1, "b""#], &["\""]]
+        {
+            let error = key(sent).expect_err("two");
+            assert!(error.starts_with("header idempotency-key: "), "{error}");
+        }
     }
 }

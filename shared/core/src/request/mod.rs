@@ -152,14 +152,8 @@ pub struct Envelope {
     pub task: TaskId,
     /// What makes this request this request.
     pub request_id: RequestId,
-    /// The header `idempotency-key`, which wins over the body's field.
-    pub key: Option<String>,
-    /// The header `idempotency-key-ttl`, which wins over the body's field.
-    pub key_ttl: Option<String>,
-    /// The header `idempotency-key-release`, which wins over the body's field.
-    pub key_release: Option<KeyRelease>,
-    /// The header `idempotency-key-held`, which wins over the body's field.
-    pub on_key_held: Option<OnKeyHeld>,
+    /// What its headers say of its key.
+    pub key: KeyHeaders,
     /// The header `traceparent`.
     pub traceparent: Option<String>,
     /// When it came.
@@ -170,19 +164,39 @@ impl Envelope {
     /// One whose transport says nothing more: no headers.
     #[must_use]
     pub fn new(environment: EnvironmentId, task: TaskId, request_id: RequestId, now: Timestamp) -> Self {
-        Self {
-            environment,
-            task,
-            request_id,
-            key: None,
-            key_ttl: None,
-            key_release: None,
-            on_key_held: None,
-            traceparent: None,
-            now,
+        Self { environment, task, request_id, key: KeyHeaders::default(), traceparent: None, now }
+    }
+}
+
+/// What headers say of a key. Each wins over the body's field.
+#[derive(Clone, Debug, Default)]
+pub struct KeyHeaders {
+    /// `idempotency-key`.
+    pub key: Option<String>,
+    /// `idempotency-key-ttl`.
+    pub ttl: Option<String>,
+    /// `idempotency-key-release`.
+    pub release: Option<KeyRelease>,
+    /// `idempotency-key-held`.
+    pub on_held: Option<OnKeyHeld>,
+}
+
+impl KeyHeaders {
+    /// The key's text.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is empty: in a body that is as no key, since the client sends it so; a header that names
+    /// none is a mistake.
+    pub fn text(&self) -> Result<Option<&str>, Error> {
+        match self.key.as_deref() {
+            Some("") => Err(Error::invalid(KEY_HEADER, "is empty: give a key, or leave it out")),
+            text => Ok(text),
         }
     }
 }
+
+/// How an error calls the header that says the key.
+pub const KEY_HEADER: &str = "header idempotency-key";
 
 /// Parses a JSON object, naming the field that is wrong.
 ///

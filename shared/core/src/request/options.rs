@@ -19,7 +19,7 @@ use crate::queue::name::QueueName;
 use crate::request::described::{KeySourceSchema, QueueSchema, TagsSchema, TtlSchema};
 use crate::request::object::Object;
 use crate::request::values::{delay_until, max_attempts, max_duration, metadata, parent_text, tags, ttl_ms};
-use crate::request::{Envelope, Parentage, TriggerRequest};
+use crate::request::{Envelope, KEY_HEADER, KeyHeaders, Parentage, TriggerRequest};
 use crate::run::{RunOptions, TriggerFunction};
 
 /// The longest JSON of an option that is recorded and not acted on.
@@ -181,9 +181,8 @@ impl Options {
     /// [`Error::Invalid`] naming the field, [`Error::TooLarge`], [`Error::Unprocessable`].
     pub(crate) fn check(self, envelope: Envelope, payload: Payload) -> Result<TriggerRequest, Error> {
         self.refuse_unsupported()?;
-        let Envelope { environment, task, request_id, key, key_ttl, key_release, on_key_held, traceparent, now } =
-            envelope;
-        let window = match key_ttl.as_deref().or(self.idempotency_key_ttl.as_deref()) {
+        let Envelope { environment, task, request_id, key: headers, traceparent, now } = envelope;
+        let window = match headers.ttl.as_deref().or(self.idempotency_key_ttl.as_deref()) {
             Some(ttl) => Window::parse(ttl)?,
             None => Window::default(),
         };
@@ -196,10 +195,10 @@ impl Options {
             environment,
             task,
             request_id,
-            key: self.key(key, &payload)?,
+            key: self.key(&headers, &payload)?,
             window,
-            release: key_release.or(self.idempotency_key_release).unwrap_or_default(),
-            on_key_held: on_key_held.or(self.on_key_held).unwrap_or_default(),
+            release: headers.release.or(self.idempotency_key_release).unwrap_or_default(),
+            on_key_held: headers.on_held.or(self.on_key_held).unwrap_or_default(),
             on_payload_mismatch,
             payload,
             queue: self.queue.as_ref().map(QueueOption::name).transpose()?,
@@ -223,26 +222,24 @@ impl Options {
     }
 
     /// The key, which the header says, or the body, or the payload itself.
-    fn key(&self, header: Option<String>, payload: &Payload) -> Result<Option<IdempotencyKey>, Error> {
+    fn key(&self, headers: &KeyHeaders, payload: &Payload) -> Result<Option<IdempotencyKey>, Error> {
         let from = self.idempotency_key_from.as_ref();
-        // R06: in a body an empty key is as no key, since the client sends it so; a header that names none is a mistake.
-        if header.as_ref().is_some_and(String::is_empty) {
-            return Err(Error::invalid("header idempotency-key", "is empty: give a key, or leave it out"));
-        }
         let options = self.idempotency_key_options.as_ref().map(|Object(options)| options);
-        let told = header
-            .map(|text| ("header idempotency-key", text))
-            .or_else(|| self.idempotency_key.clone().map(|text| ("options.idempotencyKey", text)))
-            .filter(|(_, text)| !text.is_empty());
+        let body = self.idempotency_key.as_deref().filter(|text| !text.is_empty());
+        let told = match headers.text()? {
+            // What the body wants shown is of the body's key.
+            Some(text) => Some((KEY_HEADER, text, None)),
+            None => body.map(|text| ("options.idempotencyKey", text, options)),
+        };
         let mut key = match (told, from) {
-            (Some((field, _)), Some(_)) => {
+            (Some((field, ..)), Some(_)) => {
                 return Err(Error::invalid(
                     "options.idempotencyKeyFrom",
                     format!("leave it out, or {field}: a trigger has one key"),
                 ));
             }
             (None, Some(source)) => source.key_of(payload)?.displayed_as(options),
-            (Some((field, text)), None) => IdempotencyKey::from_wire(field, &text, options)?,
+            (Some((field, text, options)), None) => IdempotencyKey::from_wire(field, text, options)?,
             (None, None) => return Ok(None),
         };
         key.group.clone_from(&self.idempotency_key_group);

@@ -11,11 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::key::{IdempotencyKey, KeyHash, KeyRelease};
+use crate::key::{IdempotencyKey, KeyHash};
 use crate::protocol::trigger::{Triggered, trigger_all};
-use crate::request::options::OnKeyHeld;
 use crate::request::values::parent_text;
-use crate::request::{Envelope, Parentage, TriggerBody, TriggerRequest};
+use crate::request::{Envelope, KeyHeaders, Parentage, TriggerBody, TriggerRequest};
 use crate::run::TriggerFunction;
 
 /// Most items a batch has.
@@ -128,10 +127,8 @@ pub struct NewItem<'a> {
     pub task: String,
     /// What it asks for, or why it could not be read.
     pub body: Result<TriggerBody<'a>, Error>,
-    /// What the call's header says of all its items' keys: which ends free them.
-    pub key_release: Option<KeyRelease>,
-    /// And what to do if another run holds one.
-    pub on_key_held: Option<OnKeyHeld>,
+    /// What the call's headers say of all its items' keys.
+    pub headers: KeyHeaders,
 }
 
 /// How many of a call's items were new.
@@ -283,10 +280,10 @@ fn request_of(app: &App, batch: &Batch, item: NewItem<'_>) -> Result<TriggerRequ
     let task = TaskId::parse(&item.task)?;
     let body = item.body?;
     let key = batch.key.as_ref();
+    let ttl = key.and_then(|key| key.ttl.clone()).filter(|_| !body.names_a_window());
     let envelope = Envelope {
-        key_release: item.key_release,
-        on_key_held: item.on_key_held,
-        key_ttl: key.and_then(|key| key.ttl.clone()).filter(|_| !body.names_a_window()),
+        // The key's own header was the batch's.
+        key: KeyHeaders { key: None, ttl, ..item.headers },
         ..Envelope::new(batch.environment.clone(), task, request_id, app.clock.now())
     };
     let mut request = body.check(envelope)?;

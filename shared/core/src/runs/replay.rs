@@ -11,7 +11,7 @@ use crate::payload::Payload;
 use crate::protocol::trigger::{Triggered, trigger};
 use crate::request::ignored::Ignored;
 use crate::request::options::Options;
-use crate::request::{Envelope, parse_json};
+use crate::request::{Envelope, KeyHeaders, parse_json};
 use crate::run::{RunOptions, TriggerFunction};
 use crate::runs::content::payload_of;
 use crate::runs::find::find;
@@ -23,6 +23,8 @@ pub struct ReplayRequest {
     pub environment: EnvironmentId,
     /// What makes this request this request.
     pub request_id: RequestId,
+    /// What its headers say of a key.
+    pub key: KeyHeaders,
     /// The header `traceparent`.
     pub traceparent: Option<String>,
     /// Whether it is written by hand: then what nobody reads of it is refused.
@@ -62,6 +64,7 @@ pub async fn replay(app: &App, asked: ReplayRequest, id: &RunId, body: &[u8]) ->
     };
     let request_id = asked.request_id.for_replay(id);
     let envelope = Envelope {
+        key: asked.key,
         traceparent: asked.traceparent,
         ..Envelope::new(asked.environment, run.spec.task, request_id, app.clock.now())
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use oncekey_core::BatchId;
-use oncekey_core::request::parse_json;
+use oncekey_core::request::{KeyHeaders, parse_json};
 use oncekey_core::runs::batch::{NewItem, add_items, find};
 use oncekey_tests_api::{Oncekey, PROD, Place, answer, dev};
 use serde_json::{Value, json};
@@ -312,6 +312,26 @@ async fn a_batch_of_nothing_is_complete_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r53_a_batchs_key_may_be_in_a_header_which_wins_over_the_body() {
+    let oncekey = Oncekey::anywhere().await;
+    let body =
+        json!({ "runCount": 1, "idempotencyKey": "body", "idempotencyKeyOptions": { "key": "x", "scope": "run" } });
+    let post = oncekey.post("/api/v3/batches", body.to_string()).header("idempotency-key", "\"mail\"");
+    let (_, batch) = answer(post.header("idempotency-key-ttl", "1h")).await;
+    assert_eq!(batch["idempotencyKey"], "mail");
+    send(&oncekey, &batch, &[json!({ "index": 0, "task": "echo" })]).await;
+    let run = oncekey.run(retrieve(&oncekey, &batch).await["runs"][0].as_str().unwrap()).await;
+    assert_eq!(run["idempotencyKey"], "mail-0");
+    let (_, held) = answer(oncekey.get("/api/v1/idempotencyKeys/mail-0?taskIdentifier=echo")).await;
+    assert_eq!(held["runId"], run["id"], "{held}");
+    let (status, error) = answer(oncekey.post("/api/v3/batches", body.to_string()).header("idempotency-key", "")).await;
+    assert_eq!(
+        (status.as_u16(), &error["error"]),
+        (400, &json!("header idempotency-key: is empty: give a key, or leave it out"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i2_a_batch_remembers_what_a_call_did_that_was_cut_off() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = Oncekey::start(place).await;
@@ -322,8 +342,7 @@ async fn i2_a_batch_remembers_what_a_call_did_that_was_cut_off() {
         index,
         task: "echo".to_owned(),
         body: parse_json(br#"{"options": {"delay": "1h"}}"#),
-        key_release: None,
-        on_key_held: None,
+        headers: KeyHeaders::default(),
     };
     let (environment, items) = (dev(), (0..1_000).map(item).collect());
     tokio::select! {

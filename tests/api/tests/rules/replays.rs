@@ -43,6 +43,10 @@ async fn a_replay_may_say_otherwise() {
     assert_eq!((&run["output"], &run["tags"], &run["idempotencyKey"]), (&json!(2), &json!(["b"]), &json!("own")));
     assert_eq!(replay(&oncekey, &first.id, body).await.1["id"], run["id"]);
     assert_eq!(replay(&oncekey, &first.id, json!({ "delay": "soon" })).await.0, 400);
+
+    let post = oncekey.post(&format!("/api/v1/runs/{}/replay", first.id), r#"{"delay":"1h"}"#);
+    let (_, replayed) = answer(post.header("idempotency-key", "by header")).await;
+    assert_eq!(oncekey.keyed("echo", "by header").await.id, replayed["id"].as_str().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

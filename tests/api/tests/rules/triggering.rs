@@ -156,6 +156,33 @@ async fn r06_the_idempotency_key_header_may_be_bare_or_quoted_and_wins_over_the_
     assert_eq!((quoted.id, quoted.is_cached), (bare.id.clone(), true));
     assert_eq!(oncekey.keyed("echo", "from-header").await.id, bare.id);
     assert!(!oncekey.keyed("echo", "from-body").await.is_cached);
+
+    // Nor is what the body wants shown of its key shown of the header's.
+    let options = json!({ "idempotencyKey": "from-body", "idempotencyKeyOptions": { "key": "shown", "scope": "run" } });
+    let body = json!({ "options": options }).to_string();
+    let post = oncekey.post("/api/v1/tasks/echo/trigger", body).header("idempotency-key", "another");
+    let run = oncekey.run(&handle(&answer(post).await.1).id).await;
+    assert_eq!(run["idempotencyKey"], "another");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r06_two_keys_in_headers_are_none() {
+    let oncekey = Oncekey::anywhere().await;
+    let post = || oncekey.post("/api/v1/tasks/echo/trigger", "{}");
+    for request in [
+        post().header("idempotency-key", "a").header("idempotency-key", "b"),
+        post().header("idempotency-key", "a, b"),
+        post().header("idempotency-key", "\"a\", \"b\""),
+    ] {
+        let (status, error) = answer(request).await;
+        assert_eq!(status, 400);
+        assert!(error["error"].as_str().unwrap().starts_with("header idempotency-key: "), "{error}");
+    }
+    let twice = post().header("authorization", "Bearer another");
+    assert_eq!(answer(twice).await.0, 401);
+    assert!(oncekey.all_runs().await.is_empty());
+    let run = handle(&answer(post().header("idempotency-key", "\"k\";v=1")).await.1);
+    assert_eq!(oncekey.keyed("echo", "k").await.id, run.id);
 }
 
 #[tokio::test(flavor = "multi_thread")]

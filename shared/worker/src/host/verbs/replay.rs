@@ -1,6 +1,7 @@
 //! A replay that a task in a child asks for.
 
 use axum::body::Bytes;
+use oncekey_core::request::KeyHeaders;
 use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::{Error, RequestId, RunId};
 use serde_json::json;
@@ -19,6 +20,7 @@ impl Verbs<'_> {
             let request = ReplayRequest {
                 environment: run.spec.environment.clone(),
                 request_id: RequestId::from_caller(&self.inv.request(number, 0)).map_err(Error::from)?,
+                key: KeyHeaders::default(),
                 traceparent: run.spec.options.traceparent.clone(),
                 by_hand: false,
             };
