@@ -3,14 +3,15 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+use axum::http::{HeaderMap, HeaderValue};
 use oncekey_core::key::{KeyGroup, KeyHash};
 use oncekey_core::payload::path::BlobPath;
 use oncekey_core::queue::message::{CompletionEvent, Remains, RunMessage};
-use oncekey_core::request::{BatchLine, Envelope, TriggerBody, TriggerMessage, parse_json};
+use oncekey_core::request::{BatchLine, Envelope, KeyHeaders, TriggerBody, TriggerMessage, parse_json};
 use oncekey_core::run::waiter::Waiter;
 use oncekey_core::runs::list::Cursor;
 use oncekey_core::{BatchId, EnvironmentId, RequestId, RunId, TaskId, Timestamp, Window, span};
-use oncekey_http::quoted_or_bare;
+use oncekey_http::key_headers;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -78,7 +79,7 @@ fn field() -> impl Strategy<Value = String> {
 
 fn envelope(key: Option<String>) -> Envelope {
     Envelope {
-        key,
+        key: KeyHeaders { key, ..KeyHeaders::default() },
         ..Envelope::new(
             EnvironmentId::parse("a/b").unwrap(),
             TaskId::parse("t").unwrap(),
@@ -200,10 +201,18 @@ proptest! {
     }
 
     #[test]
-    fn a_key_s_header_is_what_was_quoted(text in "[^\"\\\\]{0,40}") {
-        let quoted = format!("\"{text}\"");
-        prop_assert_eq!(quoted_or_bare(&quoted), text.clone());
-        let _ = quoted_or_bare(&text);
+    fn a_key_s_header_is_what_was_quoted(text in "[^\\p{Cc}]{0,40}", sent in any::<Vec<u8>>()) {
+        let read = |value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("idempotency-key", HeaderValue::from_bytes(value).ok()?);
+            Some(key_headers(&headers))
+        };
+        let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+        let quoted = read(format!("\"{escaped}\"").as_bytes()).unwrap().unwrap();
+        prop_assert_eq!(quoted.key, Some(text));
+        if let Some(Err(error)) = read(&sent) {
+            prop_assert!(helps(&error), "{error}");
+        }
     }
 }
 
