@@ -11,19 +11,28 @@ pub struct Clock {
     frozen_at: Option<Timestamp>,
     /// How far this clock has been moved, in milliseconds.
     moved: watch::Sender<i64>,
+    /// How far it is ahead of the others that share its time, in milliseconds.
+    ahead: i64,
 }
 
 impl Clock {
     /// The machine's own clock.
     #[must_use]
     pub fn system() -> Self {
-        Self { frozen_at: None, moved: watch::Sender::new(0) }
+        Self { frozen_at: None, moved: watch::Sender::new(0), ahead: 0 }
     }
 
     /// A clock that stands still at `at` until it is moved with [`Clock::advance`].
     #[must_use]
     pub fn frozen(at: Timestamp) -> Self {
-        Self { frozen_at: Some(at), moved: watch::Sender::new(0) }
+        Self { frozen_at: Some(at), moved: watch::Sender::new(0), ahead: 0 }
+    }
+
+    /// This clock as another machine has it, which is so many milliseconds ahead, or behind if that is less than zero. The two
+    /// are moved together.
+    #[must_use]
+    pub fn ahead_by(&self, millis: i64) -> Self {
+        Self { ahead: self.ahead.saturating_add(millis), ..self.clone() }
     }
 
     /// The present moment.
@@ -33,7 +42,7 @@ impl Clock {
             let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             Timestamp::default().plus(since_epoch)
         });
-        Timestamp::from_millis(base.millis().saturating_add(*self.moved.borrow()))
+        Timestamp::from_millis(base.millis().saturating_add(*self.moved.borrow()).saturating_add(self.ahead))
     }
 
     /// Moves this clock and all its clones forward, waking whatever sleeps on them.
@@ -73,5 +82,13 @@ mod tests {
         let clone = clock.clone();
         clock.advance(Duration::from_millis(7));
         assert_eq!(clone.now(), Timestamp::from_millis(12));
+    }
+
+    #[test]
+    fn clocks_that_differ_are_moved_together() {
+        let clock = Clock::frozen(Timestamp::from_millis(5));
+        let behind = clock.ahead_by(-3);
+        clock.advance(Duration::from_millis(7));
+        assert_eq!(behind.now(), Timestamp::from_millis(9));
     }
 }
