@@ -11,5 +11,5 @@ mod wire;
 
 pub(crate) use limits::MAX_REQUEST_BYTES;
 pub use store::{QueueSettings, Queues};
-pub use wire::router;
 pub(crate) use wire::{Answer, execute};
+pub use wire::{refusal, router};

@@ -209,6 +209,13 @@ fn sent(message: &Outgoing, message_id: &str) -> Value {
     json!({ "MessageId": message_id, "MD5OfMessageBody": md5_hex(&message.message_body) })
 }
 
+/// What SQS answers to a `SendMessage` that it refuses for its message: the status and the body. Nothing if it takes it.
+#[must_use]
+pub fn refusal(body: &[u8]) -> Option<(u16, String)> {
+    let checked = parse(body).and_then(|request: SendMessage| accept(&request.message).map(drop));
+    checked.err().map(|fault| (fault.status().as_u16(), fault.body().to_string()))
+}
+
 fn send_message(queues: &Queues, request: SendMessage) -> Result<Value, Fault> {
     let queue = queue(queues, &request.queue_url)?;
     let ids = queues.send(&queue.name, &[accept(&request.message)?])?;
