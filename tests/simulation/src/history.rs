@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oncekey_core::{RunStatus, Timestamp};
-use oncekey_worker::{Context, Handle};
+use oncekey_worker::{CallError, Context, Handle};
 use serde_json::Value;
 
 /// A moment of the history: how many events came before.
@@ -19,10 +19,14 @@ pub struct Answer {
     pub first_asked: Position,
     /// When it was answered.
     pub answered: Position,
-    /// Environment, task and key.
-    pub key: String,
+    /// Environment, task and key, if it had one.
+    pub key: Option<String>,
+    /// The number of the payload that it was asked with, where it has one.
+    pub payload: Option<usize>,
     /// What names its request.
     pub request: String,
+    /// Whether something else was asked for under that name, too.
+    pub misused: bool,
     /// The run it was given.
     pub run: String,
     /// Whether it was told that the run was there already.
@@ -58,6 +62,10 @@ pub struct History {
     pub statuses: BTreeMap<String, RunStatus>,
     /// What each run was given.
     pub given: BTreeMap<String, Value>,
+    /// The key of each run that has one, and whether it starts later.
+    pub made: BTreeMap<String, (Option<String>, bool)>,
+    /// How the child of each run and attempt ended.
+    pub ends: BTreeMap<String, String>,
     /// What the step of each run gave.
     pub rolled: BTreeMap<String, u32>,
     /// What was broken as it happened.
@@ -109,7 +117,7 @@ impl History {
         let mut found = self.broken.clone();
         let mut by_key: BTreeMap<&str, Vec<&Answer>> = BTreeMap::new();
         for answer in &self.answers {
-            by_key.entry(&answer.key).or_default().push(answer);
+            by_key.entry(answer.key.as_ref().unwrap_or(&answer.request)).or_default().push(answer);
         }
         for (key, answers) in &by_key {
             for (index, one) in answers.iter().enumerate() {
@@ -138,11 +146,25 @@ impl History {
                 let why = claims().filter_map(|claim| claim.gone).map(|(_, why)| why).next_back().unwrap_or_default();
                 found.push(format!("R23, R30, R40: {answer:?} is from before the key was free: {why}"));
             }
-            if answer.key.split('#').next() != self.environment_of(&answer.run) {
+            if answer.key.as_ref().and_then(|key| key.split('#').next()) != self.environment_of(&answer.run) {
                 found.push(format!("I6: {answer:?} is another environment's"));
             }
         }
+        found.extend(self.answers.iter().filter(|answer| !answer.cached).filter_map(|answer| self.unlike(answer)));
         found
+    }
+
+    /// What is unlike in a run that an answer said to be the caller's own: it is what the caller asked for.
+    fn unlike(&self, answer: &Answer) -> Option<String> {
+        let number = answer.payload?;
+        let sent = crate::tasks::payload(number);
+        let how = if answer.misused { "I3: a request id of two requests" } else { "I3: a request of its own" };
+        if let Some(given) = self.given.get(&answer.run).filter(|given| **given != sent) {
+            return Some(format!("{how}: {answer:?}, and its run was given {:.60}", given.to_string()));
+        }
+        let asked = (answer.key.clone(), crate::tasks::is_delayed(number));
+        let made = self.made.get(&answer.run).filter(|made| **made != asked)?;
+        Some(format!("{how}: {answer:?}, and its run has the key and the delay of another: {made:?}"))
     }
 
     fn environment_of(&self, run: &str) -> Option<&str> {
@@ -190,6 +212,24 @@ impl Recorder {
         }
     }
 
+    /// A task was told how its child ended. It was told so before if it waited since.
+    pub fn child_ended(&self, ctx: &Context, ended: &Result<Value, CallError>) {
+        let told = match ended {
+            Ok(output) => output.to_string(),
+            Err(error @ CallError::Child { .. }) => error.to_string(),
+            Err(_) => return,
+        };
+        let attempt = format!("{}/{}", ctx.run_id(), ctx.attempt());
+        let mut history = self.lock();
+        if told.contains("its record was deleted") {
+            history.broken.push(format!("{attempt}: nobody knows how its child ended"));
+        }
+        let first = history.ends.entry(attempt.clone()).or_insert_with(|| told.clone()).clone();
+        if first != told {
+            history.broken.push(format!("{attempt}: its child ended so: {first}, and later so: {told}"));
+        }
+    }
+
     /// A task triggered its child. A pass after a wait finds the child of the first, so only a first pass is noted.
     pub fn child_triggered(&self, asked: Position, ctx: &Context, handle: &Handle) {
         let request = format!("{}/{}", ctx.run_id(), ctx.attempt());
@@ -200,8 +240,19 @@ impl Recorder {
         let answered = history.tick();
         let key = oncekey_core::KeyHash::of(&["child"], oncekey_core::Scope::Global, None);
         let key = format!("{}#ok#{key}", ctx.environment());
+        let (key, payload) = (Some(key), None);
         let (run, cached) = (handle.id.to_string(), handle.is_cached);
         history.note(|| format!("{request} has the child {run}"));
-        history.answers.push(Answer { asked, first_asked: asked, answered, key, request, run, cached });
+        history.answers.push(Answer {
+            asked,
+            first_asked: asked,
+            answered,
+            key,
+            payload,
+            request,
+            misused: false,
+            run,
+            cached,
+        });
     }
 }

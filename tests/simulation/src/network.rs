@@ -39,11 +39,22 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Whether it is SQS that was called, and not DynamoDB.
+    #[must_use]
+    pub fn is_of_sqs(&self) -> bool {
+        self.target.starts_with("AmazonSQS")
+    }
+
     /// Lets it have this answer.
     pub fn answer(self, status: u16, body: String) {
         let status = StatusCode::try_from(status).expect("a status");
         // Nobody waits for it when its process has died.
         let _ = self.answer.send(Ok(HttpResponse::new(status, SdkBody::from(body))));
+    }
+
+    /// Lets it fail as a call does that is not answered in time.
+    pub fn time_out(self) {
+        let _ = self.answer.send(Err(ConnectorError::timeout("nobody answers".into())));
     }
 
     /// Lets it fail as a connection does that breaks.

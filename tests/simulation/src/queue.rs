@@ -28,9 +28,30 @@ struct Message {
     received: u32,
 }
 
+/// How often a message is received before it is dead-lettered.
+#[derive(Clone, Copy, Debug)]
+pub struct Receives {
+    /// From the queue of runs.
+    pub runs: u32,
+    /// From the queue of completion events.
+    pub completions: u32,
+}
+
+impl Receives {
+    /// As it is deployed.
+    pub const IN_EARNEST: Self = Self { runs: 20, completions: 20 };
+    /// Sooner, so that it happens in many schedules.
+    pub const FEW: Self = Self { runs: 2, completions: 3 };
+}
+
 /// All messages there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queues {
+    receives: Receives,
+    /// Whether a receiver may say when a message comes again.
+    hears: bool,
+    /// How many messages were dead-lettered.
+    pub dead_lettered: u32,
     messages: BTreeMap<u64, Message>,
     sent: u64,
 }
@@ -41,17 +62,23 @@ fn queue_of(url: &str) -> &'static str {
     known.into_iter().find(|queue| *queue == name).expect("a queue of the simulation")
 }
 
-/// Where the messages of a queue go that are delivered too often, and how often that is: sooner than in earnest, so that it
-/// happens in many schedules.
-fn redrive(queue: &str) -> Option<(u32, &'static str)> {
-    match queue {
-        RUNS => Some((2, RUNS_DEAD)),
-        COMPLETIONS => Some((3, COMPLETIONS_DEAD)),
-        _ => None,
-    }
-}
-
 impl Queues {
+    /// Empty queues, whose messages are dead-lettered when they were received so often, and come again when their receiver says
+    /// if it `hears` that.
+    #[must_use]
+    pub fn new(receives: Receives, hears: bool) -> Self {
+        Self { receives, hears, dead_lettered: 0, messages: BTreeMap::new(), sent: 0 }
+    }
+
+    /// Where the messages of a queue go that are delivered too often, and how often that is.
+    fn redrive(&self, queue: &str) -> Option<(u32, &'static str)> {
+        match queue {
+            RUNS => Some((self.receives.runs, RUNS_DEAD)),
+            COMPLETIONS => Some((self.receives.completions, COMPLETIONS_DEAD)),
+            _ => None,
+        }
+    }
+
     /// Carries a call out.
     pub fn call(&mut self, operation: &str, body: &Value, now: Timestamp) -> Value {
         match operation {
@@ -67,7 +94,8 @@ impl Queues {
             "ChangeMessageVisibility" => {
                 let (id, received) = receipt(body["ReceiptHandle"].as_str().unwrap_or_default());
                 let hidden = Duration::from_secs(body["VisibilityTimeout"].as_u64().unwrap_or(0));
-                if let Some(message) = self.messages.get_mut(&id).filter(|message| message.received == received) {
+                let its = |message: &&mut Message| self.hears && message.received == received;
+                if let Some(message) = self.messages.get_mut(&id).filter(its) {
                     message.visible_at = now.plus(hidden);
                 }
                 json!({})
@@ -81,11 +109,13 @@ impl Queues {
         let visible: Vec<u64> =
             self.messages.iter().filter(|(_, message)| message.visible_at <= now).map(|(id, _)| *id).collect();
         let id = *visible.get(random.usize(..visible.len().max(1)))?;
+        let redrive = self.redrive(self.messages.get(&id)?.queue);
         let message = self.messages.get_mut(&id)?;
-        if let Some((most, dead)) = redrive(message.queue)
+        if let Some((most, dead)) = redrive
             && message.received >= most
         {
             (message.queue, message.received) = (dead, 0);
+            self.dead_lettered += 1;
         }
         message.received += 1;
         if !(faults && random.u8(..100) < 10) {

@@ -10,23 +10,43 @@ use crate::history::Recorder;
 /// Tasks that triggers choose among.
 pub const TASKS: [&str; 7] = ["ok", "fail", "flaky", "parent", "parent", "parent", "timer"];
 
-/// What a caller of this number sends: the second more than stands in a run's own item.
+/// What a caller of this number sends: the second more than stands in a run's own item, the third what no message may have as
+/// it is.
 #[must_use]
 pub fn payload(number: usize) -> Value {
-    if number != 1 {
-        return json!({ "number": number });
+    match number {
+        1 => {
+            let mut random = fastrand::Rng::with_seed(1);
+            json!({ "number": number, "text": (0..1_200).map(|_| random.alphanumeric()).collect::<String>() })
+        }
+        2 => json!({ "number": number, "text": "\u{0}\u{b}\u{1f}\u{fffe}\u{ffff}" }),
+        _ => json!({ "number": number }),
     }
-    let mut random = fastrand::Rng::with_seed(1);
-    json!({ "number": number, "text": (0..1_200).map(|_| random.alphanumeric()).collect::<String>() })
 }
 
+/// Whether a caller that sends this payload wants its run to start later.
+#[must_use]
+pub fn is_delayed(number: usize) -> bool {
+    number % 4 == 3
+}
+
+/// Whether a parent that is given this waits for long after its child.
+fn waits_long(given: &Value) -> bool {
+    given["number"].as_u64().is_some_and(|number| number % 2 == 0)
+}
+
+/// Longer than a run is kept that has ended, as its child is.
+const LONG: Duration = Duration::from_secs(40 * 24 * 60 * 60);
+
 /// A worker whose tasks record what they see.
+#[must_use]
 pub fn worker(recorder: &Recorder) -> Worker {
     let retry = RetryPolicy { first_pause: Duration::from_secs(2), ..RetryPolicy::default() };
     let seen = recorder.clone();
-    let parent = move |ctx: Context, _: Value| {
+    let parent = move |ctx: Context, given: Value| {
         let seen = seen.clone();
         async move {
+            seen.given(&ctx, &given);
             let key = ctx.idempotency_key("child").global();
             let started = seen.begin();
             let child = Child::new("ok", ctx.run_id().as_str()).idempotency_key(key.clone());
@@ -34,7 +54,14 @@ pub fn worker(recorder: &Recorder) -> Worker {
             seen.child_triggered(started, &ctx, &handle);
             // Waits for that very run, or for the one that took its key's place.
             let child = Child::new("ok", ctx.run_id().as_str()).idempotency_key(key);
-            Ok(ctx.trigger_and_wait::<Value>(child).await?)
+            let ended = ctx.trigger_and_wait::<Value>(child).await;
+            seen.child_ended(&ctx, &ended);
+            if waits_long(&given) {
+                let rolled: u32 = ctx.step("roll", || async { Ok(fastrand::u32(..)) }).await?;
+                seen.rolled(&ctx, rolled);
+                ctx.wait_for(LONG).await?;
+            }
+            Ok(ended?)
         }
     };
     let seen = recorder.clone();
@@ -55,20 +82,20 @@ pub fn worker(recorder: &Recorder) -> Worker {
         seen.given(&ctx, &given);
         async move { Ok(given) }
     };
+    let seen = recorder.clone();
+    let fail = move |ctx: Context, given: Value| {
+        seen.given(&ctx, &given);
+        async move { Err::<Value, _>(TaskError::new("always")) }
+    };
+    let seen = recorder.clone();
+    let flaky = move |ctx: Context, given: Value| {
+        seen.given(&ctx, &given);
+        async move { if ctx.attempt() == 1 { Err(TaskError::new("once")) } else { Ok(json!(ctx.attempt())) } }
+    };
     Worker::new()
         .task(Task::new("ok", ok).retry(retry))
-        .task(
-            Task::new("fail", |_: Context, _: Value| async move { Err::<Value, _>(TaskError::new("always")) })
-                .max_attempts(1),
-        )
+        .task(Task::new("fail", fail).max_attempts(1))
         .task(Task::new("flaky", flaky).retry(retry))
         .task(Task::new("parent", parent).retry(retry))
         .task(Task::new("timer", timer).retry(retry))
-}
-
-async fn flaky(ctx: Context, _: Value) -> Result<Value, TaskError> {
-    if ctx.attempt() == 1 {
-        return Err(TaskError::new("once"));
-    }
-    Ok(json!(ctx.attempt()))
 }

@@ -1,7 +1,11 @@
 //! The scheduler: from one seed, who goes next and what becomes of it.
 
 mod bench;
+mod callers;
+mod calls;
 mod delivery;
+mod machine;
+mod mutant;
 mod people;
 mod rest;
 mod sweep;
@@ -17,19 +21,19 @@ use aws_lambda_events::sqs::SqsBatchResponse;
 use dynoxide::Database;
 use fastrand::Rng;
 use oncekey_core::protocol::trigger::Triggered;
-use oncekey_core::queue::QueueUrls;
-use oncekey_core::queue::name::QueueName;
-use oncekey_core::store::TableNames;
-use oncekey_core::{App, Clock, Error, Timestamp, blobs::Blobs};
+use oncekey_core::{App, Clock, Error, Timestamp};
 use oncekey_worker::Worker;
 use serde_json::Value;
 
 pub use self::bench::Bench;
-use self::people::Caller;
+use self::callers::Caller;
+use self::machine::{Machine, SLOWEST, machines};
+pub use self::mutant::Mutant;
+use self::people::Resetter;
 pub use self::rest::Outcome;
 use crate::history::{Position, Recorder};
 use crate::network::{Pending, Process, at_work};
-use crate::queue::{COMPLETIONS, COMPLETIONS_DEAD, Queues, RUNS, RUNS_DEAD};
+use crate::queue::{Queues, Receives};
 use crate::tasks::worker;
 
 /// Moves with faults, before everything is let come to rest.
@@ -41,41 +45,19 @@ const MAX_AT_WORK: usize = 6;
 /// When the simulation begins.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
-/// A fault planted below the handlers: a condition, or a part of an answer, that gets lost on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mutant {
-    /// Keys are claimed whoever holds them.
-    Claim,
-    /// A failed run's key is deleted whoever holds it.
-    Clear,
-    /// A run suspends whatever its counter of wake-ups says.
-    Suspend,
-    /// An attempt is started whoever holds its lease.
-    Start,
-    /// Who is refused by its own lease, because its call was sent again, is not told that it is its own.
-    Lease,
-    /// A run expires though it has not ended.
-    Expire,
-    /// What a step gave expires though its run has not ended.
-    ExpireSteps,
-    /// A run's payload expires though the run has not ended.
-    ExpirePayloads,
-    /// A run is written before its payload.
-    LatePayloads,
-}
-
 /// What a process was for.
 enum Work {
     Trigger(usize),
     Invocation { queue: &'static str, handle: String, id: String },
-    Reset,
+    Reset(usize),
     Cancel,
 }
 
 enum End {
     Trigger(Result<Triggered, Error>),
     Invocation(SqsBatchResponse),
-    Person,
+    Reset(Result<(), Error>),
+    Cancelled,
 }
 
 struct AtWork {
@@ -93,17 +75,26 @@ pub struct World<'a> {
     database: &'a Database,
     random: Rng,
     clock: Clock,
-    app: App,
+    /// Machines that processes run on.
+    machines: Vec<Machine>,
+    /// Which of them each process runs on.
+    runs_on: BTreeMap<Process, usize>,
     worker: Arc<Worker>,
     queues: Queues,
     /// The keys' items, as they were written.
     keys: BTreeMap<String, Value>,
     /// When each run was created.
     created_at: BTreeMap<String, Timestamp>,
+    /// When the first wait for a time is over in which each run was suspended last.
+    waits_until: BTreeMap<String, Timestamp>,
+    /// Runs of which something was written: the database has those of other schedules, too.
+    partitions: BTreeSet<String>,
     recorder: Recorder,
     callers: Vec<Caller>,
     at_work: Vec<AtWork>,
     waiting: Vec<Pending>,
+    /// Calls that nobody answers, and when their callers take that for a failure.
+    silent: Vec<(Pending, Timestamp)>,
     /// Processes that are slow: their calls go when no others are there.
     slow: BTreeSet<Process>,
     processes: Process,
@@ -113,12 +104,20 @@ pub struct World<'a> {
     held: BTreeMap<String, (Process, Timestamp)>,
     /// Processes of which a call failed, for all they know.
     failed: BTreeSet<Process>,
-    resets: u32,
+    resetters: Vec<Resetter>,
     cancels: u32,
     /// Payloads that are not written yet, and whose run they are of: the planted fault.
     late: Vec<(String, String)>,
     /// How often nobody is at work for days.
     absences: u32,
+    /// Until when DynamoDB throttles every call.
+    throttled_until: Timestamp,
+    /// Whether throttling is all that ever fails: then nothing may be given up.
+    only_throttled: bool,
+    /// Which callers made each run: the one whose it is, and those who helped.
+    makers: BTreeMap<String, BTreeSet<usize>>,
+    /// Runs of one attempt, which a worker can take up and then not be able to read.
+    fragile: BTreeSet<String>,
     faults: bool,
     mutant: Option<Mutant>,
 }
@@ -146,45 +145,45 @@ impl<'a> World<'a> {
     fn new(bench: &'a Bench, database: &'a Database, seed: u64, trace: bool, mutant: Option<Mutant>) -> Self {
         let mut random = Rng::with_seed(seed);
         let clock = Clock::frozen(BEGINNING);
-        let tables =
-            TableNames { keys: "keys".to_owned(), runs: "runs".to_owned(), environments: "environments".to_owned() };
-        let url = |queue: &str| format!("http://simulation/000000000000/{queue}");
-        let urls = QueueUrls {
-            runs: [(QueueName::default(), url(RUNS))].into(),
-            of_task: Default::default(),
-            runs_dead_letter: url(RUNS_DEAD),
-            triggers: url("none"),
-            triggers_dead_letter: url("none"),
-            completions: url(COMPLETIONS),
-            completions_dead_letter: url(COMPLETIONS_DEAD),
-        };
-        let blobs = Blobs::new(&bench.sdk, Some("http://simulation"), "none", clock.clone()).expect("a bucket");
-        let app = App::new(bench.dynamodb.clone(), bench.sqs.clone(), tables, urls, blobs, clock.clone());
         let recorder = Recorder::default();
         recorder.lock().trace = trace.then(Vec::new);
         let callers = (0..random.u32(2..=8)).map(|number| Caller::new(seed, number, &mut random)).collect();
+        let resetters = (0..random.u32(0..=3)).map(|number| Resetter::new(seed, number, &mut random)).collect();
+        let only_throttled = random.u8(..12) == 0;
+        let receives = if only_throttled { Receives::IN_EARNEST } else { Receives::FEW };
         Self {
             bench,
             database,
+            machines: machines(bench, &clock, &mut random),
+            runs_on: BTreeMap::new(),
             clock,
-            app,
             worker: Arc::new(worker(&recorder)),
-            queues: Queues::default(),
+            queues: Queues::new(
+                mutant.and_then(Mutant::receives).unwrap_or(receives),
+                mutant != Some(Mutant::Impatience),
+            ),
             keys: BTreeMap::new(),
             created_at: BTreeMap::new(),
+            waits_until: BTreeMap::new(),
+            partitions: BTreeSet::new(),
             callers,
             at_work: Vec::new(),
             waiting: Vec::new(),
+            silent: Vec::new(),
             slow: BTreeSet::new(),
             processes: 0,
             holders: BTreeSet::new(),
             held: BTreeMap::new(),
             failed: BTreeSet::new(),
-            resets: random.u32(0..=3),
+            resetters,
             cancels: random.u32(0..=2),
             late: Vec::new(),
-            absences: if random.bool() { 0 } else { 5 },
-            faults: true,
+            absences: if only_throttled || random.bool() { 0 } else { 5 },
+            throttled_until: BEGINNING,
+            only_throttled,
+            makers: BTreeMap::new(),
+            fragile: BTreeSet::new(),
+            faults: !only_throttled,
             mutant,
             recorder,
             random,
@@ -215,10 +214,20 @@ impl<'a> World<'a> {
         }
     }
 
-    fn start(&mut self, work: Work, future: impl Future<Output = End> + 'static) {
+    /// Starts a process on any of the machines.
+    fn start<F: Future<Output = End> + 'static>(&mut self, work: Work, begin: impl FnOnce(App) -> F) {
         self.processes += 1;
+        let machine = self.random.usize(..self.machines.len());
+        self.runs_on.insert(self.processes, machine);
         let asked = self.recorder.begin();
-        self.at_work.push(AtWork { process: self.processes, work, asked, future: Box::pin(future), ready: true });
+        let future = Box::pin(begin(self.machines[machine].app.clone()));
+        self.at_work.push(AtWork { process: self.processes, work, asked, future, ready: true });
+    }
+
+    /// What a process takes for the present moment.
+    fn now_of(&self, process: Process) -> Timestamp {
+        let machine = self.runs_on.get(&process).map(|machine| &self.machines[*machine]);
+        machine.map_or(self.clock.now(), |machine| machine.app.clock.now())
     }
 
     fn ended(&mut self, done: AtWork, ended: End) {
@@ -240,35 +249,48 @@ impl<'a> World<'a> {
                 }
                 self.recorder.lock().note(|| format!("{queue} {handle} {}", if left { "is left" } else { "is done" }));
             }
+            (Work::Reset(resetter), End::Reset(result)) => self.reset_answered(resetter, result),
             _ => {}
         }
+    }
+
+    /// What a process is at.
+    fn work_of(&self, process: Process) -> Option<&Work> {
+        self.at_work.iter().find(|busy| busy.process == process).map(|busy| &busy.work)
     }
 
     /// One move with faults. Whether it was a call.
     async fn wild_move(&mut self) -> bool {
         self.let_work().await;
-        self.recorder.lock().end_windows(self.clock.now());
+        self.recorder.lock().end_windows(self.clock.ahead_by(SLOWEST).now());
+        self.give_up_silent_calls();
         match self.random.u8(..100) {
             0..62 if !self.waiting.is_empty() => {
                 self.next_call();
                 return true;
             }
+            // Whoever is at work waits for others. So long, and a claimer is taken for dead whose run is not there.
+            0..40 if !self.at_work.is_empty() => self.pass(Duration::from_millis(250)).await,
             0..72 => self.call_in(),
             72..88 => self.deliver(),
             88 if self.absences > 0 => {
                 self.absences -= 1;
                 self.days_pass();
             }
-            88..92 => self.pass(Duration::from_millis(60)).await,
+            89 => self.sweep(),
+            90..92 => self.pass(Duration::from_millis(60)).await,
             92..97 => {
                 let spans = [50, 900, 2_500, 6_000, 31_000, 61_000, 181_000];
-                let span = Duration::from_millis(spans[self.random.usize(..spans.len())]);
+                // Who is slower than its lease crashes, whatever fails.
+                let most = if self.only_throttled { 3 } else { spans.len() };
+                let span = Duration::from_millis(spans[self.random.usize(..most)]);
                 self.clock.advance(span);
                 self.wake_all();
                 self.recorder.lock().note(|| format!("{span:?} pass"));
             }
             97 => self.reset(),
             98 => self.cancel(),
+            _ if self.only_throttled => self.throttle(Duration::from_secs(30 * 60)),
             _ if !self.at_work.is_empty() => {
                 let process = self.at_work[self.random.usize(..self.at_work.len())].process;
                 self.kill(process);

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use oncekey_core::RunStatus;
+
+use super::machine::SLOWEST;
 use super::{MAX_AT_WORK, World};
 
 /// What a schedule came to.
@@ -21,7 +24,8 @@ impl World<'_> {
     /// One move without faults. Whether there was nothing left to do.
     pub(super) async fn quiet_move(&mut self) -> bool {
         self.let_work().await;
-        self.recorder.lock().end_windows(self.clock.now());
+        self.recorder.lock().end_windows(self.clock.ahead_by(SLOWEST).now());
+        self.give_up_silent_calls();
         if !self.waiting.is_empty() {
             self.next_call();
         } else if self.at_work.len() < MAX_AT_WORK
@@ -34,6 +38,9 @@ impl World<'_> {
             self.clock.advance(Duration::from_millis(60));
         } else if self.callers.iter().any(|caller| caller.tries > 0) {
             self.call_in();
+        } else if self.reset_again() {
+        } else if let Some(span) = self.leisure() {
+            self.rest_for(span);
         } else if let Some(at) = self.queues.next_visible() {
             self.clock.advance(at.since(self.clock.now()));
         } else {
@@ -45,6 +52,20 @@ impl World<'_> {
     pub(super) fn outcome(self, settled: bool, calls: u32) -> Outcome {
         let mut history = self.recorder.lock();
         let mut violations = history.violations();
+        if self.only_throttled {
+            let given_up = |(run, status): &(&String, &RunStatus)| {
+                let crashed = **status == RunStatus::Crashed && !self.fragile.contains(*run);
+                crashed || **status == RunStatus::SystemFailure
+            };
+            for (run, status) in history.statuses.iter().filter(given_up) {
+                violations.push(format!("I8: nothing failed but for a passing reason, and {run} is {status}"));
+            }
+            let dead = self.queues.dead_lettered;
+            if dead > 0 {
+                violations
+                    .push(format!("I8: nothing failed but for a passing reason, and {dead} messages are dead letters"));
+            }
+        }
         if !settled {
             violations.push(format!(
                 "I8: {} messages and {} processes never come to rest",

@@ -4,26 +4,31 @@ use oncekey_core::key::KeyRelease;
 use oncekey_core::{RunStatus, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Work, World};
+use super::World;
+use super::machine::SLOWEST;
 use crate::history::Claim;
 use crate::network::Process;
 
 impl World<'_> {
     /// A key's item was put or deleted.
     pub(super) fn key_written(&mut self, process: Process, key: &Value, after: Option<Value>) {
-        let now = self.clock.now();
+        let now = self.now_of(process);
         let pk = text(key, "pk");
         let before = match &after {
             Some(item) => self.keys.insert(pk.clone(), item.clone()),
             None => self.keys.remove(&pk),
         };
-        let by_reset = self.at_work.iter().any(|busy| busy.process == process && matches!(busy.work, Work::Reset));
+        let meant = self.meant_by(process).map(Option::<&_>::cloned);
         let mut history = self.recorder.lock();
         if let Some(before) = before {
             let run = text(&before, "run_id");
             let status = history.statuses.get(&run).copied();
             let window_ends_at = moment(&before, "window_ends_at");
-            if by_reset {
+            if let Some(meant) = meant {
+                let freed = (run, moment(&before, "created_at"));
+                if meant.as_ref() != Some(&freed) {
+                    history.broken.push(format!("R40: a reset that meant {meant:?} freed the key of {freed:?}"));
+                }
                 let at = history.tick();
                 history.separators.push((at, pk.clone()));
                 history.end_claim(&pk, "it was reset");
@@ -37,6 +42,10 @@ impl World<'_> {
                 let kept = status.is_some_and(|status| status.is_final() && !release.frees(status));
                 if kept && made && window_ends_at > now {
                     history.broken.push(format!("I5: the key {pk} of {run}, which is {status:?}, was lost"));
+                }
+                if after.is_some() && window_ends_at <= now {
+                    let at = history.tick();
+                    history.separators.push((at, pk.clone()));
                 }
                 history.end_claim(&pk, "it was cleared or taken over");
             }
@@ -66,7 +75,7 @@ impl World<'_> {
         if before == Some(RunStatus::Executing)
             && let Some((holder, until)) = self.held.remove(&run)
             && holder != process
-            && until > self.clock.now()
+            && until > self.clock.ahead_by(-SLOWEST).now()
             && status != RunStatus::Canceled
         {
             history.broken.push(format!("I8: {run} became {status} while process {holder} was at it"));
@@ -81,15 +90,25 @@ impl World<'_> {
             }
         }
         let spec: Value = serde_json::from_str(&text(item, "spec")).unwrap_or_default();
+        let due_at = Timestamp::from_millis(spec["delay_until"].as_i64().unwrap_or_default());
+        if status == RunStatus::Executing && due_at > self.now_of(process) {
+            history.broken.push(format!("{run} was to start at {due_at}, and has"));
+        }
         self.created_at.insert(run.clone(), Timestamp::from_millis(spec["created_at"].as_i64().unwrap_or_default()));
-        if release(spec["key"].get("release")).frees(status)
-            && let Some(hash) = spec["key"]["hash"].as_str()
-        {
-            let key = format!(
-                "{}#{}#{hash}",
-                spec["environment"].as_str().unwrap_or_default(),
-                spec["task"].as_str().unwrap_or_default()
-            );
+        if item["max_attempts"]["N"] == "1" {
+            self.fragile.insert(run.clone());
+        }
+        if let Some(until) = item.get("waits_until").map(|_| moment(item, "waits_until")) {
+            self.waits_until.insert(run.clone(), until);
+        }
+        let place = format!(
+            "{}#{}",
+            spec["environment"].as_str().unwrap_or_default(),
+            spec["task"].as_str().unwrap_or_default()
+        );
+        let key = spec["key"]["hash"].as_str().map(|hash| format!("{place}#{hash}"));
+        history.made.insert(run.clone(), (key.clone(), spec.get("delay_until").is_some()));
+        if let Some(key) = key.filter(|_| release(spec["key"].get("release")).frees(status)) {
             let at = history.tick();
             history.separators.push((at, key.clone()));
             if history.claims.iter().rev().find(|claim| claim.key == key).is_some_and(|claim| claim.run == run) {

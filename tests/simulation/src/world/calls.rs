@@ -1,0 +1,213 @@
+//! What becomes of a call: whether it arrives, what it does, and whether its answer does.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::mutant::{Mutant, is_start};
+use super::watch::{moment, text};
+use super::{Work, World};
+use crate::network::{Pending, Process};
+use crate::queue::COMPLETIONS;
+
+/// How long a call is waited for, as `oncekey_core::aws_settings` has it.
+const TO_ATTEMPT: Duration = Duration::from_millis(3_500);
+/// What stands in the name of what is remembered of a reset, and in no key's.
+const RESET: &str = "##reset:";
+/// What DynamoDB says of a table that is asked too much.
+const THROTTLED: &str =
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"Rate exceeded"}"#;
+
+impl World<'_> {
+    /// Lets any call through, of a slow process only if there is no other: so one may stand still between two calls while
+    /// others come from their beginning to their end.
+    pub(super) fn next_call(&mut self) {
+        let quick: Vec<usize> =
+            (0..self.waiting.len()).filter(|call| !self.slow.contains(&self.waiting[*call].process)).collect();
+        let chosen = quick.get(self.random.usize(..quick.len().max(1))).copied();
+        let chosen = chosen.unwrap_or_else(|| self.random.usize(..self.waiting.len()));
+        let call = self.waiting.swap_remove(chosen);
+        let process = call.process;
+        self.carry_out(call);
+        if self.faults && self.random.u8(..100) < 15 {
+            self.slow.insert(process);
+        } else if self.random.u8(..100) < 15 {
+            self.slow.clear();
+        }
+    }
+
+    /// Has DynamoDB throttle every call from now on, for so long.
+    pub(super) fn throttle(&mut self, span: Duration) {
+        if self.throttled_until <= self.clock.now() {
+            self.throttled_until = self.clock.now().plus(span);
+            self.recorder.lock().note(|| format!("DynamoDB throttles for {span:?}"));
+        }
+    }
+
+    /// Fails the calls that nobody has answered for as long as their callers wait, or has them made again.
+    pub(super) fn give_up_silent_calls(&mut self) {
+        let now = self.clock.now();
+        for (call, _) in self.silent.extract_if(.., |(_, until)| *until <= now) {
+            let process = call.process;
+            if self.random.bool() {
+                self.recorder.lock().note(|| format!("process {process}: nobody answers, and it is sent again"));
+                self.waiting.push(call);
+                continue;
+            }
+            self.recorder.lock().note(|| format!("process {process}: nobody answers"));
+            self.failed.insert(process);
+            call.time_out();
+            self.at_work.iter_mut().filter(|busy| busy.process == process).for_each(|busy| busy.ready = true);
+        }
+    }
+
+    /// Decides what becomes of a call.
+    fn carry_out(&mut self, call: Pending) {
+        let process = call.process;
+        let fate = if self.faults { self.random.u8(..100) } else { 99 };
+        match fate {
+            _ if !call.is_of_sqs() && self.throttled_until > self.clock.now() => {
+                self.recorder.lock().note(|| format!("process {process}: {} is throttled", call.target));
+                self.failed.insert(process);
+                call.answer(400, THROTTLED.to_owned());
+            }
+            0..4 => {
+                self.recorder.lock().note(|| format!("process {process}: {} gets lost", call.target));
+                self.failed.insert(process);
+                call.fail();
+            }
+            4..8 => {
+                self.take_effect(&call);
+                if self.random.bool() {
+                    self.recorder
+                        .lock()
+                        .note(|| format!("process {process}: its answer gets lost, and it is sent again"));
+                    return self.waiting.push(call);
+                }
+                self.recorder.lock().note(|| format!("process {process}: and its answer gets lost"));
+                self.failed.insert(process);
+                call.fail();
+            }
+            8..10 => {
+                self.waiting.push(call);
+                return self.kill(process);
+            }
+            10 => {
+                self.waiting.push(call);
+                let spans = [900, 6_000, 61_000];
+                let span = spans[self.random.usize(..spans.len())];
+                return self.throttle(Duration::from_millis(span));
+            }
+            11..13 => {
+                if self.random.bool() {
+                    self.take_effect(&call);
+                }
+                self.recorder.lock().note(|| format!("process {process}: {} is not answered", call.target));
+                return self.silent.push((call, self.clock.now().plus(TO_ATTEMPT)));
+            }
+            _ => {
+                let (status, body) = self.take_effect(&call);
+                call.answer(status, body);
+            }
+        }
+        if let Some(busy) = self.at_work.iter_mut().find(|busy| busy.process == process) {
+            busy.ready = true;
+        }
+    }
+
+    /// Carries a call out, and watches what it does.
+    pub(super) fn take_effect(&mut self, call: &Pending) -> (u16, String) {
+        let operation = call.target.split('.').next_back().unwrap_or_default();
+        let process = call.process;
+        if call.is_of_sqs() {
+            if operation == "SendMessage"
+                && call.body["QueueUrl"].as_str().is_some_and(|url| url.ends_with(COMPLETIONS))
+            {
+                self.let_go(process);
+            }
+            let refusal = (operation == "SendMessage")
+                .then(|| oncekey::aws::sqs::refusal(self.forget_escapes(&call.body).to_string().as_bytes()))
+                .flatten();
+            if let Some((status, why)) = refusal {
+                // What is sent again is refused again: nothing of ours may be.
+                self.recorder.lock().broken.push(format!("process {process}: SQS refuses its message: {why}"));
+                return (status, why);
+            }
+            self.note_maker(process, &call.body);
+            self.recorder.lock().note(|| {
+                let body = call.body["MessageBody"].as_str().unwrap_or_default();
+                let place = body.find("\"run_id\"").unwrap_or(0);
+                format!("process {process}: {operation} {:.160}", &body[place..])
+            });
+            return (200, self.queues.call(operation, &call.body, self.clock.now()).to_string());
+        }
+        let mut body = call.body.clone();
+        self.forget_conditions(process, operation, &mut body);
+        let table = body["TableName"].as_str().unwrap_or_default().to_owned();
+        let writes = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem");
+        let key = match (operation, table.as_str()) {
+            ("PutItem", "keys") => json!({ "pk": body["Item"]["pk"] }),
+            ("PutItem", _) => json!({ "run_id": body["Item"]["run_id"], "item": body["Item"]["item"] }),
+            _ => body["Key"].clone(),
+        };
+        let put = body.get("Item").cloned();
+        let run = text(&key, "run_id");
+        let is_memory = text(&key, "pk").contains(RESET);
+        if is_memory && self.mutant == Some(Mutant::ResetRecords) {
+            self.reset_remembered(process, &body["Item"]);
+            return (200, "{}".to_owned());
+        }
+        if self.mutant == Some(Mutant::LatePayloads) && text(&key, "item").starts_with("payload#") {
+            self.late.push((run, body.to_string()));
+            return (200, "{}".to_owned());
+        }
+        let (status, answer) = oncekey::aws::dynamodb::execute(self.database, operation, body.to_string().as_bytes());
+        let answer = self.forget_parts(operation, &body, answer);
+        self.recorder.lock().note(|| {
+            let why: Value = serde_json::from_str(&answer).unwrap_or_default();
+            let refused = why["__type"].as_str().map(|kind| format!(": {kind}")).unwrap_or_default();
+            let shown = [text(&key, "pk"), text(&key, "run_id"), text(&key, "item")].join(" ");
+            format!("process {process}: {operation} {table} {}{refused}", shown.trim())
+        });
+        if operation == "PutItem" && key["item"]["S"] == "run" {
+            let is_its = |(of, _): &mut (String, String)| *of == run;
+            for (_, put) in self.late.extract_if(.., is_its) {
+                let _ = oncekey::aws::dynamodb::execute(self.database, "PutItem", put.as_bytes());
+            }
+        }
+        if operation == "GetItem" && table == "keys" {
+            self.key_read(process, &serde_json::from_str(&answer).unwrap_or_default());
+        }
+        if writes && status == 200 && is_memory {
+            self.reset_remembered(process, &body["Item"]);
+            self.keys.insert(text(&key, "pk"), body["Item"].clone());
+        } else if writes && status == 200 {
+            if !run.is_empty() {
+                self.partitions.insert(run.clone());
+            }
+            let item = put.or_else(|| serde_json::from_str::<Value>(&answer).ok()?.get("Attributes").cloned());
+            match (table.as_str(), item) {
+                ("keys", item) => self.key_written(process, &key, item.filter(|_| operation == "PutItem")),
+                (_, Some(item)) if key["item"]["S"] == "run" => self.run_written(process, &item),
+                // A registration, which says nothing of the run.
+                _ => {}
+            }
+        }
+        if status == 200 && is_start(body["ConditionExpression"].as_str()) {
+            let started: Value = serde_json::from_str(&answer).unwrap_or_default();
+            let until = moment(&started["Attributes"], "lease_until");
+            self.holders.insert(process);
+            self.held.insert(text(&started["Attributes"], "run_id"), (process, until));
+        }
+        (status, answer)
+    }
+
+    /// Notes who makes a run: by the first message for it.
+    fn note_maker(&mut self, process: Process, sent: &Value) {
+        let Some(&Work::Trigger(caller)) = self.work_of(process) else { return };
+        let message: Value = serde_json::from_str(sent["MessageBody"].as_str().unwrap_or_default()).unwrap_or_default();
+        if let Some(run) = message["run_id"].as_str().filter(|_| message.get("first").is_some()) {
+            self.makers.entry(run.to_owned()).or_default().insert(caller);
+        }
+    }
+}
