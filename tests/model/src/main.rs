@@ -13,6 +13,11 @@ fn main() {
     search("trigger: two of a key, a reset, an end of window", protocol.clone());
     search("trigger: and a request sent again", Protocol { attempts: 1, resets: 1, resends: 1, ..Protocol::PLAIN });
     search("trigger: and a cancellation", Protocol { expiries: 1, cancels: 1, ..Protocol::PLAIN });
+    search(
+        "trigger: a reset that is sent again, an end of window",
+        Protocol { attempts: 1, resets: 1, deletes: 2, expiries: 1, ..Protocol::PLAIN },
+    );
+    search("trigger: a start whose answer is lost", Protocol { lost_answers: 1, expiries: 1, ..Protocol::PLAIN });
     search("trigger: in two environments", Protocol { environments: [0, 1], ..Protocol::PLAIN });
     let releases = [Release::OnEnd, Release::Never];
     search(

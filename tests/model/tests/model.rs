@@ -28,6 +28,8 @@ fn finds(name: &str, (broken, states): (Option<String>, usize), invariants: &[&s
 }
 
 const RESENT: Protocol = Protocol { attempts: 1, resets: 1, resends: 1, ..Protocol::PLAIN };
+const RESET_TWICE: Protocol = Protocol { attempts: 1, resets: 1, deletes: 2, ..Protocol::PLAIN };
+const UNHEARD: Protocol = Protocol { lost_answers: 1, ..Protocol::PLAIN };
 const POISONED: Protocol = Protocol { dead_letters: 1, ..Protocol::PLAIN };
 /// With all of it at once, and two deaths, it is searched by `cargo run --release -p oncekey-model`: some minutes.
 const WAIT: Wait = Wait { deaths: 1, duplicates: 1, cancels: 1, mutant: None };
@@ -40,6 +42,16 @@ fn the_protocol_of_a_trigger_holds_with_a_reset_and_an_end_of_window() {
 #[test]
 fn it_holds_with_a_request_that_is_sent_again_after_a_reset() {
     holds("request sent again", search(RESENT));
+}
+
+#[test]
+fn it_holds_with_a_reset_that_is_sent_again() {
+    holds("reset sent again", search(RESET_TWICE));
+}
+
+#[test]
+fn it_holds_with_a_start_whose_answer_is_lost() {
+    holds("start sent again", search(UNHEARD));
 }
 
 #[test]
@@ -81,7 +93,7 @@ fn the_protocol_of_a_wait_holds() {
 fn every_fault_in_a_trigger_is_found() {
     use trigger::Mutant::{
         AnyClaimMade, BuryByMoving, BuryUnderLease, ClearUnconditionally, NeverHelp, NoFollowUpTwice,
-        OnlyFailuresAreDead, PutBeforeSend, ReleaseOfWhoAsks,
+        OnlyFailuresAreDead, OwnLeaseRefuses, PutBeforeSend, ReleaseOfWhoAsks, ResetAnyClaim,
     };
     let plain = Protocol { resets: 1, expiries: 1, ..Protocol::PLAIN };
     for (mutant, model, invariants) in [
@@ -94,6 +106,8 @@ fn every_fault_in_a_trigger_is_found() {
         (ReleaseOfWhoAsks, Protocol { releases: [Release::OnFailure, Release::OnEnd], ..Protocol::PLAIN }, &["I5"]),
         (OnlyFailuresAreDead, Protocol { releases: [Release::OnEnd; 2], ..Protocol::PLAIN }, &["R30"]),
         (BuryByMoving, POISONED, &["I2", "I8"]),
+        (OwnLeaseRefuses, UNHEARD, &["I2", "taken up by nobody"]),
+        (ResetAnyClaim, RESET_TWICE, &["I1", "I5"]),
         (BuryUnderLease, POISONED, &["while its worker is at it"]),
     ] {
         finds(&format!("{mutant:?}"), search(Protocol { mutant: Some(mutant), ..model }), invariants);

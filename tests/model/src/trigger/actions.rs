@@ -1,6 +1,6 @@
 //! What can happen, when, and what comes of it.
 
-use super::state::{Burial, Event, Left, Message, Outcome, Run, State, Status, Step, Worker};
+use super::state::{Burial, Claim, Event, Left, Message, Outcome, Reset, Run, State, Status, Step, Worker};
 use super::{Protocol, TRIGGERS};
 
 /// What can happen next.
@@ -14,6 +14,10 @@ pub enum Action {
     Resend(usize),
     /// A message is delivered.
     Deliver(Message),
+    /// A message is delivered, and the answer to its start is lost.
+    DeliverUnheard(Message),
+    /// A worker sends a start again that was not answered.
+    AskAgain(Worker),
     /// A worker's task returns, or fails.
     Report(Worker, bool),
     /// A worker acknowledges its message.
@@ -30,8 +34,10 @@ pub enum Action {
     Bury(Message),
     /// The handler of a dead-lettered message died: it is delivered again.
     BuryAgain(Message),
-    /// Somebody resets the key.
+    /// Somebody who resets the key looks whose it is.
     Reset(usize),
+    /// The delete of a reset.
+    Delete,
     /// The key's window ends; the item stays.
     Expire(usize),
     /// Somebody cancels a run.
@@ -49,7 +55,9 @@ impl Action {
                 | Self::Redeliver(_)
                 | Self::DeadLetter(_)
                 | Self::BuryAgain(_)
+                | Self::DeliverUnheard(_)
                 | Self::Reset(_)
+                | Self::Delete
                 | Self::Expire(_)
                 | Self::Cancel(_)
         )
@@ -68,6 +76,9 @@ impl Protocol {
             }
         }
         actions.extend(state.messages.iter().map(|message| Action::Deliver(*message)));
+        if state.lost_answers > 0 {
+            actions.extend(state.messages.iter().map(|message| Action::DeliverUnheard(*message)));
+        }
         if state.poisonous > 0 {
             actions.extend(state.messages.iter().map(|message| Action::DeadLetter(*message)));
         }
@@ -79,6 +90,7 @@ impl Protocol {
         }
         for worker in &state.workers {
             match worker.reported {
+                false if !worker.told => actions.push(Action::AskAgain(*worker)),
                 false => actions.extend([Action::Report(*worker, true), Action::Report(*worker, false)]),
                 true => actions.push(Action::Acknowledge(*worker)),
             }
@@ -90,8 +102,11 @@ impl Protocol {
                 actions.push(Action::Redeliver(*event));
             }
         }
+        if state.reset.is_some() {
+            actions.push(Action::Delete);
+        }
         for place in 0..state.keys.len() {
-            if state.keys[place].is_some() && state.resets > 0 {
+            if state.keys[place].is_some() && state.resets > 0 && state.reset.is_none() {
                 actions.push(Action::Reset(place));
             }
             if state.keys[place].is_some_and(|claim| claim.open) && state.expiries > 0 {
@@ -116,6 +131,8 @@ impl Protocol {
                 state.triggers[trigger].step = Step::Begin;
             }
             Action::Deliver(message) => Self::deliver(&mut state, message),
+            Action::DeliverUnheard(message) => Self::deliver_unheard(&mut state, message),
+            Action::AskAgain(worker) => self.ask_again(&mut state, worker),
             Action::Report(worker, succeeded) => {
                 let Message { run, attempt, .. } = worker.message;
                 let outcome = if succeeded { Outcome::Succeeded } else { Outcome::Failed };
@@ -150,11 +167,10 @@ impl Protocol {
             }
             Action::Reset(place) => {
                 state.resets -= 1;
-                if let Some(claim) = state.keys[place].take() {
-                    state.gone.insert(claim.number);
-                    state.separators += u8::from(claim.open);
-                }
+                let reset = |held: Claim| Reset { place, meant: held.number, deletes: self.deletes };
+                state.reset = state.keys[place].map(reset);
             }
+            Action::Delete => self.delete(&mut state),
             Action::Expire(place) => {
                 state.expiries -= 1;
                 state.separators += 1;

@@ -48,6 +48,10 @@ pub enum Mutant {
     ReleaseOfWhoAsks,
     /// Whoever finds the key held takes only a failed run for dead, whatever the key's release.
     OnlyFailuresAreDead,
+    /// Who is refused by its own lease, because its start was sent again, takes it for another's.
+    OwnLeaseRefuses,
+    /// A reset frees the key whoever holds it by then.
+    ResetAnyClaim,
 }
 
 /// What may happen, and what is wrong.
@@ -63,6 +67,10 @@ pub struct Protocol {
     pub attempts: u8,
     /// How often somebody resets the key.
     pub resets: u8,
+    /// How often the delete of a reset is sent.
+    pub deletes: u8,
+    /// How often the answer to a start is lost, so that it is sent again.
+    pub lost_answers: u8,
     /// How often a window ends.
     pub expiries: u8,
     /// How often somebody cancels a run.
@@ -83,6 +91,8 @@ impl Protocol {
         releases: [Release::OnFailure; TRIGGERS],
         attempts: 2,
         resets: 0,
+        deletes: 1,
+        lost_answers: 0,
         expiries: 0,
         cancels: 0,
         resends: 0,
@@ -109,6 +119,8 @@ impl Model for Protocol {
             gone: BTreeSet::new(),
             separators: 0,
             resets: self.resets,
+            reset: None,
+            lost_answers: self.lost_answers,
             expiries: self.expiries,
             cancels: self.cancels,
             resends: self.resends,

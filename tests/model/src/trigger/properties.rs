@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use stateright::Property;
 
 use super::Protocol;
-use super::state::{Answer, Run, State, Trigger};
+use super::state::{Answer, Event, Run, State, Status, Trigger, Worker};
 
 /// The invariants, by the numbers that `docs/guarantees.md` gives them.
 pub(super) fn properties() -> Vec<Property<Protocol>> {
@@ -48,6 +48,17 @@ pub(super) fn properties() -> Vec<Property<Protocol>> {
         }),
         Property::always("I8: no attempt is ended while its worker is at it", |_, state: &State| {
             state.broken != Some("I8")
+        }),
+        Property::always("I8: no attempt is taken up by nobody", |_, state: &State| {
+            let at_it = |run: Run, attempt: u8| {
+                let worker = |worker: &Worker| (worker.message.run, worker.message.attempt) == (run, attempt);
+                let event = |event: &Event| (event.run, event.attempt) == (run, attempt);
+                state.workers.iter().any(worker) || state.events.iter().any(event)
+            };
+            (0..state.runs.len()).all(|run| match state.runs[run].map(|stored| stored.status) {
+                Some(Status::Executing(attempt)) => at_it(run, attempt),
+                _ => true,
+            })
         }),
         Property::always("I8: no run is left without an end", |model: &Protocol, state: &State| {
             !model.is_settled(state) || state.runs.iter().flatten().all(|run| run.status.is_final())

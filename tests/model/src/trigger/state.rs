@@ -95,6 +95,16 @@ pub(super) struct Answer {
     pub(super) cached: bool,
 }
 
+/// A reset that is about to delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Reset {
+    pub(super) place: usize,
+    /// The claim that held the key when it looked.
+    pub(super) meant: u8,
+    /// How often its delete is still sent.
+    pub(super) deletes: u8,
+}
+
 /// A run message; it stays until it is acknowledged, and may be delivered at any time until then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Message {
@@ -147,6 +157,8 @@ pub(super) enum Burial {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Worker {
     pub(super) message: Message,
+    /// Whether it was told that the attempt is its own; else it asks again.
+    pub(super) told: bool,
     /// Whether its event was accepted, so that acknowledging is all that is left.
     pub(super) reported: bool,
 }
@@ -167,6 +179,9 @@ pub struct State {
     /// Ends that free a key, resets and ends of windows so far: what may stand between two different answers (I1).
     pub(super) separators: u8,
     pub(super) resets: u8,
+    /// A reset that has looked.
+    pub(super) reset: Option<Reset>,
+    pub(super) lost_answers: u8,
     pub(super) expiries: u8,
     pub(super) cancels: u8,
     pub(super) resends: u8,

@@ -1,6 +1,6 @@
 //! The protocol itself, a call to DynamoDB or SQS at a time.
 
-use super::state::{Burial, Event, Left, Message, Outcome, Run, RunRecord, State, Status, Step, Worker};
+use super::state::{Burial, Event, Left, Message, Outcome, Reset, Run, RunRecord, State, Status, Step, Worker};
 use super::{Action, Mutant, Protocol, Release, TRIGGERS};
 
 impl Protocol {
@@ -66,11 +66,11 @@ impl Protocol {
         match state.runs[run] {
             None if attempt == 1 => {
                 state.runs[run] = Some(RunRecord { status: Status::Executing(1), made_by: number });
-                state.workers.insert(Worker { message, reported: false });
+                state.workers.insert(Worker { message, told: true, reported: false });
             }
             Some(stored) if stored.status == Status::Queued(attempt) => {
                 state.runs[run] = Some(RunRecord { status: Status::Executing(attempt), ..stored });
-                state.workers.insert(Worker { message, reported: false });
+                state.workers.insert(Worker { message, told: true, reported: false });
             }
             Some(stored) if stored.status == Status::Abandoned(attempt) => {
                 state.events.insert(Event { run, attempt, outcome: Outcome::Failed, left: Left::Move });
@@ -82,6 +82,43 @@ impl Protocol {
             // A live lease, or a move that is still to come: left in the queue.
             _ => {}
         }
+    }
+
+    /// The start that a delivered message asks for is written, and its answer lost.
+    pub(super) fn deliver_unheard(state: &mut State, message: Message) {
+        let before = state.workers.clone();
+        Self::deliver(state, message);
+        if let Some(worker) = state.workers.difference(&before).next().copied() {
+            state.lost_answers -= 1;
+            state.workers.remove(&worker);
+            state.workers.insert(Worker { told: false, ..worker });
+        }
+    }
+
+    /// A worker sends its start again, and is refused by the lease that it has.
+    pub(super) fn ask_again(&self, state: &mut State, worker: Worker) {
+        state.workers.remove(&worker);
+        if self.mutant != Some(Mutant::OwnLeaseRefuses) {
+            state.workers.insert(Worker { told: true, ..worker });
+        }
+    }
+
+    /// A reset's delete, on condition of the claim that it meant.
+    pub(super) fn delete(&self, state: &mut State) {
+        let Some(reset) = state.reset.take() else { return };
+        let Reset { place, meant, deletes } = reset;
+        if let Some(held) = state.keys[place] {
+            if held.number == meant {
+                state.keys[place] = None;
+                state.gone.insert(held.number);
+                state.separators += u8::from(held.open);
+            } else if self.mutant == Some(Mutant::ResetAnyClaim) {
+                // Nobody asked for this: it is no reason for another run.
+                state.keys[place] = None;
+                state.lose(held, self.releases[held.run], None);
+            }
+        }
+        state.reset = (deletes > 1).then_some(Reset { deletes: deletes - 1, ..reset });
     }
 
     pub(super) fn handle(&self, state: &mut State, event: Event) {
