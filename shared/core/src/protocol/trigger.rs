@@ -115,21 +115,29 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     let mut key = KeyOutcome::new(request.key, &record, status);
     let from_outside = !matches!(request.parentage, Parentage::Known(_));
     let lineage = lineage(app, &request.environment, request.parentage).await?;
-    let run = planned.written(app, record, request.payload, lineage, fingerprint).await?;
+    let mut run = planned.written(app, record, request.payload, lineage, fingerprint).await?;
+    let helps = status == KeyStatus::Cached;
+    run.spec.helped = helps;
     app.queues.send_run(&RunMessage::first(&run)).await?;
     let there = app.store.create_run(&run).await?;
     // A task that calls again after a wait may call with another moment in its payload: its calls are told apart by number.
     if let Some(there) = there.as_ref().filter(|there| from_outside && is_of_another_request(there, &run)) {
         if !of_one_claim(there, &run) {
             // A key that was claimed for it names that run with another moment, so the next trigger takes it for free.
-            return Err(other_request());
+            if helps {
+                return Err(Error::Contended(shown));
+            }
+            if !was_helped(there, &run) {
+                return Err(other_request());
+            }
         }
-        // Of two who made the run of this claim, the other was first.
+        // Of two who made the run of this claim, or of an earlier one of this request, the other was first.
         guard_payload(guard, &shown, &there.id)?;
         status = KeyStatus::Cached;
         key = key.map(|key| KeyOutcome { status, ..key });
     }
-    if refuses && status == KeyStatus::Cached {
+    let is_own = !helps && there.as_ref().is_some_and(|there| was_helped(there, &run));
+    if refuses && status == KeyStatus::Cached && !is_own {
         // It was helped into being, and is its claimer's.
         return Err(key_held(&shown, &run.id));
     }
@@ -156,6 +164,13 @@ async fn as_it_is_now(app: &App, environment: &EnvironmentId, payload: Payload) 
 fn of_one_claim(there: &Run, run: &Run) -> bool {
     let claim = |run: &Run| run.spec.key.as_ref().map(|claimed| (claimed.key.hash.clone(), run.spec.created_at));
     claim(run).is_some() && claim(there) == claim(run)
+}
+
+/// Whether a helper made the run that is there, for a claim of the same key: its payload says nothing of the request that names it,
+/// which may claim the key again once it was freed.
+fn was_helped(there: &Run, run: &Run) -> bool {
+    let hash = |run: &Run| run.spec.key.as_ref().map(|claimed| claimed.key.hash.clone());
+    there.spec.helped && hash(there) == hash(run)
 }
 
 /// Whether the run that is there was asked for with another key or payload than `run`.

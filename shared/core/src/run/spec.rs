@@ -48,6 +48,10 @@ pub struct RunSpec {
     /// A fingerprint of the key and the payload that it was asked for with: the same request asks for the same again.
     #[serde(rename = "asked", skip_serializing_if = "Option::is_none", default)]
     pub fingerprint: Option<String>,
+    /// Whether another request than the one that names it made it, because that one's claimer died: what it was asked for with
+    /// may be the other's.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub helped: bool,
     /// Where its metadata is, if that is large: then its options have none, until it is read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub metadata_beside: Option<Beside>,
@@ -125,6 +129,7 @@ impl RunSpec {
             function: TriggerFunction::default(),
             batch: None,
             fingerprint: None,
+            helped: false,
             metadata_beside: None,
         }
     }

@@ -1,7 +1,5 @@
 //! Callers: who triggers, and sends a request again.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use fastrand::Rng;
 use oncekey_core::protocol::trigger::Triggered;
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
@@ -98,8 +96,8 @@ impl World<'_> {
         self.resetters.iter_mut().filter(|resetter| resetter.asked).for_each(|resetter| resetter.tries = 0);
     }
 
-    pub(super) fn answered(&mut self, number: usize, asked: Position, result: Result<Triggered, Error>) {
-        let caller = &mut self.callers[number];
+    pub(super) fn answered(&mut self, caller: usize, asked: Position, result: Result<Triggered, Error>) {
+        let caller = &mut self.callers[caller];
         caller.at_work = false;
         let mut history = self.recorder.lock();
         let answered = history.tick();
@@ -134,9 +132,8 @@ impl World<'_> {
                     history.broken.push(format!("I3: {} is refused for its own run", caller.request));
                 }
             }
-            // Who misuses its request's id is refused, or was first with what it sends now. So is one whose run was made by a
-            // helper with another payload, once its key was freed: it is told so in words that do not fit.
-            Err(Error::Unprocessable(why)) if caller.misused || caller.was_helped(number, &self.makers) => {
+            // Who misuses its request's id is refused, or was first with what it sends now.
+            Err(Error::Unprocessable(why)) if caller.misused => {
                 history.note(|| format!("{} is refused: {why:.60}", caller.request));
             }
             Err(Error::Contended(_) | Error::BeingMade(_)) => {
@@ -181,11 +178,6 @@ impl Caller {
     /// The run that its request names.
     fn own(&self) -> RunId {
         RunId::named(&self.environment, &self.task, &request_id(&self.request))
-    }
-
-    /// Whether others than this caller, of this number, made its run.
-    fn was_helped(&self, number: usize, makers: &BTreeMap<String, BTreeSet<usize>>) -> bool {
-        makers.get(self.own().as_str()).is_some_and(|makers| makers.iter().any(|maker| *maker != number))
     }
 
     fn pk(&self, key: &str) -> String {

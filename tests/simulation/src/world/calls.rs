@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::World;
 use super::mutant::{Mutant, is_start};
 use super::watch::{moment, text};
-use super::{Work, World};
-use crate::network::{Pending, Process};
+use crate::network::Pending;
 use crate::queue::COMPLETIONS;
 
 /// How long a call is waited for, as `oncekey_core::aws_settings` has it.
@@ -133,7 +133,6 @@ impl World<'_> {
                 self.recorder.lock().broken.push(format!("process {process}: SQS refuses its message: {why}"));
                 return (status, why);
             }
-            self.note_maker(process, &call.body);
             self.recorder.lock().note(|| {
                 let body = call.body["MessageBody"].as_str().unwrap_or_default();
                 let place = body.find("\"run_id\"").unwrap_or(0);
@@ -200,14 +199,5 @@ impl World<'_> {
             self.held.insert(text(&started["Attributes"], "run_id"), (process, until));
         }
         (status, answer)
-    }
-
-    /// Notes who makes a run: by the first message for it.
-    fn note_maker(&mut self, process: Process, sent: &Value) {
-        let Some(&Work::Trigger(caller)) = self.work_of(process) else { return };
-        let message: Value = serde_json::from_str(sent["MessageBody"].as_str().unwrap_or_default()).unwrap_or_default();
-        if let Some(run) = message["run_id"].as_str().filter(|_| message.get("first").is_some()) {
-            self.makers.entry(run.to_owned()).or_default().insert(caller);
-        }
     }
 }

@@ -114,8 +114,6 @@ pub struct World<'a> {
     throttled_until: Timestamp,
     /// Whether throttling is all that ever fails: then nothing may be given up.
     only_throttled: bool,
-    /// Which callers made each run: the one whose it is, and those who helped.
-    makers: BTreeMap<String, BTreeSet<usize>>,
     /// Runs of one attempt, which a worker can take up and then not be able to read.
     fragile: BTreeSet<String>,
     faults: bool,
@@ -181,7 +179,6 @@ impl<'a> World<'a> {
             absences: if only_throttled || random.bool() { 0 } else { 5 },
             throttled_until: BEGINNING,
             only_throttled,
-            makers: BTreeMap::new(),
             fragile: BTreeSet::new(),
             faults: !only_throttled,
             mutant,
