@@ -29,6 +29,9 @@ fn has_use_for(run: &Run, message: &RunMessage) -> bool {
     }
     match message.waiter() {
         Some(waiter) => run.turn.attempt == waiter.attempt,
+        // Another copy was taken up where the clock is ahead: should its worker die, somebody must find the lease over, and this
+        // message may be all that is left to bring them there.
+        None if run.turn == message.turn && run.status == RunStatus::Executing => true,
         // A move that it was sent ahead of may still be to come.
         None if run.turn == message.turn => message.is_for(run) && !is_replaced(run, message),
         None => run.turn < message.turn,
