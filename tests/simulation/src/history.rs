@@ -29,6 +29,8 @@ pub struct Answer {
     pub misused: bool,
     /// The run it was given.
     pub run: String,
+    /// Whether that is the one which its request names.
+    pub own: bool,
     /// Whether it was told that the run was there already.
     pub cached: bool,
 }
@@ -142,7 +144,8 @@ impl History {
         for answer in self.answers.iter().filter(|answer| answer.cached) {
             let claims = || self.claims.iter().filter(|claim| claim.run == answer.run && claim.at < answer.answered);
             let stale = |claim: &Claim| claim.gone.is_some_and(|(at, _)| at < answer.asked);
-            if claims().count() > 0 && claims().all(stale) {
+            // A request that is sent again gets its own run, whatever became of its key since, and also if a helper made it.
+            if !answer.own && claims().count() > 0 && claims().all(stale) {
                 let why = claims().filter_map(|claim| claim.gone).map(|(_, why)| why).next_back().unwrap_or_default();
                 found.push(format!("R23, R30, R40: {answer:?} is from before the key was free: {why}"));
             }
@@ -252,6 +255,7 @@ impl Recorder {
             request,
             misused: false,
             run,
+            own: false,
             cached,
         });
     }

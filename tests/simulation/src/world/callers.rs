@@ -105,6 +105,7 @@ impl World<'_> {
             Ok(triggered) => {
                 caller.tries = caller.again;
                 caller.again = caller.again.saturating_sub(1);
+                let own = triggered.handle.id == caller.own();
                 let (run, cached) = (triggered.handle.id.to_string(), triggered.handle.is_cached);
                 let (request, misused) = (caller.request.clone(), caller.misused);
                 history.note(|| format!("{request} is answered {run}, cached: {cached}"));
@@ -120,6 +121,7 @@ impl World<'_> {
                     request,
                     misused,
                     run,
+                    own,
                     cached,
                 });
             }

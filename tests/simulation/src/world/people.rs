@@ -94,7 +94,8 @@ impl World<'_> {
         let resetter = &mut self.resetters[number];
         if resetter.request.is_none() {
             let item = answer.get("Item").map(|item| (text(item, "run_id"), moment(item, "created_at")));
-            resetter.meant.get_or_insert(item);
+            // Asked again, it is told how things stand now.
+            resetter.meant = Some(item);
         }
     }
 
