@@ -38,7 +38,7 @@ fn every_planted_fault_is_found_by_the_invariant_it_breaks() {
         (Mutant::ExpirePayloads, 1_000, "which has expired"),
         (Mutant::ExpireEnds, 200, "nobody knows how its child ended"),
         (Mutant::LatePayloads, 200, "which is not there"),
-        (Mutant::EarlyWakes, 2_000, "I8 or I9"),
+        (Mutant::EarlyWakes, 200, "I8 or I9"),
         (Mutant::Impatience, 600, "I8: nothing failed but for a passing reason"),
         (Mutant::Fingerprints, 200, "I3: a request id of two requests"),
         (Mutant::Helpers, 2_000, "I3: a request of its own"),

@@ -24,7 +24,7 @@ impl World<'_> {
         let (id, handle) =
             (message.message_id.clone().unwrap_or_default(), message.receipt_handle.clone().unwrap_or_default());
         self.recorder.lock().note(|| format!("{queue} {handle} is delivered"));
-        message.body = message.body.take().map(|body| self.forget_due_time(queue, body));
+        message.body = message.body.take().map(|body| self.forget_due_time(body));
         let mut event = SqsEvent::default();
         event.records = vec![message];
         let worker = Arc::clone(&self.worker);

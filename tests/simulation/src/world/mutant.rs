@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::watch::text;
 use super::{Work, World};
 use crate::network::Process;
-use crate::queue::{RUNS_DEAD, Receives};
+use crate::queue::Receives;
 
 /// How long the planted fault keeps what it is told to keep until its run has ended.
 const TOO_SHORT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -36,7 +36,7 @@ pub enum Mutant {
     ExpireEnds,
     /// A run is written before its payload.
     LatePayloads,
-    /// A dead-lettered wake-up is taken for one that is due.
+    /// A wake-up that comes before its time, dead-lettered or not, is taken for one that is due.
     EarlyWakes,
     /// What failed for a passing reason comes again after its visibility timeout, five times.
     Impatience,
@@ -113,9 +113,9 @@ impl World<'_> {
         told.to_string()
     }
 
-    /// The planted fault of a message: one that is dead-lettered does not say when it is due.
-    pub(super) fn forget_due_time(&self, queue: &str, body: String) -> String {
-        if self.mutant != Some(Mutant::EarlyWakes) || queue != RUNS_DEAD {
+    /// The planted fault of a message: a wake-up does not say when it is due.
+    pub(super) fn forget_due_time(&self, body: String) -> String {
+        if self.mutant != Some(Mutant::EarlyWakes) || !body.contains("\"wakes\":") {
             return body;
         }
         let mut message: Value = serde_json::from_str(&body).unwrap_or_default();
