@@ -159,7 +159,7 @@ fn in_words(stretches: &[Stretch]) -> String {
 #[cfg(test)]
 mod tests {
     use oncekey_core::run::RunSpec;
-    use oncekey_core::run::attempts::Failure;
+    use oncekey_core::run::failure::Failure;
     use oncekey_core::run::history::Moment;
     use oncekey_core::{EnvironmentId, RequestId, RunId, TaskId};
 

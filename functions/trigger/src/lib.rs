@@ -9,8 +9,9 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Json, Router};
 use oncekey_core::protocol::trigger::trigger;
+use oncekey_core::request::held::OnKeyHeld;
 use oncekey_core::request::ignored::Ignored;
-use oncekey_core::request::options::{OnKeyHeld, Options};
+use oncekey_core::request::options::Options;
 use oncekey_core::request::{Envelope, TriggerBody};
 use oncekey_core::{App, TaskId};
 use oncekey_http::{

@@ -13,7 +13,7 @@ use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageAttributeValue, 
 use oncekey::{Options, Stack};
 
 /// The largest message, and the largest batch.
-const MOST: usize = 1_048_576;
+const MAX_BYTES: usize = 1_048_576;
 
 /// A stack, a client that calls its endpoint over HTTP, and the URL of a queue that nobody reads.
 async fn queue() -> (Stack, Client, String) {
@@ -61,14 +61,14 @@ async fn a_message_has_xmls_characters_and_no_others() {
 async fn a_message_has_up_to_a_mebibyte_with_its_attributes_and_is_not_empty() {
     let (_stack, sqs, url) = queue().await;
     let send = |body: String| sqs.send_message().queue_url(&url).message_body(body);
-    send("x".repeat(MOST)).send().await.unwrap();
-    assert_eq!(code(send("x".repeat(MOST + 1)).send().await), "InvalidParameterValue");
+    send("x".repeat(MAX_BYTES)).send().await.unwrap();
+    assert_eq!(code(send("x".repeat(MAX_BYTES + 1)).send().await), "InvalidParameterValue");
     // Bytes, not characters.
-    assert_eq!(code(send("é".repeat(MOST / 2 + 1)).send().await), "InvalidParameterValue");
+    assert_eq!(code(send("é".repeat(MAX_BYTES / 2 + 1)).send().await), "InvalidParameterValue");
     // Name, type and value count.
     let attribute = "nameString".len() + 5;
-    send("x".repeat(MOST - attribute)).message_attributes("name", text("value")).send().await.unwrap();
-    let over = send("x".repeat(MOST - attribute + 1)).message_attributes("name", text("value"));
+    send("x".repeat(MAX_BYTES - attribute)).message_attributes("name", text("value")).send().await.unwrap();
+    let over = send("x".repeat(MAX_BYTES - attribute + 1)).message_attributes("name", text("value"));
     assert_eq!(code(over.send().await), "InvalidParameterValue");
     assert_eq!(code(send(String::new()).send().await), "MissingParameter");
 }
@@ -143,8 +143,10 @@ async fn a_batch_has_up_to_a_mebibyte_together() {
         let entries = sizes.iter().enumerate().map(|(index, size)| entry(&index.to_string(), &"x".repeat(*size)));
         sqs.send_message_batch().queue_url(&url).set_entries(Some(entries.collect())).send()
     };
-    send([MOST / 2, MOST / 2]).await.unwrap();
-    assert!(send([MOST / 2, MOST / 2 + 1]).await.unwrap_err().into_service_error().is_batch_request_too_long());
+    send([MAX_BYTES / 2, MAX_BYTES / 2]).await.unwrap();
+    assert!(
+        send([MAX_BYTES / 2, MAX_BYTES / 2 + 1]).await.unwrap_err().into_service_error().is_batch_request_too_long()
+    );
 }
 
 #[tokio::test]

@@ -2,8 +2,6 @@
 
 use oncekey_wire::{Invalid, RunId};
 
-use crate::run::status::IllegalMove;
-
 /// What can go wrong. The text of the first five is for the caller: what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,9 +44,6 @@ pub enum Error {
     /// DynamoDB went on leaving out what it was asked for. Retrying helps.
     #[error("{0} is throttled: try again")]
     Throttled(&'static str),
-    /// A run was asked to make a move that its status does not allow.
-    #[error(transparent)]
-    IllegalMove(#[from] IllegalMove),
     /// An AWS call failed after the SDK's own retries. Retrying may help.
     #[error("{call} failed: {source}")]
     Aws {
@@ -111,7 +106,6 @@ impl Error {
             | Self::TooLarge(_)
             | Self::Unprocessable(_)
             | Self::KeyHeld { .. }
-            | Self::IllegalMove(_)
             | Self::Refused { .. }
             | Self::Unreadable { .. } => false,
         }

@@ -57,7 +57,7 @@ impl ErrorView {
             Error::NotFound(_) => (StatusCode::NOT_FOUND, false),
             Error::KeyHeld { .. } => (StatusCode::CONFLICT, false),
             Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, false),
-            Error::Unprocessable(_) | Error::IllegalMove(_) => (StatusCode::UNPROCESSABLE_ENTITY, false),
+            Error::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, false),
             Error::Contended(_) | Error::BeingMade(_) | Error::Throttled(_) => (StatusCode::SERVICE_UNAVAILABLE, true),
             Error::Aws { .. } => (StatusCode::INTERNAL_SERVER_ERROR, true),
             Error::Refused { .. } | Error::Unreadable { .. } | Error::Configuration(_) => {

@@ -212,9 +212,10 @@ macro_rules! text_id {
             }
         }
         impl TryFrom<String> for $id {
-            type Error = Invalid;
-            fn try_from(text: String) -> Result<Self, Invalid> {
-                Self::parse(&text)
+            // Whoever reads a field knows what it is called.
+            type Error = String;
+            fn try_from(text: String) -> Result<Self, String> {
+                Self::parse(&text).map_err(|invalid| invalid.message)
             }
         }
         impl AsRef<str> for $id {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use oncekey::aws::iam::{Asked, Function, Permissions};
+use oncekey::aws::iam::{AccessRequest, Function, Permissions};
 use oncekey_core::queue::name::QueueName;
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ pub struct Permission {
 }
 
 impl Permission {
-    fn allows(&self, asked: &Asked) -> bool {
+    fn allows(&self, asked: &AccessRequest) -> bool {
         let bound = self.leading_keys.as_ref();
         self.action == asked.action
             && matches(&self.resource, &asked.resource)

@@ -46,7 +46,7 @@ impl fmt::Display for Function {
 
 /// One thing that a function asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Asked {
+pub struct AccessRequest {
     /// Who asks.
     pub function: Function,
     /// What for, as `dynamodb:PutItem`.
@@ -57,7 +57,7 @@ pub struct Asked {
     pub leading_key: Option<String>,
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for AccessRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is not authorized to perform: {} on resource: {}", self.function, self.action, self.resource)
     }
@@ -65,11 +65,11 @@ impl fmt::Display for Asked {
 
 /// Says of each thing that a function asks for whether it may have it.
 #[derive(Clone)]
-pub struct Permissions(Arc<dyn Fn(Asked) -> bool + Send + Sync>);
+pub struct Permissions(Arc<dyn Fn(AccessRequest) -> bool + Send + Sync>);
 
 impl Permissions {
     /// Those that `allows` says.
-    pub fn new(allows: impl Fn(Asked) -> bool + Send + Sync + 'static) -> Self {
+    pub fn new(allows: impl Fn(AccessRequest) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(allows))
     }
 }
@@ -90,7 +90,7 @@ pub(crate) struct Caller {
 impl Caller {
     /// Whether it may: otherwise how AWS puts it.
     fn ask(&self, action: &str, resource: String, leading_key: Option<String>) -> Result<(), String> {
-        let asked = Asked { function: self.function.clone(), action: action.to_owned(), resource, leading_key };
+        let asked = AccessRequest { function: self.function.clone(), action: action.to_owned(), resource, leading_key };
         let words = format!("User: {asked} because no identity-based policy allows it");
         if (self.permissions.0)(asked) { Ok(()) } else { Err(words) }
     }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The most that are open at a time, however many files a process may have open.
-const MOST: usize = 1024;
+const MAX_CONNECTIONS: usize = 1024;
 /// How long a connection may be without a whole request before it has to give way.
 const CHANCE: Duration = Duration::from_millis(500);
 
@@ -50,7 +50,7 @@ enum State {
 impl Connections {
     /// As many as leave half of the files that this process may have open for everything else.
     pub(crate) fn new() -> Arc<Self> {
-        Self::up_to(files().map_or(MOST, |files| (files / 2).clamp(1, MOST)), CHANCE)
+        Self::up_to(files().map_or(MAX_CONNECTIONS, |files| (files / 2).clamp(1, MAX_CONNECTIONS)), CHANCE)
     }
 
     pub(super) fn up_to(most: usize, chance: Duration) -> Arc<Self> {

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyRelease};
 use crate::protocol::overdue::end_if_overdue;
-use crate::request::options::{OnKeyHeld, OnPayloadMismatch};
+use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
 use crate::request::{Parentage, TriggerRequest};
 use crate::run::Run;
 use crate::store::{Claimed, KeyAddress, KeyRecord};

@@ -19,7 +19,7 @@ use crate::payload::Payload;
 use crate::protocol::claim::{Claim, KeyStatus, claim, guard_payload, key_held, other_request, request_fingerprint};
 use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
-use crate::request::options::OnKeyHeld;
+use crate::request::held::OnKeyHeld;
 use crate::request::{Parentage, TriggerRequest};
 use crate::run::{Lineage, Run, RunSpec};
 use crate::store::KeyRecord;

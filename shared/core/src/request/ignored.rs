@@ -5,11 +5,12 @@ use serde::Deserialize;
 
 use crate::error::Error;
 use crate::request::object::Object;
+use crate::request::parse::parse_with;
 
 /// Fields that official clients send and that say nothing to us.
 const HARMLESS: [&str; 3] = ["options.payloadSize", "payloadSize", "taskIdentifiers"];
 /// Of as many it is told; the others are counted.
-const TOLD: usize = 20;
+const MAX_TOLD: usize = 20;
 
 /// The fields that nobody reads, each with what may have been meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Ignored {
         text: &'a [u8],
     ) -> Result<(T, Self), Error> {
         let mut ignored = Self { options_at, ..Self::default() };
-        let parsed = super::parse_with(text, |deserializer| {
+        let parsed = parse_with(text, |deserializer| {
             serde_ignored::deserialize(deserializer, |path| ignored.add(place, &path.to_string()))
                 .map(|Object(parsed)| parsed)
         })?;
@@ -58,7 +59,7 @@ impl Ignored {
         if HARMLESS.contains(&path.as_str()) {
             return;
         }
-        if self.told.len() == TOLD {
+        if self.told.len() == MAX_TOLD {
             self.beyond += 1;
             return;
         }
@@ -82,7 +83,7 @@ impl Ignored {
 
     /// Adds those of another part of what was sent.
     pub fn extend(&mut self, other: Self) {
-        let room = TOLD.saturating_sub(self.told.len());
+        let room = MAX_TOLD.saturating_sub(self.told.len());
         self.beyond += other.beyond + other.told.len().saturating_sub(room);
         self.told.extend(other.told.into_iter().take(room));
     }

@@ -1,7 +1,6 @@
 //! The options of a trigger: what a caller may say besides the payload, checked field by field.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use oncekey_wire::Json;
 use serde::de::Error as _;
@@ -17,6 +16,7 @@ use crate::payload::{Payload, PayloadType};
 use crate::queue::name::QueueName;
 #[cfg(feature = "openapi")]
 use crate::request::described::{KeySourceSchema, QueueSchema, TagsSchema, TtlSchema};
+use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
 use crate::request::object::Object;
 use crate::request::values::{delay_until, max_attempts, max_duration, metadata, parent_text, tags, ttl_ms};
 use crate::request::{Envelope, KEY_HEADER, KeyHeaders, Parentage, TriggerRequest};
@@ -111,42 +111,6 @@ pub fn text_of_window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
         Some(other) => Err(D::Error::custom(format!(
             "{other} is not a duration: give a text of a whole number and s, m, h or d, like \"30d\", from 1s to 365d"
         ))),
-    }
-}
-
-/// What a trigger does that finds its key held by a run of another payload.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnPayloadMismatch {
-    /// Answers with that run.
-    #[default]
-    Ignore,
-    /// Fails, and says so.
-    Error,
-}
-
-/// What a trigger does that finds its key held by another run.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnKeyHeld {
-    /// Answers with that run.
-    #[default]
-    Return,
-    /// Fails, and names it.
-    Error,
-}
-
-impl FromStr for OnKeyHeld {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "return" => Ok(Self::Return),
-            "error" => Ok(Self::Error),
-            _ => Err(format!("{text:?} is nothing to do about a held key: give return or error")),
-        }
     }
 }
 
