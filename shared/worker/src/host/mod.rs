@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::FutureExt;
-use oncekey_core::TaskId;
 use oncekey_core::queue::name::QueueName;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -111,8 +110,7 @@ impl Host {
     }
 
     fn task(&self, manifest: &Manifest) -> Result<Task, String> {
-        let id = TaskId::parse(&manifest.id)
-            .map_err(|error| format!("{}: {:?}: {error}", manifest.file_path, manifest.id))?;
+        let id = manifest.id()?;
         let inner = Arc::clone(&self.inner);
         let body = move |context, payload| carry_out(Arc::clone(&inner), context, payload).boxed();
         let mut task = Task::of(id, Box::new(body)).retry(manifest.policy());

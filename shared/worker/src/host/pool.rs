@@ -181,7 +181,10 @@ impl Pool {
             }
         };
         match message {
-            Some(FromChild::Ready { protocol: PROTOCOL, tasks, .. }) => Ok(tasks),
+            Some(FromChild::Ready { protocol: PROTOCOL, tasks, .. }) => {
+                tasks.iter().try_for_each(|task| task.id().map(drop))?;
+                Ok(tasks)
+            }
             Some(FromChild::Ready { protocol, .. }) => Err(format!(
                 "the harness speaks version {protocol} of the protocol, and this host {PROTOCOL}: take both from one version"
             )),

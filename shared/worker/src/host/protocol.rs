@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use oncekey_core::TaskId;
 use oncekey_core::run::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -82,6 +83,11 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
+    /// Its id, if it is one.
+    pub(crate) fn id(&self) -> Result<TaskId, String> {
+        TaskId::parse(&self.id).map_err(|error| format!("{}: {:?}: {error}", self.file_path, self.id))
+    }
+
     /// How long an attempt may take; a part of a second counts as a whole one.
     pub(crate) fn limit(&self) -> Option<Duration> {
         self.max_duration.filter(|seconds| *seconds > 0.0).and_then(|s| Duration::try_from_secs_f64(s.ceil()).ok())

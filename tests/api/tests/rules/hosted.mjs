@@ -1,6 +1,6 @@
 // A child of a host that speaks the protocol by hand, without any SDK: what it says and when is the test's.
 
-import { appendFileSync, existsSync, writeSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { createInterface } from "node:readline";
 
@@ -195,6 +195,7 @@ const tasks = {
     });
     return (await stand(end(child))).large.length;
   },
+  "bundle": async () => process.env.ONCEKEY_BUNDLE,
   "exits": async () => process.exit(3),
   "kills-itself": async () => process.kill(process.pid, "SIGKILL"),
   "garbage": async () => writeSync(4, "hello\n"),
@@ -265,7 +266,8 @@ lines.on("close", () => process.exit(0));
 say({
   type: "ready",
   protocol: 2,
-  tasks: Object.keys(tasks).map((id) => ({
+  // A bundle of a test's may have one more.
+  tasks: [...Object.keys(tasks), ...(existsSync(`${process.env.ONCEKEY_BUNDLE}/id`) ? [readFileSync(`${process.env.ONCEKEY_BUNDLE}/id`, "utf8")] : [])].map((id) => ({
     id,
     filePath: "hosted.mjs",
     retry: { maxAttempts: 2, minTimeoutInMs: 50, maxTimeoutInMs: 50, factor: 1, randomize: false },

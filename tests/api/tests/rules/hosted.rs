@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 /// A stack whose tasks are in child processes.
 struct Hosted {
     oncekey: Oncekey,
+    host: Host,
     folder: TempDir,
     api: tokio::task::JoinHandle<()>,
 }
@@ -54,8 +55,9 @@ async fn hosted(place: Place, waits: &str, slots: usize, change: impl FnOnce(Opt
     let change = |options| change(Options { slots, ..options });
     let oncekey = Oncekey::running_tasks(place, Tasks::TypeScript, worker, change).await;
     let routes = oncekey.stack().routes();
-    let api = tokio::spawn(async move { host.serve(routes).await });
-    Some(Hosted { oncekey, folder, api })
+    let serving = host.clone();
+    let api = tokio::spawn(async move { serving.serve(routes).await });
+    Some(Hosted { oncekey, host, folder, api })
 }
 
 impl Hosted {
@@ -255,6 +257,19 @@ async fn a_hosted_run_that_makes_another_call_than_before_fails_and_does_nothing
     assert!(message.contains("made another call than before"), "{message}");
     assert_eq!(hosted.logged(), ["start", "start"]);
     assert_eq!(hosted.oncekey.all_runs().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_with_an_id_that_is_none_is_refused_and_the_code_before_goes_on() {
+    let Some(place) = Place::own_stack() else { return };
+    let Some(hosted) = hosted(place, "mixed", 2, |options| options).await else { return };
+    let new = TempDir::new().unwrap();
+    std::fs::write(new.path().join("id"), "send mail").unwrap();
+    let code = Code { bundle: new.path().to_owned(), project: new.path().to_owned(), version: "2".to_owned() };
+    let error = hosted.host.load(code).await.unwrap_err();
+    assert!(error.starts_with("hosted.mjs: \"send mail\": task id: use 1 to 128 characters"), "{error}");
+    let before = hosted.folder.path().to_string_lossy().into_owned();
+    assert_eq!(hosted.completed("bundle", json!({})).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
