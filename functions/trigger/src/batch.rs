@@ -3,15 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use oncekey_core::key::window::Window;
 use oncekey_core::key::{KeyOptions, KeyRelease};
 use oncekey_core::request::held::OnKeyHeld;
 use oncekey_core::request::ignored::Ignored;
 use oncekey_core::request::object::Object;
 use oncekey_core::request::options::{Options, text_of_window};
-use oncekey_core::request::{BatchLine, KEY_HEADER, KeyHeaders};
+use oncekey_core::request::{BatchLine, KeyHeaders};
 use oncekey_core::runs::batch::{Batch, BatchItem, BatchKey, NewBatch, NewItem, add_items, create, find};
-use oncekey_core::{App, BatchId, Error, IdempotencyKey, TaskId};
+use oncekey_core::{App, BatchId, Error, TaskId};
 use oncekey_http::{
     ApiError, BatchPath, Body, Caller, Refusal, is_by_hand, key_headers, request_id, routes, told_unless_by_hand,
 };
@@ -49,17 +48,12 @@ pub(crate) struct CreateBody {
 
 impl CreateBody {
     fn key(&self, headers: &KeyHeaders) -> Result<Option<BatchKey>, Error> {
-        let ttl = headers.ttl.as_ref().or(self.idempotency_key_ttl.as_ref());
-        ttl.map(|ttl| Window::from_wire("idempotencyKeyTTL", ttl)).transpose()?;
+        headers.window_over("idempotencyKeyTTL", self.idempotency_key_ttl.as_deref())?;
+        let ttl = headers.ttl.as_ref().or(self.idempotency_key_ttl.as_ref()).cloned();
         let options = self.idempotency_key_options.as_ref().map(|Object(options)| options);
-        let body = self.idempotency_key.as_deref().filter(|text| !text.is_empty());
-        let told = match headers.text()? {
-            Some(text) => Some((KEY_HEADER, text, None)),
-            None => body.map(|text| ("idempotencyKey", text, options)),
-        };
-        let Some((field, sent, options)) = told else { return Ok(None) };
-        let shown = IdempotencyKey::from_wire(field, sent, options)?.display_text().to_owned();
-        Ok(Some(BatchKey { sent: sent.to_owned(), shown, ttl: ttl.cloned() }))
+        let key = headers.key_over("idempotencyKey", self.idempotency_key.as_deref(), options)?;
+        let sent = headers.key.as_ref().or(self.idempotency_key.as_ref()).cloned();
+        Ok(key.zip(sent).map(|(key, sent)| BatchKey { sent, shown: key.display_text().to_owned(), ttl }))
     }
 }
 

@@ -162,7 +162,7 @@ proptest! {
     fn spans_windows_and_moments_are_read_or_refused(text in "[0-9smhdwx.: TZ-]{0,24}", other in any::<String>()) {
         for text in [text.as_str(), other.as_str()] {
             let _ = (span::parse(text), span::parse_single(text));
-            if let Ok(window) = Window::parse(text) {
+            if let Ok(window) = Window::from_wire("idempotencyKeyTTL", text) {
                 let end = window.end(Timestamp::default()).millis();
                 prop_assert!((1_000..=365 * 86_400_000).contains(&end));
             }

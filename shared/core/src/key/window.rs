@@ -26,14 +26,6 @@ impl Window {
     ///
     /// # Errors
     /// [`Error::Invalid`] naming the four units, for anything else, for zero, and beyond [`Window::MAX`].
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        Self::from_wire("options.idempotencyKeyTTL", text)
-    }
-
-    /// The same, of a field of this name.
-    ///
-    /// # Errors
-    /// As [`Window::parse`].
     pub fn from_wire(field: &str, text: &str) -> Result<Self, Error> {
         let refuse = |why: &str| {
             let shown: String = text.chars().take(40).collect();
@@ -71,10 +63,14 @@ mod tests {
     #[test]
     fn r20_four_units_are_read_and_all_else_is_refused_by_naming_them() {
         for (text, seconds) in [("60s", 60), ("5m", 300), ("2h", 7_200), ("3d", 259_200), ("365d", 31_536_000)] {
-            assert_eq!(Window::parse(text).ok(), Some(Window(Duration::from_secs(seconds))), "{text}");
+            assert_eq!(
+                Window::from_wire("idempotencyKeyTTL", text).ok(),
+                Some(Window(Duration::from_secs(seconds))),
+                "{text}"
+            );
         }
         for text in ["", "0s", "366d", "10x", "1w", "1h30m", "-5s", "5", "5 minutes", "99999999999999999999d"] {
-            let error = Window::parse(text).expect_err(text).to_string();
+            let error = Window::from_wire("idempotencyKeyTTL", text).expect_err(text).to_string();
             assert!(error.contains("s, m, h or d"), "{error}");
         }
     }

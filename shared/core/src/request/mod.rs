@@ -17,7 +17,7 @@ pub use self::parse::parse_json;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::window::Window;
-use crate::key::{IdempotencyKey, KeyRelease};
+use crate::key::{IdempotencyKey, KeyOptions, KeyRelease};
 use crate::payload::Payload;
 use crate::queue::name::QueueName;
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
@@ -114,18 +114,36 @@ pub struct KeyHeaders {
 }
 
 impl KeyHeaders {
-    /// The key's text.
+    /// The key of a request whose body's `field` says `text`, to be shown as `options` say. What the header wins over is
+    /// checked all the same, and what the body wants shown is of the body's key.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is empty: in a body that is as no key, since the client sends it so; a header that names
-    /// none is a mistake.
-    pub fn text(&self) -> Result<Option<&str>, Error> {
+    /// [`Error::Invalid`] naming the field or the header. An empty text is no key in a body, since the client sends it so; a
+    /// header that names none is a mistake.
+    pub fn key_over(
+        &self,
+        field: &str,
+        text: Option<&str>,
+        options: Option<&KeyOptions>,
+    ) -> Result<Option<IdempotencyKey>, Error> {
+        const HEADER: &str = "header idempotency-key";
+        let text = text.filter(|text| !text.is_empty());
+        let of_body = text.map(|text| IdempotencyKey::from_wire(field, text, options)).transpose()?;
         match self.key.as_deref() {
-            Some("") => Err(Error::invalid(KEY_HEADER, "is empty: give a key, or leave it out")),
-            text => Ok(text),
+            Some("") => Err(Error::invalid(HEADER, "is empty: give a key, or leave it out")),
+            Some(text) => IdempotencyKey::from_wire(HEADER, text, None).map(Some),
+            None => Ok(of_body),
         }
     }
-}
 
-/// How an error calls the header that says the key.
-pub const KEY_HEADER: &str = "header idempotency-key";
+    /// The window of a request whose body's `field` says `text`, which is checked likewise.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the field or the header.
+    pub fn window_over(&self, field: &str, text: Option<&str>) -> Result<Option<Window>, Error> {
+        let of_body = text.map(|text| Window::from_wire(field, text)).transpose()?;
+        let header =
+            self.ttl.as_deref().map(|text| Window::from_wire("header idempotency-key-ttl", text)).transpose()?;
+        Ok(header.or(of_body))
+    }
+}

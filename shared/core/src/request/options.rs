@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::source::KeySource;
-use crate::key::window::Window;
 use crate::key::{IdempotencyKey, KeyGroup, KeyOptions, KeyRelease};
 use crate::payload::{Payload, PayloadType};
 use crate::queue::name::QueueName;
@@ -19,7 +18,7 @@ use crate::request::described::{KeySourceSchema, QueueSchema, TagsSchema, TtlSch
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
 use crate::request::object::Object;
 use crate::request::values::{delay_until, max_attempts, max_duration, metadata, parent_text, tags, ttl_ms};
-use crate::request::{Envelope, KEY_HEADER, KeyHeaders, Parentage, TriggerRequest};
+use crate::request::{Envelope, KeyHeaders, Parentage, TriggerRequest};
 use crate::run::{RunOptions, TriggerFunction};
 
 /// The longest JSON of an option that is recorded and not acted on.
@@ -146,10 +145,7 @@ impl Options {
     pub(crate) fn check(self, envelope: Envelope, payload: Payload) -> Result<TriggerRequest, Error> {
         self.refuse_unsupported()?;
         let Envelope { environment, task, request_id, key: headers, traceparent, now } = envelope;
-        let window = match headers.ttl.as_deref().or(self.idempotency_key_ttl.as_deref()) {
-            Some(ttl) => Window::parse(ttl)?,
-            None => Window::default(),
-        };
+        let window = headers.window_over("options.idempotencyKeyTTL", self.idempotency_key_ttl.as_deref())?;
         let on_payload_mismatch = self.on_payload_mismatch.unwrap_or_default();
         if on_payload_mismatch == OnPayloadMismatch::Error && payload.kind == PayloadType::Store {
             let text = "a payload in the store is not compared: send it in the body";
@@ -160,7 +156,7 @@ impl Options {
             task,
             request_id,
             key: self.key(&headers, &payload)?,
-            window,
+            window: window.unwrap_or_default(),
             release: headers.release.or(self.idempotency_key_release).unwrap_or_default(),
             on_key_held: headers.on_held.or(self.on_key_held).unwrap_or_default(),
             on_payload_mismatch,
@@ -189,21 +185,16 @@ impl Options {
     fn key(&self, headers: &KeyHeaders, payload: &Payload) -> Result<Option<IdempotencyKey>, Error> {
         let from = self.idempotency_key_from.as_ref();
         let options = self.idempotency_key_options.as_ref().map(|Object(options)| options);
-        let body = self.idempotency_key.as_deref().filter(|text| !text.is_empty());
-        let told = match headers.text()? {
-            // What the body wants shown is of the body's key.
-            Some(text) => Some((KEY_HEADER, text, None)),
-            None => body.map(|text| ("options.idempotencyKey", text, options)),
-        };
+        let told = headers.key_over("options.idempotencyKey", self.idempotency_key.as_deref(), options)?;
         let mut key = match (told, from) {
-            (Some((field, ..)), Some(_)) => {
+            (Some(_), Some(_)) => {
                 return Err(Error::invalid(
                     "options.idempotencyKeyFrom",
-                    format!("leave it out, or {field}: a trigger has one key"),
+                    "leave it out, or the key that is given beside it: a trigger has one key",
                 ));
             }
             (None, Some(source)) => source.key_of(payload)?.displayed_as(options),
-            (Some((field, text, options)), None) => IdempotencyKey::from_wire(field, text, options)?,
+            (Some(key), None) => key,
             (None, None) => return Ok(None),
         };
         key.group.clone_from(&self.idempotency_key_group);

@@ -166,6 +166,31 @@ async fn r06_the_idempotency_key_header_may_be_bare_or_quoted_and_wins_over_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r06_what_a_header_wins_over_is_checked_all_the_same() {
+    let oncekey = Oncekey::anywhere().await;
+    let (long, ttl) = ("k".repeat(2049), "5 minutes");
+    let keys = |key: &str, ttl: &str| json!({ "idempotencyKey": key, "idempotencyKeyTTL": ttl });
+    for (body, header, field) in [
+        (keys(&long, "1h"), ("idempotency-key", "k"), "idempotencyKey: "),
+        (keys("k", ttl), ("idempotency-key-ttl", "1h"), "idempotencyKeyTTL: "),
+        (keys("k", "1h"), ("idempotency-key", long.as_str()), "header idempotency-key: "),
+        (keys("k", "1h"), ("idempotency-key-ttl", ttl), "header idempotency-key-ttl: "),
+    ] {
+        let mut batch = body.clone();
+        batch["runCount"] = json!(1);
+        for (path, body, within) in
+            [("/api/v1/tasks/echo/trigger", json!({ "options": body }), "options."), ("/api/v3/batches", batch, "")]
+        {
+            let within = if field.starts_with("header") { "" } else { within };
+            let (status, error) = answer(oncekey.post(path, body.to_string()).header(header.0, header.1)).await;
+            assert_eq!(status, 400);
+            assert!(error["error"].as_str().unwrap().starts_with(&format!("{within}{field}")), "{error}");
+        }
+    }
+    assert!(oncekey.all_runs().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r06_two_keys_in_headers_are_none() {
     let oncekey = Oncekey::anywhere().await;
     let post = || oncekey.post("/api/v1/tasks/echo/trigger", "{}");
