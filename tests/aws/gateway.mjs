@@ -1,5 +1,6 @@
 // Gives an emulated HTTP API an address: passes requests on with the Host by which the emulator knows the API, whose own name
-// no resolver knows. `node gateway.mjs <emulator's URL> <API's host>` prints where it listens.
+// no resolver knows. A header that was sent twice comes joined, as from AWS. `node gateway.mjs <emulator's URL> <API's host>`
+// prints where it listens.
 
 import http from "node:http";
 
@@ -7,8 +8,10 @@ const [emulator, host] = process.argv.slice(2);
 const { hostname, port } = new URL(emulator);
 
 const server = http.createServer((request, response) => {
-  const { method, url: path } = request;
-  const onward = http.request({ hostname, port, method, path, headers: { ...request.headers, host } }, (answer) => {
+  const { method, url: path, headersDistinct } = request;
+  const joined = Object.entries(headersDistinct).map(([name, values]) => [name, values.join(",")]);
+  const headers = { ...Object.fromEntries(joined), host };
+  const onward = http.request({ hostname, port, method, path, headers }, (answer) => {
     response.writeHead(answer.statusCode, answer.headers);
     answer.pipe(response);
   });
