@@ -115,10 +115,17 @@ test("asked to look, it says what is under way: after what it computes, and with
   const result = host.run("computes");
   await host.message(({ type }) => type === "wait");
   assert.equal(await look(1), 0);
+  let looked;
+  const held = new Promise((resolve) => {
+    looked = resolve;
+  });
+  host.onRequest = () => held;
   answer();
   await new Promise(setImmediate);
-  // It computes for half a second first, and then triggers.
+  // It computes for half a second first, and then triggers, which is answered after the look.
   assert.equal(await look(2), 1);
+  host.onRequest = undefined;
+  looked();
   output(await result);
   host.onWait = usual;
 });
