@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use oncekey_wire::Timestamp;
 use tokio::sync::watch;
 
+/// How far the clocks of two functions are apart, at most.
+pub const CLOCKS_APART: Duration = Duration::from_secs(10);
+
 /// Where the time comes from. Clones share one time, so a test that moves it moves it everywhere.
 #[derive(Clone, Debug)]
 pub struct Clock {

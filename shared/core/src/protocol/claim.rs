@@ -8,7 +8,7 @@ use oncekey_wire::RunId;
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
-use crate::clock::Timestamp;
+use crate::clock::{CLOCKS_APART, Timestamp};
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyRelease};
 use crate::protocol::overdue::end_if_overdue;
@@ -32,8 +32,6 @@ const LOOKS: [Duration; 6] = [
 const FUNCTION_LIVES: Duration = Duration::from_secs(30);
 /// The longest that a worker lives: Lambda's own limit.
 const WORKER_LIVES: Duration = Duration::from_secs(15 * 60);
-/// How far the clocks of two functions are apart, at most.
-const CLOCKS_APART: Duration = Duration::from_secs(10);
 
 /// How often a claim is tried while others take and free the key.
 const ROUNDS: u32 = 20;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::app::App;
-use crate::clock::Timestamp;
+use crate::clock::{CLOCKS_APART, Timestamp};
 use crate::error::Error;
 use crate::protocol::hop::{is_replaced, send_on};
 use crate::protocol::wait::wake;
@@ -30,8 +30,9 @@ pub enum Start {
     Nothing(Disposition),
 }
 
-/// Takes up the attempt that `message` is for, with a lease to `lease_until`: one conditional write, which makes the run
-/// from the message if it is absent. `max_attempts` tells how many attempts the task grants.
+/// Takes up the attempt that `message` is for, in an invocation that ends at `deadline`: one conditional write, which makes the
+/// run from the message if it is absent. `max_attempts` tells how many attempts the task grants. The lease is so much longer
+/// than the invocation that it is not over by any clock before the invocation is by its own.
 ///
 /// The lease has a name that is made here: when the answer to the write is lost, the SDK sends it again, and who is then
 /// refused by the lease of that name holds it.
@@ -41,7 +42,7 @@ pub enum Start {
 pub async fn start(
     app: &App,
     message: &RunMessage,
-    lease_until: Timestamp,
+    deadline: Timestamp,
     max_attempts: impl Fn(&RunSpec) -> u32,
 ) -> Result<Start, Error> {
     if let Some(due_at) = message.due_at {
@@ -62,7 +63,7 @@ pub async fn start(
     let lease_name = format!("{:016x}", fastrand::u64(..));
     let take_up = Move::Start {
         turn: message.turn,
-        lease_until,
+        lease_until: deadline.plus(CLOCKS_APART),
         lease_name: &lease_name,
         max_attempts: absent.as_ref().map(|run| max_attempts(&run.spec)),
         absent: absent.as_ref(),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use oncekey::Options;
+use oncekey_core::clock::CLOCKS_APART;
 use oncekey_core::payload::PayloadType;
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::dead_letter::{end_dead_run, end_unreadable_run};
@@ -13,7 +14,7 @@ use oncekey_core::queue::batch::Disposition;
 use oncekey_core::queue::message::{CompletionEvent, Outcome, RunMessage};
 use oncekey_core::run::beside::Kept;
 use oncekey_core::run::{Run, RunError, RunSpec};
-use oncekey_core::{RequestId, RunId};
+use oncekey_core::{App, RequestId, RunId};
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, dev, task};
 use serde_json::json;
 
@@ -61,8 +62,9 @@ async fn i8_the_late_event_of_a_dead_lettered_copy_leaves_an_attempt_that_anothe
         let (run, message) = queued(&oncekey).await;
         // Nobody held it when its copy was dead-lettered. The event comes when somebody does.
         let event = CompletionEvent::unless_leased(&run, crashed.clone());
-        let lease_until = app.clock.now().plus(MINUTE);
-        assert!(matches!(start(app, &message, lease_until, |_| 1).await.unwrap(), Start::Execute(_)));
+        let deadline = app.clock.now().plus(MINUTE);
+        assert!(matches!(start(app, &message, deadline, |_| 1).await.unwrap(), Start::Execute(_)));
+        let lease_until = deadline.plus(CLOCKS_APART);
         assert_eq!(complete(app, &event).await.unwrap(), Disposition::LeaveUntil(lease_until));
         app.queues.send_completion(&event).await.unwrap();
         if ends_well {
@@ -73,10 +75,10 @@ async fn i8_the_late_event_of_a_dead_lettered_copy_leaves_an_attempt_that_anothe
             app.queues.send_completion(&event).await.unwrap();
             oncekey.in_status(run.id.as_str(), "COMPLETED").await;
         } else {
-            oncekey.clock.advance(MINUTE);
+            oncekey.clock.advance(MINUTE + CLOCKS_APART);
             oncekey.in_status(run.id.as_str(), "CRASHED").await;
         }
-        oncekey.clock.advance(MINUTE);
+        oncekey.clock.advance(MINUTE + CLOCKS_APART);
         oncekey.drained("oncekey-completions").await;
         let status = if ends_well { "COMPLETED" } else { "CRASHED" };
         assert_eq!(oncekey.run(run.id.as_str()).await["status"], status);
@@ -89,10 +91,29 @@ async fn i8_a_dead_letter_waits_for_the_end_of_the_lease_it_meets() {
     let oncekey = Oncekey::start(place).await;
     let app = oncekey.app();
     let (run, message) = queued(&oncekey).await;
-    let lease_until = app.clock.now().plus(MINUTE);
-    start(app, &message, lease_until, |_| 1).await.unwrap();
+    let deadline = app.clock.now().plus(MINUTE);
+    start(app, &message, deadline, |_| 1).await.unwrap();
+    let lease_until = deadline.plus(CLOCKS_APART);
     for disposition in [end_dead_run(app, &message).await, end_unreadable_run(app, &run.id, "it is torn").await] {
         assert_eq!(disposition.unwrap(), Disposition::LeaveUntil(lease_until));
     }
     assert_eq!(oncekey.run(run.id.as_str()).await["status"], "EXECUTING");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_an_attempt_is_no_crash_to_a_worker_whose_clock_is_ahead_of_its_own() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let app = oncekey.app();
+    let (_, message) = queued(&oncekey).await;
+    let deadline = app.clock.now().plus(MINUTE);
+    start(app, &message, deadline, |_| 1).await.unwrap();
+    // The last moment of its invocation, which another machine thinks was some seconds ago.
+    oncekey.clock.advance(MINUTE);
+    let ahead = App { clock: app.clock.ahead_by(9_000), ..app.clone() };
+    let copy = start(&ahead, &message, ahead.clock.now().plus(MINUTE), |_| 1).await.unwrap();
+    assert!(matches!(copy, Start::Nothing(Disposition::LeaveUntil(_))), "{copy:?}");
+    oncekey.clock.advance(Duration::from_secs(1));
+    let copy = start(&ahead, &message, ahead.clock.now().plus(MINUTE), |_| 1).await.unwrap();
+    assert!(matches!(copy, Start::Crashed(_)), "{copy:?}");
 }

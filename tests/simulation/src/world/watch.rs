@@ -5,9 +5,9 @@ use oncekey_core::{RunStatus, Timestamp};
 use serde_json::{Value, json};
 
 use super::World;
-use super::machine::SLOWEST;
 use crate::history::Claim;
 use crate::network::Process;
+use oncekey_core::clock::CLOCKS_APART;
 
 impl World<'_> {
     /// A key's item was put or deleted.
@@ -75,7 +75,7 @@ impl World<'_> {
         if before == Some(RunStatus::Executing)
             && let Some((holder, until)) = self.held.remove(&run)
             && holder != process
-            && until > self.clock.ahead_by(-SLOWEST).now()
+            && until > self.now_of(holder).plus(CLOCKS_APART)
             && status != RunStatus::Canceled
         {
             history.broken.push(format!("I8: {run} became {status} while process {holder} was at it"));
