@@ -12,6 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::{Json, Router};
 use oncekey_core::protocol::cancel::cancel;
+use oncekey_core::protocol::overdue;
 use oncekey_core::request::options::Options;
 use oncekey_core::request::parse_json;
 use oncekey_core::runs::content::{output_of, payload_of};
@@ -98,7 +99,7 @@ async fn retrieve(
 async fn retrieved(app: &App, mut run: Run) -> Result<RetrievedRun, Error> {
     let above = run.spec.lineage.iter().flat_map(|line| [&line.parent, &line.root]);
     let relatives: Vec<&RunId> = above.chain(&run.children).collect();
-    let mut relatives = if relatives.is_empty() { Vec::new() } else { app.store.runs(&unique(relatives)).await? };
+    let mut relatives = if relatives.is_empty() { Vec::new() } else { overdue::runs(app, &unique(relatives)).await? };
     app.store.read_metadata(&mut relatives).await?;
     app.store.read_metadata(std::slice::from_mut(&mut run)).await?;
     let run = &run;

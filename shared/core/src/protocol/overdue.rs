@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use oncekey_wire::RunId;
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -18,6 +20,19 @@ const OUTLIVES_MESSAGES: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
 /// How late a wake-up is of which nobody has heard: its message is lost, or not far behind, and then it is asked for twice.
 const NOT_HEARD_OF: Duration = Duration::from_secs(60 * 60);
+
+/// Those of the runs with these ids that are there, as they stand once those that are overdue have been ended.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn runs(app: &App, ids: &[&RunId]) -> Result<Vec<Run>, Error> {
+    let runs = app.store.runs(ids).await?;
+    let mut seen = Vec::with_capacity(runs.len());
+    for run in runs {
+        seen.push(end_if_overdue(app, run).await?);
+    }
+    Ok(seen)
+}
 
 /// `run`, ended if it is overdue, as it then stands. One that waits for a time that is over has its wake-up sent again.
 ///

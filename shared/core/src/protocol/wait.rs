@@ -14,6 +14,7 @@ use oncekey_wire::RunId;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::protocol::overdue;
 use crate::queue::batch::Disposition;
 use crate::queue::message::RunMessage;
 use crate::run::end::End;
@@ -87,7 +88,8 @@ pub async fn await_children(
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn ends_of(app: &App, children: &[RunId]) -> Result<HashMap<RunId, End>, Error> {
     let ids: Vec<&RunId> = children.iter().collect();
-    let runs: HashMap<RunId, Run> = app.store.runs(&ids).await?.into_iter().map(|run| (run.id.clone(), run)).collect();
+    let runs: HashMap<RunId, Run> =
+        overdue::runs(app, &ids).await?.into_iter().map(|run| (run.id.clone(), run)).collect();
     let end = |child: &RunId| {
         let (child, run) = (child.clone(), runs.get(child));
         async move {

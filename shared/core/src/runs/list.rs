@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::KeyHash;
-use crate::protocol::overdue::end_if_overdue;
+use crate::protocol::overdue;
 use crate::run::Run;
 use crate::run::status::RunStatus;
 use crate::store::{Position, SHARDS};
@@ -224,11 +224,7 @@ async fn next_places(
 
 async fn runs_in_order(app: &App, places: &[Position]) -> Result<Vec<Run>, Error> {
     let ids: Vec<&RunId> = places.iter().map(Position::run).collect();
-    let mut runs = app.store.runs(&ids).await?;
+    let mut runs = overdue::runs(app, &ids).await?;
     runs.sort_by_key(|run| places.iter().position(|place| place.run() == &run.id));
-    let mut seen = Vec::with_capacity(runs.len());
-    for run in runs {
-        seen.push(end_if_overdue(app, run).await?);
-    }
-    Ok(seen)
+    Ok(runs)
 }

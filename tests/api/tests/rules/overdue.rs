@@ -5,7 +5,7 @@ use std::time::Duration;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::message::RunMessage;
 use oncekey_tests_api::{Oncekey, Place, answer, run_id};
-use oncekey_worker::{Context, Task, Worker};
+use oncekey_worker::{Child, Context, Task, Worker};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -73,13 +73,29 @@ async fn i8_a_run_whose_worker_died_and_whose_message_is_gone_is_expired() {
     oncekey.clock.advance(DAY * 2);
     let app = oncekey.app();
     let stored = app.store.run(&run_id(&run)).await.unwrap().unwrap();
-    let lease_until = app.clock.now().plus(DAY);
-    let started = start(app, &RunMessage::of(&stored), lease_until, |_| 3).await.unwrap();
+    let deadline = app.clock.now().plus(DAY);
+    let started = start(app, &RunMessage::of(&stored), deadline, |_| 3).await.unwrap();
     assert!(matches!(started, Start::Execute(_)), "{started:?}");
     oncekey.clock.advance(DAY * 16);
     assert_eq!(status(&oncekey, &run).await, "EXECUTING");
     oncekey.clock.advance(DAY);
     assert_eq!(status(&oncekey, &run).await, "EXPIRED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_child_whose_message_is_gone_is_expired_by_a_look_at_its_parent_which_is_woken() {
+    let Some(place) = Place::own_stack() else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        Ok(ctx.trigger_and_wait::<Value>(Child::new("echo", 1).delay("1d")).await.is_err())
+    });
+    let worker = Worker::new().task(parent).task(Task::new("echo", |_: Context, it: Value| async move { Ok(it) }));
+    let oncekey = Oncekey::running(place, worker, |options| options).await;
+    let first = oncekey.trigger("parent", json!({})).await.id;
+    oncekey.in_status(&first, "WAITING").await;
+    oncekey.purge("oncekey-runs").await;
+    oncekey.clock.advance(DAY * 17);
+    oncekey.run(&first).await;
+    assert_eq!(oncekey.in_status(&first, "COMPLETED").await["output"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
