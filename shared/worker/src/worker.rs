@@ -16,6 +16,7 @@ use oncekey_core::run::retry::RetryPolicy;
 use oncekey_core::telemetry::logs;
 use oncekey_core::telemetry::metrics::record_queue_latency;
 use oncekey_core::{App, Error, Run, RunId, TaskId, Timestamp};
+use tracing::Instrument;
 
 use crate::execute::{crashed, execute};
 use crate::task::Task;
@@ -135,7 +136,16 @@ impl Worker {
         };
         let left = deadline.since(app.clock.now());
         let stop_at = app.clock.now().plus(left.saturating_sub(TO_REPORT));
-        execute(app, &task, run, stop_at).await
+        // What the task's own code logs says whose it is. Named as ours, or a filter by crate would leave it out.
+        let span = tracing::error_span!(
+            target: "oncekey",
+            "attempt",
+            run_id = %run.id,
+            task = %run.spec.task,
+            attempt = run.turn.attempt,
+            environment = %run.spec.environment,
+        );
+        execute(app, &task, run, stop_at).instrument(span).await
     }
 
     fn attempts_of(&self, spec: &oncekey_core::run::RunSpec) -> u32 {
