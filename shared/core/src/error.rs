@@ -113,7 +113,7 @@ impl Error {
 
     /// A field that is malformed: what is wrong with it, and what would be right.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid { field: field.into(), message: message.into() }
+        Self::Invalid { field: shortened(field.into()), message: shortened(message.into()) }
     }
 
     /// Wraps what an AWS call returned, keeping the whole chain of causes in the text.
@@ -133,4 +133,18 @@ impl From<Invalid> for Error {
     fn from(Invalid { field, message, .. }: Invalid) -> Self {
         Self::Invalid { field, message }
     }
+}
+
+/// The longest field's name, and the longest message about it, in characters.
+const MAX_SHOWN: usize = 180;
+
+/// `text`, without its middle if it is long: it may quote what was sent, and its end says what is wanted instead.
+fn shortened(text: String) -> String {
+    let length = text.chars().count();
+    if length <= 2 * MAX_SHOWN {
+        return text;
+    }
+    let start: String = text.chars().take(MAX_SHOWN).collect();
+    let end: String = text.chars().skip(length - MAX_SHOWN).collect();
+    format!("{start} … {end}")
 }

@@ -71,6 +71,38 @@ async fn a_bad_trigger_is_400_naming_the_field_and_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i10_no_option_is_so_long_that_its_run_cannot_be() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let long = "m".repeat(450_000);
+    let (mut refusals, mut made) = (0, 0);
+    for option in NAMES.into_iter().filter(|option| *option != "idempotencyKey") {
+        for value in
+            [json!(long), json!({ "name": long, "key": long, "scope": "run" }), json!([long]), json!(vec![1; 200_000])]
+        {
+            let key = format!("{option}-{}", refusals + made);
+            let body = json!({ "options": { "idempotencyKey": key, option: value } }).to_string();
+            let (status, answered) = answer(oncekey.post("/api/v1/tasks/echo/trigger", body)).await;
+            if status == 200 {
+                made += 1;
+                assert_eq!(oncekey.finished(answered["id"].as_str().unwrap()).await["status"], "COMPLETED", "{option}");
+                continue;
+            }
+            refusals += 1;
+            assert!([400, 413, 422].contains(&status.as_u16()), "{option}: {status} {answered}");
+            let error = answered["error"].as_str().unwrap();
+            assert!(error.starts_with(&format!("options.{option}")), "{option}: {error}");
+            assert!(error.chars().count() < 420, "{option}: {error:.500}");
+            // Nothing of the first is left.
+            let next = oncekey.keyed("echo", &key).await;
+            assert!(!next.is_cached, "{option}");
+            assert_eq!(oncekey.finished(&next.id).await["status"], "COMPLETED");
+        }
+    }
+    assert!(refusals > 60, "{refusals} were refused, {made} made a run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_id_has_128_characters_of_a_small_set() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = Oncekey::start(place).await;
