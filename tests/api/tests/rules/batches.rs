@@ -286,15 +286,21 @@ async fn a_thousand_items_with_half_their_keys_twice_are_five_hundred_runs() {
 async fn r51_a_thousand_items_that_are_refused_at_length_keep_no_good_one_out_of_their_batch() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = Oncekey::start(place).await;
-    let batch = create(&oncekey, json!({ "runCount": 1_000 })).await;
-    let bad = |index: u32| json!({ "index": index, "task": "no such task ".repeat(40), "payload": index });
-    let mut items: Vec<Value> = (0..999).map(bad).collect();
-    items.push(item(999, "good"));
-    let (status, sent) = send(&oncekey, &batch, &items).await;
-    assert_eq!((status, &sent["itemsAccepted"]), (200, &json!(1_000)), "{sent}");
-    let shown = retrieve(&oncekey, &batch).await;
-    assert_eq!(shown["processing"]["errors"].as_array().unwrap().len(), 999);
-    assert_eq!(oncekey.finished(shown["runs"][0].as_str().unwrap()).await["output"], 999);
+    let no_task = json!({ "task": "no such task ".repeat(40) });
+    let no_queue = json!({ "task": "echo", "options": { "queue": { "name": "q".repeat(400) } } });
+    for (bad, key) in [(no_task, "one"), (no_queue, "another")] {
+        let batch = create(&oncekey, json!({ "runCount": 1_000 })).await;
+        let mut items: Vec<Value> = vec![bad; 999];
+        for (index, item) in items.iter_mut().enumerate() {
+            item["index"] = json!(index);
+        }
+        items.push(item(999, key));
+        let (status, sent) = send(&oncekey, &batch, &items).await;
+        assert_eq!((status, &sent["itemsAccepted"]), (200, &json!(1_000)), "{sent}");
+        let shown = retrieve(&oncekey, &batch).await;
+        assert_eq!(shown["processing"]["errors"].as_array().unwrap().len(), 999);
+        assert_eq!(oncekey.finished(shown["runs"][0].as_str().unwrap()).await["output"], 999);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

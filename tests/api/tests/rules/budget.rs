@@ -18,7 +18,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::dashboard::Visitor;
+use crate::journal::suspended;
 use crate::large::noise;
+use crate::waits::DrainedButDelayed;
 
 /// Units that each call used, by operation.
 type Units = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
@@ -186,6 +188,32 @@ async fn the_budget_of_a_timed_wait_holds() {
     oncekey.clock.advance(Duration::from_secs(60));
     settled(&oncekey).await;
     assert_eq!(take(&units).0, PLAIN_RUN + 3.0 + 1.0, "journal, suspension, wake-up; and the start that follows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_two_hundredth_wait_of_a_run_writes_no_more_than_its_hundred_and_fiftieth() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let minute = Duration::from_secs(60);
+    let wait = Task::new("parent", |ctx: Context, _: Value| async move {
+        for _ in 0..=200 {
+            ctx.wait_for(Duration::from_secs(60)).await?;
+        }
+        Ok(())
+    });
+    let (oncekey, units) = counted_with(place, waiting_worker(wait)).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    let mut used = Vec::new();
+    for wait in 1..=200 {
+        suspended(&oncekey, &run.id, &[wait]).await;
+        oncekey.drained_but_delayed().await;
+        used.push(take(&units).0);
+        oncekey.clock.advance(minute);
+    }
+    let sum = |waits: &[f64]| waits.iter().sum::<f64>();
+    assert_eq!(sum(&used[1..15]), 14.0 * 4.0, "journal, suspension, wake-up and start");
+    // The record has grown to the history that is kept at most, and writes of it cost four units each.
+    assert_eq!(sum(&used[140..170]), sum(&used[170..]));
+    assert!(used.iter().all(|units| *units <= 13.0), "{used:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, dev, run_id};
 use oncekey_worker::{Child, Context, Task, TaskError, Worker};
 use serde_json::{Value, json};
 
+use super::faults::{Fate, faulty_database};
 use super::retention::{DAY, runs_items};
 use super::waits::{DrainedButDelayed, children, quick, with};
 
@@ -275,18 +276,48 @@ async fn a_thousand_children_with_long_keys_fit_a_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i2_what_a_batch_of_reads_or_writes_leaves_unprocessed_is_sent_again() {
+    let Some(place) = Place::here_alone("it brings a database of its own") else { return };
+    let [writes, reads] = [Count::default(), Count::default()];
+    let (written, read) = (Arc::clone(&writes), Arc::clone(&reads));
+    let url = faulty_database(move |operation, _| {
+        match operation {
+            "BatchWriteItem" => count(&written),
+            "BatchGetItem" => count(&read),
+            _ => return Fate::Passes,
+        };
+        Fate::Halves
+    })
+    .await;
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        let ends = ctx.batch_trigger_and_wait::<u64>((0..50).map(|n| Child::new("child", n)).collect()).await?;
+        Ok(ends.into_iter().collect::<Result<Vec<_>, _>>()?)
+    });
+    let worker: Worker = children().task(parent.max_attempts(1));
+    let oncekey = Oncekey::running(place, worker, |options| Options { dynamodb_endpoint: Some(url), ..options }).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], json!((0..50).collect::<Vec<_>>()));
+    assert_eq!(oncekey.all_runs().await.len(), 51);
+    assert!(count(&writes) > 5 && count(&reads) > 5);
+}
+
+/// How often a run waits here: `ONCEKEY_TEST_WAITS`, or a thousand times.
+fn waits() -> u32 {
+    std::env::var("ONCEKEY_TEST_WAITS").map_or(1_000, |waits| waits.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_waits_a_thousand_times() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
-    const WAITS: u32 = 1_000;
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {
-        for _ in 0..WAITS {
+        for _ in 0..waits() {
             ctx.wait_for(MINUTE).await?;
         }
         Ok(ctx.attempt())
     });
     let oncekey = with(place, parent.max_attempts(1)).await;
     let run = oncekey.trigger("parent", json!({})).await;
-    for wait in 1..=WAITS {
+    for wait in 1..=waits() {
         suspended(&oncekey, &run.id, &[wait]).await;
         oncekey.drained_but_delayed().await;
         oncekey.clock.advance(MINUTE);

@@ -121,23 +121,38 @@ async fn a_short_throttling_of_a_start_or_an_end_costs_seconds_and_no_attempt() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_an_hour_of_throttling_loses_nothing_and_dead_letters_nothing() {
-    let Some(place) = Place::here_alone("it brings a database of its own") else { return };
-    let is_throttled = Arc::new(AtomicBool::new(true));
-    let throttled = Arc::clone(&is_throttled);
-    let url = faulty_database(move |operation, _| match operation {
-        "UpdateItem" if throttled.load(Ordering::SeqCst) => Fate::Throttled,
-        _ => Fate::Passes,
-    })
-    .await;
-    let oncekey = Oncekey::with(place, |options| Options { dynamodb_endpoint: Some(url), ..options }).await;
-    let run = oncekey.trigger("echo", json!({ "options": { "maxAttempts": 1 } })).await;
-    for _ in 0..31 {
-        // Every delivery that may be had within a minute is over.
-        until(|| async { oncekey.depth("oncekey-runs").await == [0, 1, 0] }).await;
-        oncekey.clock.advance(Duration::from_secs(60));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    for (operation, of, queue) in [
+        ("PutItem", "helped_from", "oncekey-triggers"),
+        ("UpdateItem", "#started_at", "oncekey-runs"),
+        ("UpdateItem", "#finished_at", "oncekey-completions"),
+    ] {
+        let Some(place) = Place::here_alone("it brings a database of its own") else { return };
+        let is_throttled = Arc::new(AtomicBool::new(true));
+        let throttled = Arc::clone(&is_throttled);
+        let url = faulty_database(move |call, body| {
+            match call == operation && body.contains(of) && throttled.load(Ordering::SeqCst) {
+                true => Fate::Throttled,
+                false => Fate::Passes,
+            }
+        })
+        .await;
+        let oncekey = Oncekey::with(place, |options| Options { dynamodb_endpoint: Some(url), ..options }).await;
+        let options = json!({ "maxAttempts": 1, "idempotencyKey": "k" });
+        let message = json!({ "environment": "local/dev", "task": "echo", "options": options });
+        oncekey.send("oncekey-triggers", message.to_string()).await;
+        for _ in 0..31 {
+            // Every delivery that may be had within a minute is over.
+            until(|| async { oncekey.depth(queue).await == [0, 1, 0] }).await;
+            oncekey.clock.advance(Duration::from_secs(60));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        is_throttled.store(false, Ordering::SeqCst);
+        until(|| async {
+            oncekey.clock.advance(Duration::from_secs(100));
+            !oncekey.all_runs().await.is_empty()
+        })
+        .await;
+        seconds_until_completed(&oncekey, &oncekey.all_runs().await[0]).await;
+        assert_eq!(oncekey.depth(&format!("{queue}-dead")).await, [0; 3]);
     }
-    is_throttled.store(false, Ordering::SeqCst);
-    seconds_until_completed(&oncekey, &run.id).await;
-    assert_eq!(oncekey.depth("oncekey-runs-dead").await, [0; 3]);
 }
