@@ -46,7 +46,7 @@ pub(super) fn max_duration(seconds: f64) -> Result<u32, Error> {
     Err(Error::invalid("options.maxDuration", format!("give seconds, more than 0 and up to {MAX_DURATION} (a day)")))
 }
 
-/// A tag, or a list of them.
+/// A tag, or a list of them: said twice, it is one.
 pub(crate) fn tags(field: &str, value: Value) -> Result<Vec<String>, Error> {
     let refuse = || {
         Error::invalid(
@@ -65,7 +65,14 @@ pub(crate) fn tags(field: &str, value: Value) -> Result<Vec<String>, Error> {
         Value::String(tag) if (1..=MAX_TAG).contains(&tag.chars().count()) => Ok(tag),
         _ => Err(refuse()),
     };
-    list.into_iter().map(tag).collect()
+    let mut tags: Vec<String> = Vec::with_capacity(list.len());
+    for tag in list.into_iter().map(tag) {
+        let tag = tag?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Ok(tags)
 }
 
 /// What to record of a parent: nothing of one of ours, which stands in the run's family.

@@ -85,12 +85,12 @@ async fn metadata_that_is_too_large_or_of_no_known_operation_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_given_tags_up_to_ten_and_is_found_by_them() {
     let oncekey = Oncekey::anywhere().await;
-    let run = oncekey.trigger("echo", json!({ "options": { "tags": ["first"], "delay": "1h" } })).await;
+    let run = oncekey.trigger("echo", json!({ "options": { "tags": ["first", "first"], "delay": "1h" } })).await;
     let give = |tags: Value| {
         answer(oncekey.post(&format!("/api/v1/runs/{}/tags", run.id), json!({ "tags": tags }).to_string()))
     };
     let tag = format!("late-{}", run.id);
-    assert_eq!(give(json!(["first", tag])).await.0, StatusCode::OK);
+    assert_eq!(give(json!(["first", tag, tag])).await.0, StatusCode::OK);
     assert_eq!(give(json!(tag)).await.0, StatusCode::OK);
     assert_eq!(oncekey.run(&run.id).await["tags"], json!(["first", tag]));
     assert_eq!(oncekey.list(&format!("filter[tag]={tag}")).await["data"][0]["id"], run.id.as_str());
