@@ -1,5 +1,7 @@
 //! What a task's own code logs says whose it is.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::io;
 use std::sync::{Arc, Mutex};
 

@@ -7,6 +7,7 @@ use oncekey_wire::{AwaitedRun, RunId};
 
 use crate::app::App;
 use crate::error::Error;
+use crate::protocol::overdue;
 use crate::run::Run;
 use crate::run::status::RunStatus;
 use crate::run::waiter::Waiter;
@@ -32,7 +33,7 @@ pub async fn waiting_for(app: &App, run: &Run) -> Result<Option<WaitingFor>, Err
         }
     }
     let named: Vec<&RunId> = pending.iter().take(NAMED).collect();
-    let there = if named.is_empty() { Vec::new() } else { app.store.runs(&named).await? };
+    let there = if named.is_empty() { Vec::new() } else { overdue::runs(app, &named).await? };
     let awaited = |id: &&RunId| {
         let task = there.iter().find(|there| there.id == **id).map(|there| there.spec.task.clone());
         AwaitedRun::new((*id).clone(), task)
