@@ -99,7 +99,7 @@ async fn retrieve(
 async fn retrieved(app: &App, mut run: Run) -> Result<RetrievedRun, Error> {
     let above = run.spec.lineage.iter().flat_map(|line| [&line.parent, &line.root]);
     let relatives: Vec<&RunId> = above.chain(&run.children).collect();
-    let mut relatives = if relatives.is_empty() { Vec::new() } else { overdue::runs(app, &unique(relatives)).await? };
+    let mut relatives = overdue::runs(app, &unique(relatives)).await?;
     app.store.read_metadata(&mut relatives).await?;
     app.store.read_metadata(std::slice::from_mut(&mut run)).await?;
     let run = &run;

@@ -131,20 +131,20 @@ impl Error {
 
 impl From<Invalid> for Error {
     fn from(Invalid { field, message, .. }: Invalid) -> Self {
-        Self::Invalid { field, message }
+        Self::invalid(field, message)
     }
 }
 
-/// The longest field's name, and the longest message about it, in characters.
-const MAX_SHOWN: usize = 180;
+/// How many characters are left of each end of a long text.
+const SHOWN: usize = 180;
 
 /// `text`, without its middle if it is long: it may quote what was sent, and its end says what is wanted instead.
 fn shortened(text: String) -> String {
     let length = text.chars().count();
-    if length <= 2 * MAX_SHOWN {
+    if length <= 2 * SHOWN {
         return text;
     }
-    let start: String = text.chars().take(MAX_SHOWN).collect();
-    let end: String = text.chars().skip(length - MAX_SHOWN).collect();
+    let start: String = text.chars().take(SHOWN).collect();
+    let end: String = text.chars().skip(length - SHOWN).collect();
     format!("{start} … {end}")
 }

@@ -2,7 +2,6 @@
 //! finishes what a crash left half done.
 
 use crate::app::App;
-use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::protocol::keep::{expiry, keep_for_record};
 use crate::protocol::wait::{Spread, wake_waiters};
@@ -10,7 +9,7 @@ use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
 use crate::run::beside::Part;
 use crate::run::status::{Event, RunStatus};
-use crate::run::{KEPT_AT_MOST, Run, RunError};
+use crate::run::{Run, RunError};
 use crate::store::{Move, Moved};
 use crate::telemetry::metrics::{Metric, record};
 
@@ -35,7 +34,7 @@ pub async fn complete(app: &App, event: &CompletionEvent) -> Result<Disposition,
 
 async fn carry_out(app: &App, event: &CompletionEvent, makes_room: bool) -> Result<Disposition, Error> {
     let now = app.clock.now();
-    match app.store.move_run(&event.run_id, move_of(event, makes_room, now), now).await? {
+    match app.store.move_run(&event.run_id, Move::of_end(event, makes_room, now), now).await? {
         Moved::To(run) => {
             tracing::info!(run_id = %run.id, task = %run.spec.task, environment = %run.spec.environment,
                 attempt = event.turn.attempt, status = %run.status, "attempt ended");
@@ -56,14 +55,6 @@ async fn carry_out(app: &App, event: &CompletionEvent, makes_room: bool) -> Resu
         }
     }
     Ok(Disposition::Done)
-}
-
-/// The move that `event` asks for at `now`.
-pub(super) fn move_of(event: &CompletionEvent, makes_room: bool, now: Timestamp) -> Move<'_> {
-    let kept_until = event.kept_until.unwrap_or_else(|| now.plus(KEPT_AT_MOST));
-    let unless_leased = event.unless_leased;
-    let (turn, outcome, children) = (event.turn, &event.outcome, &event.children);
-    Move::End { turn, outcome, children, kept_until, unless_leased, makes_room }
 }
 
 /// An event that carries more of an output than a run's item shall have, as it comes from a worker that could not put it

@@ -8,11 +8,10 @@ use oncekey_wire::RunId;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::protocol::complete::move_of;
 use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
 use crate::run::Run;
 use crate::run::status::RunStatus;
-use crate::store::Moved;
+use crate::store::{Move, Moved};
 use crate::telemetry::metrics::{Metric, record};
 
 /// How long a message lives at most, in its queue and as a dead letter (14 days, an SQS limit), and a day for the clocks.
@@ -47,7 +46,7 @@ pub async fn end_if_overdue(app: &App, run: Run) -> Result<Run, Error> {
     let event = CompletionEvent::unless_leased(&run, Outcome::Expired);
     // The event goes first, as with a cancel: it does what follows the move, which may need more permissions than we have.
     app.queues.send_completion(&event).await?;
-    Ok(match app.store.move_run(&run.id, move_of(&event, false, now), now).await? {
+    Ok(match app.store.move_run(&run.id, Move::of_end(&event, false, now), now).await? {
         Moved::To(ended) => {
             tracing::warn!(run_id = %ended.id, task = %ended.spec.task, "expired: no worker took it up while its message lived");
             record(Metric::RunEnded(ended.status), now);

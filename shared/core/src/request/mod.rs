@@ -100,6 +100,9 @@ impl Envelope {
     }
 }
 
+/// How an error calls the header that says the key.
+pub(crate) const KEY_HEADER: &str = "header idempotency-key";
+
 /// What headers say of a key. Each wins over the body's field.
 #[derive(Clone, Debug, Default)]
 pub struct KeyHeaders {
@@ -126,12 +129,11 @@ impl KeyHeaders {
         text: Option<&str>,
         options: Option<&KeyOptions>,
     ) -> Result<Option<IdempotencyKey>, Error> {
-        const HEADER: &str = "header idempotency-key";
         let text = text.filter(|text| !text.is_empty());
         let of_body = text.map(|text| IdempotencyKey::from_wire(field, text, options)).transpose()?;
         match self.key.as_deref() {
-            Some("") => Err(Error::invalid(HEADER, "is empty: give a key, or leave it out")),
-            Some(text) => IdempotencyKey::from_wire(HEADER, text, None).map(Some),
+            Some("") => Err(Error::invalid(KEY_HEADER, "is empty: give a key, or leave it out")),
+            Some(text) => IdempotencyKey::from_wire(KEY_HEADER, text, None).map(Some),
             None => Ok(of_body),
         }
     }

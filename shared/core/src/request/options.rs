@@ -18,7 +18,7 @@ use crate::request::described::{KeySourceSchema, QueueSchema, TagsSchema, TtlSch
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
 use crate::request::object::Object;
 use crate::request::values::{delay_until, max_attempts, max_duration, metadata, parent_text, tags, ttl_ms};
-use crate::request::{Envelope, KeyHeaders, Parentage, TriggerRequest};
+use crate::request::{Envelope, KEY_HEADER, KeyHeaders, Parentage, TriggerRequest};
 use crate::run::{RunOptions, TriggerFunction};
 
 /// The longest JSON of an option that is recorded and not acted on.
@@ -188,9 +188,10 @@ impl Options {
         let told = headers.key_over("options.idempotencyKey", self.idempotency_key.as_deref(), options)?;
         let mut key = match (told, from) {
             (Some(_), Some(_)) => {
+                let beside = if headers.key.is_some() { KEY_HEADER } else { "options.idempotencyKey" };
                 return Err(Error::invalid(
                     "options.idempotencyKeyFrom",
-                    "leave it out, or the key that is given beside it: a trigger has one key",
+                    format!("leave it out, or {beside}: a trigger has one key"),
                 ));
             }
             (None, Some(source)) => source.key_of(payload)?.displayed_as(options),

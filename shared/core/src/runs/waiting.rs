@@ -33,7 +33,7 @@ pub async fn waiting_for(app: &App, run: &Run) -> Result<Option<WaitingFor>, Err
         }
     }
     let named: Vec<&RunId> = pending.iter().take(NAMED).collect();
-    let there = if named.is_empty() { Vec::new() } else { overdue::runs(app, &named).await? };
+    let there = overdue::runs(app, &named).await?;
     let awaited = |id: &&RunId| {
         let task = there.iter().find(|there| there.id == **id).map(|there| there.spec.task.clone());
         AwaitedRun::new((*id).clone(), task)

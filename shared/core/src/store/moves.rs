@@ -11,14 +11,14 @@ use super::expression::{Expression, moment, number, text};
 use super::runs::{item, read, run_key};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::queue::message::{Outcome, Output};
+use crate::queue::message::{CompletionEvent, Outcome, Output};
 use crate::run::beside::Beside;
 use crate::run::failure::{Failure, KEPT_FAILURES};
 use crate::run::history::{Happening, Moment, NOTED};
 use crate::run::status::{Event, RunStatus};
 use crate::run::turn::Turn;
 use crate::run::waiter::Waiter;
-use crate::run::{KEPT, Run};
+use crate::run::{KEPT, KEPT_AT_MOST, Run};
 
 /// What is to happen to a run, with what it takes.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +91,20 @@ pub struct Progress<'a> {
     pub segments: u32,
     /// The run's children, if any are known.
     pub children: &'a [RunId],
+}
+
+impl<'a> Move<'a> {
+    /// The move that `event` asks for at `now`.
+    pub(crate) fn of_end(event: &'a CompletionEvent, makes_room: bool, now: Timestamp) -> Self {
+        Self::End {
+            turn: event.turn,
+            outcome: &event.outcome,
+            children: &event.children,
+            kept_until: event.kept_until.unwrap_or_else(|| now.plus(KEPT_AT_MOST)),
+            unless_leased: event.unless_leased,
+            makes_room,
+        }
+    }
 }
 
 impl Move<'_> {

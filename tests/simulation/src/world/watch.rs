@@ -1,5 +1,6 @@
 //! An onlooker, who sees what was written to the tables, and holds it against the invariants.
 
+use oncekey_core::clock::CLOCKS_APART;
 use oncekey_core::key::KeyRelease;
 use oncekey_core::{RunStatus, Timestamp};
 use serde_json::{Value, json};
@@ -7,7 +8,6 @@ use serde_json::{Value, json};
 use super::World;
 use crate::history::Claim;
 use crate::network::Process;
-use oncekey_core::clock::CLOCKS_APART;
 
 impl World<'_> {
     /// A key's item was put or deleted.
