@@ -210,6 +210,13 @@ const tasks = {
     return "cancelled";
   },
   "retrieves": async () => (await call("GET", `/api/v3/runs/${run.id}`)).status,
+  // What the task's own host reads for it, of a run that has a key.
+  "reads": async () => {
+    const { id } = await trigger("echo", 1, { options: { idempotencyKey: "k" } });
+    const { idempotencyKey } = await call("GET", `/api/v3/runs/${id}`);
+    const { data } = await call("GET", "/api/v1/runs?filter[taskIdentifier]=echo");
+    return { idempotencyKey, listed: data.map((run) => run.id === id) };
+  },
   "step": async ({ log }) => {
     const name = encodeURIComponent("charge it");
     let step = await call("POST", `/oncekey/v1/steps/${name}`);

@@ -352,6 +352,8 @@ async fn what_is_no_business_of_a_runs_own_is_answered_as_outside() {
     let Some(place) = Place::own_stack() else { return };
     let Some(hosted) = hosted(place, "mixed", 2, |options| options).await else { return };
     assert_eq!(hosted.completed("retrieves", json!({})).await, "EXECUTING");
+    let read = hosted.completed("reads", json!({})).await;
+    assert_eq!(read, json!({ "idempotencyKey": "k", "listed": [true] }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
