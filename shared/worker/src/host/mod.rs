@@ -5,6 +5,7 @@
 
 mod api;
 mod execution;
+mod inner;
 mod over;
 mod pool;
 mod process;
@@ -28,6 +29,7 @@ pub use process::{Console, Stream};
 pub use settings::{WaitSettings, Waits};
 
 use crate::host::api::Tokens;
+use crate::host::inner::Inner;
 use crate::host::pool::Pool;
 use crate::host::protocol::Manifest;
 use crate::host::session::{GRACE, carry_out};
@@ -54,16 +56,6 @@ pub struct Options {
 pub struct Host {
     inner: Arc<Inner>,
     listener: Arc<tokio::sync::Mutex<Option<TcpListener>>>,
-}
-
-/// What runs share.
-pub(crate) struct Inner {
-    pub pool: Pool,
-    pub waits: WaitSettings,
-    pub record: bool,
-    pub look_every: Duration,
-    pub slots: Arc<Semaphore>,
-    tokens: Tokens,
 }
 
 impl std::fmt::Debug for Options {

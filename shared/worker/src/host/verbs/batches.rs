@@ -10,18 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Answer, Wording};
 use crate::family::{Started, Wanted};
-use crate::host::verbs::{Answered, Calling, Refused, Verbs, ok, own_options, refuse, wanted};
-use crate::invocation::begin::Begun;
+use crate::host::verbs::call::{Answered, Calling, Refused, ok, own_options, refuse, wanted};
+use crate::host::verbs::state::{Batch, Verbs};
 use crate::invocation::lock;
-
-/// A batch whose items have not come.
-pub(super) struct Batch<'a> {
-    call: Begun<'a>,
-    waits: bool,
-    /// Of items that have none.
-    key: Option<String>,
-    ttl: Option<String>,
-}
 
 impl<'a> Verbs<'a> {
     pub(super) async fn create_batch(&self, body: &Bytes, call: &Calling) -> Answered {

@@ -1,18 +1,16 @@
 //! What a task in a child asks of its run, call by call, through the same doors as a task in Rust.
 
 mod batches;
+mod call;
 mod packets;
 mod replay;
+mod state;
 mod waits;
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Bytes;
 use axum::http::{Method, StatusCode};
-use oncekey_core::key::KeyOptions;
-use oncekey_core::payload::Payload;
 use oncekey_core::request::parse_json;
 use oncekey_core::run::TriggerFunction;
 use oncekey_core::runs::metadata::{Changes, apply};
@@ -22,112 +20,19 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
-use crate::call::{Answer, CallError, Wording};
+use crate::call::{Answer, Wording};
 use crate::calls::Beside;
-use crate::error::TaskError;
-use crate::family::{Started, Wanted, wording};
-use crate::gate::Pass;
+use crate::family::wording;
 use crate::host::api::{ChildCall, Reply};
 use crate::host::over::Over;
-use crate::host::process::Process;
 use crate::host::protocol::ToChild;
-use crate::host::traces::Traces;
-use crate::host::verbs::batches::Batch;
+use crate::host::verbs::call::{Answered, Calling, Refused, ok, own_options, refuse, wanted};
+use crate::host::verbs::state::Known;
+pub(crate) use crate::host::verbs::state::Verbs;
 use crate::invocation::begin::Begun;
 use crate::invocation::{Invocation, lock};
-use crate::timer::Timer;
-
-/// The verbs of one run.
-pub(crate) struct Verbs<'a> {
-    inv: &'a Invocation,
-    process: &'a Process,
-    traces: &'a Traces,
-    /// Whether the child has not heard yet that it is not a replay any more.
-    replaying: AtomicBool,
-    /// Answers that the child has had.
-    answers: AtomicU64,
-    state: Mutex<State<'a>>,
-}
-
-#[derive(Default)]
-struct State<'a> {
-    /// Children that will be waited for, by run.
-    runs: HashMap<String, VecDeque<(String, Started<'a>)>>,
-    /// Batches whose items have not come.
-    created: HashMap<String, Batch<'a>>,
-    /// Batches that will be waited for.
-    batches: HashMap<String, (Vec<String>, Started<'a>)>,
-    timers: HashMap<String, Timer<'a>>,
-    /// What is too large for a body, by its path.
-    packets: HashMap<String, Payload>,
-    /// Steps under way.
-    steps: HashMap<String, Pass<'a>>,
-    /// The run's metadata as the replay has it: what the task says of itself on the way here has been stored.
-    metadata: Map<String, Value>,
-    /// Calls that have come, by their name: the client sends one again that it has no answer to.
-    known: HashMap<String, Known>,
-}
-
-enum Known {
-    Answered(StatusCode, Value),
-    UnderWay(Vec<oneshot::Sender<Reply>>),
-}
-
-/// An answer, or why there is none.
-type Answered = Result<(StatusCode, Value), Refused>;
-
-enum Refused {
-    /// The call was wrong.
-    Call(StatusCode, String),
-    /// The run is over.
-    Over(Over),
-}
-
-impl From<CallError> for Refused {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Oncekey(error) if !error.is_transient() => Self::from(error),
-            error if error.may_pass() => Self::Over(Over::Broken(TaskError::new(error.to_string()))),
-            error => Self::Over(Over::Broken(TaskError::abort(error.to_string()))),
-        }
-    }
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        let status = match &error {
-            Error::Invalid { .. } => StatusCode::BAD_REQUEST,
-            Error::NotFound(_) => StatusCode::NOT_FOUND,
-            Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Error::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::KeyHeld { .. } => StatusCode::CONFLICT,
-            Error::Contended(_) => StatusCode::CONFLICT,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::Call(status, error.to_string())
-    }
-}
-
-fn ok(value: Value) -> Answered {
-    Ok((StatusCode::OK, value))
-}
-
-fn refuse(status: StatusCode, why: impl Into<String>) -> Answered {
-    Err(Refused::Call(status, why.into()))
-}
 
 impl<'a> Verbs<'a> {
-    pub(crate) fn new(
-        inv: &'a Invocation,
-        process: &'a Process,
-        traces: &'a Traces,
-        replaying: bool,
-        metadata: Map<String, Value>,
-    ) -> Self {
-        let state = Mutex::new(State { metadata, ..State::default() });
-        Self { inv, process, traces, replaying: replaying.into(), answers: AtomicU64::new(0), state }
-    }
-
     /// How many answers the child has had.
     pub(crate) fn answers(&self) -> u64 {
         self.answers.load(Ordering::SeqCst)
@@ -356,37 +261,6 @@ impl<'a> Verbs<'a> {
             Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, error.message),
         }
     }
-}
-
-/// A call, as the harness marks it.
-struct Calling {
-    number: Option<u64>,
-    beside: Beside,
-    /// Whether the harness was told that it waits.
-    told: AtomicBool,
-    /// Where it was sent to, by whom, and of which type its body is.
-    host: Option<String>,
-    token: Option<String>,
-    kind: Option<String>,
-}
-
-/// Takes out what a trigger says to its host alone. Whether it will be waited for.
-fn own_options(body: &mut Map<String, Value>) -> bool {
-    let Some(options) = body.get_mut("options").and_then(Value::as_object_mut) else { return false };
-    options.remove("parentRunId");
-    options.remove("lockToVersion");
-    options.remove("resumeParentOnCompletion") == Some(Value::Bool(true))
-}
-
-/// A child, as its trigger's body asks for it.
-fn wanted(task: String, body: Map<String, Value>) -> Result<Wanted, Error> {
-    let options = body.get("options");
-    let text = options.and_then(|options| options.get("idempotencyKey")).and_then(Value::as_str);
-    let shown = options.and_then(|options| options.get("idempotencyKeyOptions"));
-    let shown: Option<KeyOptions> = shown.and_then(|shown| serde_json::from_value(shown.clone()).ok());
-    let key = text.filter(|text| !text.is_empty());
-    let key = key.map(|text| IdempotencyKey::from_wire("options.idempotencyKey", text, shown.as_ref())).transpose()?;
-    Ok(Wanted::new(task, key, &body))
 }
 
 fn step_result(text: &str) -> Value {

@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use oncekey_core::payload::{Payload, PayloadType};
 use serde_json::{Map, Value, json};
 
-use crate::host::verbs::{Answered, Verbs, ok, refuse};
+use crate::host::verbs::call::{Answered, ok, refuse};
+use crate::host::verbs::state::Verbs;
 use crate::invocation::lock;
 
 impl Verbs<'_> {

@@ -7,7 +7,8 @@ use oncekey_core::{Error, RequestId, RunId};
 use serde_json::json;
 
 use crate::call::{Answer, Wording};
-use crate::host::verbs::{Answered, Calling, Verbs, ok};
+use crate::host::verbs::call::{Answered, Calling, ok};
+use crate::host::verbs::state::Verbs;
 
 impl Verbs<'_> {
     /// Runs a task once more. A replay of the run that asks for it asks for the same one.

@@ -14,7 +14,8 @@ use crate::call::{CallError, Refusal, Wording};
 use crate::error::TaskError;
 use crate::host::over::Over;
 use crate::host::protocol::{ToChild, WaitFor};
-use crate::host::verbs::{Answered, Calling, Verbs, ok};
+use crate::host::verbs::call::{Answered, Calling, ok};
+use crate::host::verbs::state::Verbs;
 use crate::invocation::lock;
 
 impl Verbs<'_> {
