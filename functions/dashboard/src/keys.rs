@@ -24,11 +24,12 @@ enum Held {
 }
 
 fn held(run: &Run, record: Option<KeyRecord>, window_ends_at: Timestamp, now: Timestamp) -> Held {
+    let made = |record: &KeyRecord| KeyAddress::of_run(run).is_some_and(|address| record.made(address, run));
     match record {
         Some(record) if record.run_id != run.id => Held::ByAnother(record.run_id),
         _ if run.frees_key() => Held::RunEnded(run.status),
         _ if window_ends_at <= now => Held::WindowOver,
-        Some(record) if record.made(run) => Held::Yes,
+        Some(record) if made(&record) => Held::Yes,
         _ => Held::Reset,
     }
 }

@@ -87,7 +87,7 @@ pub async fn claim(
                 }
                 return Ok(Claim::Ours(holder, KeyStatus::Created));
             }
-            Claimed::HeldBy(holder) => match holder_state(app, &holder).await? {
+            Claimed::HeldBy(holder) => match holder_state(app, address, &holder).await? {
                 Holder::Alive(_) if request.on_key_held == OnKeyHeld::Error => {
                     return made_before(app, own, key)
                         .await?
@@ -175,12 +175,12 @@ enum Holder {
     Alive(Box<Run>),
     /// There is no such run: its claimer died between claiming and sending.
     NeverSent,
-    /// It came to an end that frees its key, which is not cleared yet, or the claim was made by a request sent again after
-    /// the key was freed.
+    /// It came to an end that frees its key, which is not cleared yet, or was made for another claim: an earlier one of its
+    /// request, which was sent again after the key was freed.
     Dead,
 }
 
-async fn holder_state(app: &App, holder: &KeyRecord) -> Result<Holder, Error> {
+async fn holder_state(app: &App, address: KeyAddress<'_>, holder: &KeyRecord) -> Result<Holder, Error> {
     for pause in LOOKS {
         // Even a sleep of no time waits for a timer's next tick, a millisecond away.
         if !pause.is_zero() {
@@ -189,7 +189,7 @@ async fn holder_state(app: &App, holder: &KeyRecord) -> Result<Holder, Error> {
         }
         if let Some(run) = app.store.run(&holder.run_id).await? {
             let run = end_if_overdue(app, run).await?;
-            return Ok(if holder.is_given_up(&run) { Holder::Dead } else { Holder::Alive(Box::new(run)) });
+            return Ok(if holder.is_given_up(address, &run) { Holder::Dead } else { Holder::Alive(Box::new(run)) });
         }
     }
     Ok(Holder::NeverSent)

@@ -22,7 +22,7 @@ use crate::queue::message::RunMessage;
 use crate::request::held::OnKeyHeld;
 use crate::request::{Parentage, TriggerRequest};
 use crate::run::{Lineage, Run, RunSpec};
-use crate::store::KeyRecord;
+use crate::store::{KeyAddress, KeyRecord};
 use crate::telemetry::metrics::{Metric, record};
 
 /// Triggers of a batch that are under way at a time.
@@ -120,21 +120,21 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     run.spec.helped = helps;
     app.queues.send_run(&RunMessage::first(&run)).await?;
     let there = app.store.create_run(&run).await?;
-    // A task that calls again after a wait may call with another moment in its payload: its calls are told apart by number.
-    if let Some(there) = there.as_ref().filter(|there| from_outside && is_of_another_request(there, &run)) {
-        if !of_one_claim(there, &run) {
-            // A key that was claimed for it names that run with another moment, so the next trigger takes it for free.
-            if helps {
-                return Err(Error::Contended(shown));
-            }
-            if !was_helped(there, &run) {
+    if let Some(there) = &there {
+        // A key that was claimed for it names that run with another moment, so the next trigger takes it for free.
+        if helps && !of_one_claim(there, &run) {
+            return Err(Error::Contended(shown));
+        }
+        // A task that calls again after a wait may call with another moment in its payload: its calls are told apart by number.
+        if from_outside && is_of_another_request(there, &run) {
+            if !of_one_claim(there, &run) && !was_helped(there, &run) {
                 return Err(other_request());
             }
+            // Of two who made the run of this claim, or of an earlier one of this request, the other was first.
+            guard_payload(guard, &shown, &there.id)?;
+            status = KeyStatus::Cached;
+            key = key.map(|key| KeyOutcome { status, ..key });
         }
-        // Of two who made the run of this claim, or of an earlier one of this request, the other was first.
-        guard_payload(guard, &shown, &there.id)?;
-        status = KeyStatus::Cached;
-        key = key.map(|key| KeyOutcome { status, ..key });
     }
     let is_own = !helps && there.as_ref().is_some_and(|there| was_helped(there, &run));
     if refuses && status == KeyStatus::Cached && !is_own {
@@ -162,15 +162,17 @@ async fn as_it_is_now(app: &App, environment: &EnvironmentId, payload: Payload) 
 
 /// Whether both were made for the same claim of a key.
 fn of_one_claim(there: &Run, run: &Run) -> bool {
-    let claim = |run: &Run| run.spec.key.as_ref().map(|claimed| (claimed.key.hash.clone(), run.spec.created_at));
-    claim(run).is_some() && claim(there) == claim(run)
+    of_one_key(there, run) && there.spec.created_at == run.spec.created_at
 }
 
 /// Whether a helper made the run that is there, for a claim of the same key: its payload says nothing of the request that names it,
 /// which may claim the key again once it was freed.
 fn was_helped(there: &Run, run: &Run) -> bool {
-    let hash = |run: &Run| run.spec.key.as_ref().map(|claimed| claimed.key.hash.clone());
-    there.spec.helped && hash(there) == hash(run)
+    there.spec.helped && of_one_key(there, run)
+}
+
+fn of_one_key(there: &Run, run: &Run) -> bool {
+    KeyAddress::of_run(run).is_some_and(|key| KeyAddress::of_run(there) == Some(key))
 }
 
 /// Whether the run that is there was asked for with another key or payload than `run`.

@@ -18,7 +18,7 @@ pub async fn look_up(app: &App, address: KeyAddress<'_>, shown: &str) -> Result<
         None => None,
     };
     match run {
-        Some(run) if record.is_given_up(&run) => Err(free(address, shown)),
+        Some(run) if record.is_given_up(address, &run) => Err(free(address, shown)),
         // Without a run, its claimer is a moment behind, or died: either way the key names a run to come.
         _ => Ok(record),
     }

@@ -56,18 +56,19 @@ impl KeyRecord {
         }
     }
 
-    /// Whether `run`, which it names, has given the key up: it came to an end that frees it, though the key may not be
-    /// cleared yet, or this claim is not the one that made it.
+    /// Whether `run`, which this claim of the key at `address` names, has given the key up: it came to an end that frees it,
+    /// though the key may not be cleared yet, or this claim is not the one that made it.
     #[must_use]
-    pub fn is_given_up(&self, run: &Run) -> bool {
-        !self.made(run) || self.release.frees(run.status)
+    pub fn is_given_up(&self, address: KeyAddress<'_>, run: &Run) -> bool {
+        !self.made(address, run) || self.release.frees(run.status)
     }
 
     /// Whether this is the claim that made `run`, and not one made for it later by a request that was sent again after
-    /// the key had been freed.
+    /// the key had been freed, nor one of another key by whoever uses a request's id twice.
     #[must_use]
-    pub fn made(&self, run: &Run) -> bool {
-        self.run_id == run.id && self.created_at == run.spec.created_at
+    pub fn made(&self, address: KeyAddress<'_>, run: &Run) -> bool {
+        let is_its = KeyAddress::of_run(run) == Some(address);
+        is_its && self.run_id == run.id && self.created_at == run.spec.created_at
     }
 }
 
@@ -85,7 +86,7 @@ pub enum Claimed {
 }
 
 /// Where in the table a key is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyAddress<'a> {
     /// The environment.
     pub environment: &'a EnvironmentId,
@@ -223,9 +224,9 @@ impl Store {
             }
         }
         let holds = |run: &Run| {
-            let key = key_of(run)?;
-            let holder = holders.get(key.as_s().ok()?)?;
-            Some(!holder.is_given_up(run) && holder.window_ends_at > now)
+            let address = KeyAddress::of_run(run)?;
+            let holder = holders.get(address.partition_key().as_s().ok()?)?;
+            Some(!holder.is_given_up(address, run) && holder.window_ends_at > now)
         };
         Ok(runs.iter().map(|run| holds(run).unwrap_or(false)).collect())
     }

@@ -24,20 +24,22 @@ fn key(text: &str) -> IdempotencyKey {
 
 /// A run of `echo` with key `k`, as a trigger that is about to write it has it.
 fn run_to_be(oncekey: &Oncekey) -> Run {
-    let id = RunId::named(&dev(), &task("echo"), &RequestId::fresh());
+    run_of_key(oncekey, RunId::named(&dev(), &task("echo"), &RequestId::fresh()), "k")
+}
+
+fn run_of_key(oncekey: &Oncekey, id: RunId, text: &str) -> Run {
     let now = oncekey.clock.now();
     let spec = RunSpec {
-        key: Some(ClaimedKey { key: key("k"), window_ends_at: now.plus(HOUR), release: KeyRelease::OnFailure }),
+        key: Some(ClaimedKey { key: key(text), window_ends_at: now.plus(HOUR), release: KeyRelease::OnFailure }),
         ..RunSpec::new(dev(), task("echo"), now)
     };
     Run::new(id, spec, Some(Kept::Inline("1".to_owned())))
 }
 
 async fn claim(oncekey: &Oncekey, run: &Run) {
-    let (key, window) = (key("k"), run.spec.created_at.plus(HOUR));
-    let record = KeyRecord::new(run.id.clone(), Some(&key), run.spec.created_at, window);
-    let (environment, task) = (dev(), run.spec.task.clone());
-    let address = KeyAddress { environment: &environment, place: key.place(&task), hash: &key.hash };
+    let (key, window) = (&run.spec.key.as_ref().unwrap().key, run.spec.created_at.plus(HOUR));
+    let record = KeyRecord::new(run.id.clone(), Some(key), run.spec.created_at, window);
+    let address = KeyAddress::of_run(run).unwrap();
     let claimed = oncekey.app().store.claim_key(address, &record, None).await.unwrap();
     assert!(matches!(claimed, Claimed::Free), "{claimed:?}");
 }
@@ -54,6 +56,22 @@ async fn a_trigger_that_died_after_its_claim_is_helped_under_its_own_name() {
     assert_eq!(ended["output"], 2);
     assert_eq!(ended["createdAt"], run.spec.created_at.to_string());
     assert_eq!(ended["idempotencyKey"], "k");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_does_not_name_the_run_that_its_request_made_with_another_key() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let died = run_to_be(&oncekey);
+    claim(&oncekey, &died).await;
+    // Its request is sent again in the same millisecond, with another key and nothing else changed.
+    let other = run_of_key(&oncekey, died.id.clone(), "k2");
+    claim(&oncekey, &other).await;
+    assert!(oncekey.app().store.create_run(&other).await.unwrap().is_none());
+    let first = oncekey.keyed("echo", "k").await;
+    assert!(!first.is_cached && first.id != other.id.as_str(), "{first:?}");
+    let second = oncekey.keyed("echo", "k2").await;
+    assert!(second.is_cached && second.id == other.id.as_str(), "{second:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,10 +162,13 @@ async fn a_slow_trigger_and_its_helper_agree_on_what_runs() {
 async fn r30_a_failed_run_whose_clear_is_late_does_not_hold_the_key() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = Oncekey::start(place).await;
-    let failed = oncekey.trigger("fail", json!({})).await;
+    let failed = oncekey.keyed("fail", "k").await;
     oncekey.in_status(&failed.id, "FAILED").await;
-    // The run failed, and the process died before the delete: the key still names it.
     let stored = oncekey.app().store.run(&run_id(&failed.id)).await.unwrap().unwrap();
+    while oncekey.app().store.key(KeyAddress::of_run(&stored).unwrap()).await.unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
+    // As if the process had died before that: the key still names the run.
     claim(&oncekey, &stored).await;
     let next = oncekey.keyed("fail", "k").await;
     assert_ne!(next.id, failed.id);
