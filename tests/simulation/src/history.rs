@@ -7,6 +7,8 @@ use oncekey_core::{RunStatus, Timestamp};
 use oncekey_worker::{CallError, Context, Handle};
 use serde_json::Value;
 
+use crate::payloads::{is_delayed, payload};
+
 /// A moment of the history: how many events came before.
 pub type Position = usize;
 
@@ -160,12 +162,12 @@ impl History {
     /// What is unlike in a run that an answer said to be the caller's own: it is what the caller asked for.
     fn unlike(&self, answer: &Answer) -> Option<String> {
         let number = answer.payload?;
-        let sent = crate::tasks::payload(number);
+        let sent = payload(number);
         let how = if answer.misused { "I3: a request id of two requests" } else { "I3: a request of its own" };
         if let Some(given) = self.given.get(&answer.run).filter(|given| **given != sent) {
             return Some(format!("{how}: {answer:?}, and its run was given {:.60}", given.to_string()));
         }
-        let asked = (answer.key.clone(), crate::tasks::is_delayed(number));
+        let asked = (answer.key.clone(), is_delayed(number));
         let made = self.made.get(&answer.run).filter(|made| **made != asked)?;
         Some(format!("{how}: {answer:?}, and its run has the key and the delay of another: {made:?}"))
     }
@@ -196,7 +198,7 @@ impl Recorder {
     pub fn given(&self, ctx: &Context, payload: &Value) {
         let mut history = self.lock();
         let run = ctx.run_id().to_string();
-        let sent = payload["number"].as_u64().map(|number| crate::tasks::payload(number as usize));
+        let sent = payload["number"].as_u64().map(|number| crate::payloads::payload(number as usize));
         if sent.is_some_and(|sent| sent != *payload) {
             history.broken.push(format!("{run} was given what nobody sent"));
         }

@@ -15,6 +15,7 @@
 
 pub mod history;
 pub mod network;
+pub mod payloads;
 pub mod queue;
 pub mod tasks;
 pub mod world;

@@ -10,26 +10,6 @@ use crate::history::Recorder;
 /// Tasks that triggers choose among.
 pub const TASKS: [&str; 7] = ["ok", "fail", "flaky", "parent", "parent", "parent", "timer"];
 
-/// What a caller of this number sends: the second more than stands in a run's own item, the third what no message may have as
-/// it is.
-#[must_use]
-pub fn payload(number: usize) -> Value {
-    match number {
-        1 => {
-            let mut random = fastrand::Rng::with_seed(1);
-            json!({ "number": number, "text": (0..1_200).map(|_| random.alphanumeric()).collect::<String>() })
-        }
-        2 => json!({ "number": number, "text": "\u{0}\u{b}\u{1f}\u{fffe}\u{ffff}" }),
-        _ => json!({ "number": number }),
-    }
-}
-
-/// Whether a caller that sends this payload wants its run to start later.
-#[must_use]
-pub fn is_delayed(number: usize) -> bool {
-    number % 4 == 3
-}
-
 /// Whether a parent that is given this waits for long after its child.
 fn waits_long(given: &Value) -> bool {
     given["number"].as_u64().is_some_and(|number| number % 2 == 0)

@@ -1,46 +1,14 @@
-//! Callers: who triggers, and sends a request again.
+//! Callers: who triggers, and what it is answered.
 
-use fastrand::Rng;
+use oncekey_core::Error;
 use oncekey_core::protocol::trigger::Triggered;
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
-use oncekey_core::{EnvironmentId, Error, KeyHash, RequestId, RunId, TaskId};
 use serde_json::json;
 
+use super::caller::{Misuse, request_id};
 use super::{End, Work, World};
 use crate::history::{Answer, Position};
-use crate::tasks::{TASKS, is_delayed, payload};
-
-/// How often a caller sends a request that fails.
-const TRIES: u32 = 6;
-
-/// Somebody who triggers, and sends the same request again if it fails.
-pub(super) struct Caller {
-    pub(super) environment: EnvironmentId,
-    pub(super) task: TaskId,
-    pub(super) key: Option<String>,
-    ttl: &'static str,
-    /// What it says of its key: which ends free it, and what to do if another run holds it.
-    release: &'static str,
-    on_key_held: &'static str,
-    request: String,
-    first_asked: Option<Position>,
-    pub(super) tries: u32,
-    /// How often it asks again although it was answered.
-    again: u32,
-    pub(super) at_work: bool,
-    /// How it misuses its request's id, which it sends with something else now and then.
-    misuse: Option<Misuse>,
-    misused: bool,
-    /// What it sent last: the number of the payload, and the key.
-    sent: (usize, Option<String>),
-}
-
-/// What a caller sends otherwise, under the same request id.
-#[derive(Clone, Copy)]
-enum Misuse {
-    Payload,
-    Key,
-}
+use crate::payloads::{is_delayed, payload};
 
 /// The number of the payload that a caller sends otherwise.
 const OTHER_PAYLOAD: usize = 10;
@@ -61,15 +29,15 @@ impl World<'_> {
         let misuse = caller.misuse.filter(|_| caller.first_asked.is_some() && self.random.bool());
         caller.misused |= misuse.is_some();
         caller.sent = match misuse {
-            None => (number, caller.key.clone()),
+            None => (caller.payload, caller.key.clone()),
             Some(Misuse::Payload) => (number + OTHER_PAYLOAD, caller.key.clone()),
-            Some(Misuse::Key) => (number, Some(OTHER_KEY.to_owned())),
+            Some(Misuse::Key) => (caller.payload, Some(OTHER_KEY.to_owned())),
         };
         caller.first_asked.get_or_insert(position);
         let (sent, key) = &caller.sent;
         let mut options = json!({ "idempotencyKey": key, "idempotencyKeyTTL": caller.ttl,
             "idempotencyKeyRelease": caller.release, "onKeyHeld": caller.on_key_held });
-        if number == 2 {
+        if caller.payload == 2 {
             options["metadata"] = json!({ "text": "m".repeat(1_100) });
         }
         if is_delayed(*sent) {
@@ -143,47 +111,5 @@ impl World<'_> {
             }
             Err(error) => history.broken.push(format!("{} is refused: {error}", caller.request)),
         }
-    }
-}
-
-pub(super) fn request_id(text: &str) -> RequestId {
-    RequestId::from_caller(text).expect("a request id")
-}
-
-impl Caller {
-    pub(super) fn new(seed: u64, number: u32, random: &mut Rng) -> Self {
-        let pick = |random: &mut Rng, most: usize| random.usize(..most);
-        // Most of one environment, task and key; who has none shares nothing.
-        let environment = if pick(random, 10) == 0 { "other" } else { "dev" };
-        let mut shared = Rng::with_seed(seed ^ 0x6f6e_6365);
-        let task =
-            if pick(random, 5) == 0 { TASKS[pick(random, TASKS.len())] } else { TASKS[shared.usize(..TASKS.len())] };
-        Self {
-            // One of its own for each schedule: they share a database.
-            environment: EnvironmentId::parse(&format!("s{seed}/{environment}")).expect("an environment"),
-            task: TaskId::parse(task).expect("a task"),
-            key: (pick(random, 10) != 0).then(|| "k".to_owned()),
-            ttl: ["30d", "30d", "5s", "60s"][pick(random, 4)],
-            release: ["on-failure", "on-failure", "on-end", "never"][pick(random, 4)],
-            on_key_held: ["return", "return", "return", "error"][pick(random, 4)],
-            request: format!("s{seed}-r{number}"),
-            first_asked: None,
-            tries: TRIES,
-            again: pick(random, 3) as u32,
-            at_work: false,
-            misuse: [Some(Misuse::Payload), Some(Misuse::Key), None, None, None, None, None, None][pick(random, 8)],
-            misused: false,
-            sent: (0, None),
-        }
-    }
-
-    /// The run that its request names.
-    fn own(&self) -> RunId {
-        RunId::named(&self.environment, &self.task, &request_id(&self.request))
-    }
-
-    fn pk(&self, key: &str) -> String {
-        let hash = KeyHash::from_wire("key", key).expect("a key");
-        format!("{}#{}#{hash}", self.environment, self.task)
     }
 }

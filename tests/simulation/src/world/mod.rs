@@ -1,12 +1,14 @@
 //! The scheduler: from one seed, who goes next and what becomes of it.
 
 mod bench;
+mod caller;
 mod callers;
 mod calls;
 mod delivery;
 mod machine;
 mod mutant;
 mod people;
+mod resetter;
 mod rest;
 mod sweep;
 mod watch;
@@ -26,10 +28,10 @@ use oncekey_worker::Worker;
 use serde_json::Value;
 
 pub use self::bench::Bench;
-use self::callers::Caller;
+use self::caller::Caller;
 use self::machine::{Machine, SLOWEST, machines};
 pub use self::mutant::Mutant;
-use self::people::Resetter;
+use self::resetter::Resetter;
 pub use self::rest::Outcome;
 use crate::history::{Position, Recorder};
 use crate::network::{Pending, Process, at_work};

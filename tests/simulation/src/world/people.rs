@@ -1,39 +1,15 @@
 //! People: who resets a key, or cancels a run.
 
-use fastrand::Rng;
 use oncekey_core::key::KeyPlace;
 use oncekey_core::protocol::reset;
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{Error, KeyHash, RunId, Timestamp};
 use serde_json::Value;
 
-use super::callers::request_id;
+use super::caller::request_id;
 use super::watch::{moment, text};
 use super::{End, Work, World};
 use crate::network::Process;
-
-/// How often a reset is sent that fails.
-const TRIES: u32 = 4;
-
-/// Somebody who resets a key: once for a request, which is sent again, or as it comes.
-pub(super) struct Resetter {
-    request: Option<String>,
-    pub(super) tries: u32,
-    /// How often it is sent again although it was answered.
-    again: u32,
-    pub(super) at_work: bool,
-    pub(super) asked: bool,
-    /// The claim that it means to end, once it has looked: none if nobody held the key.
-    meant: Option<Option<(String, Timestamp)>>,
-}
-
-impl Resetter {
-    pub(super) fn new(seed: u64, number: u32, random: &mut Rng) -> Self {
-        let request = (random.u8(..3) != 0).then(|| format!("s{seed}-reset{number}"));
-        let (tries, again) = if request.is_some() { (TRIES, random.u32(0..=2)) } else { (1, 0) };
-        Self { request, tries, again, at_work: false, asked: false, meant: None }
-    }
-}
 
 impl World<'_> {
     /// Has somebody reset the key that most have.
