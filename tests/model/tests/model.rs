@@ -93,7 +93,7 @@ fn the_protocol_of_a_wait_holds() {
 #[test]
 fn every_fault_in_a_trigger_is_found() {
     use trigger::Mutant::{
-        AnyClaimMade, BuryByMoving, BuryUnderLease, ClearUnconditionally, NeverHelp, NoFollowUpTwice,
+        AnyClaimMade, BuryByMoving, BuryUnderLease, ClearUnconditionally, HelpedAnyClaim, NeverHelp, NoFollowUpTwice,
         OnlyFailuresAreDead, OwnLeaseRefuses, PutBeforeSend, ReleaseOfWhoAsks, ResetAnyClaim,
     };
     let plain = Protocol { resets: 1, expiries: 1, ..Protocol::PLAIN };
@@ -104,6 +104,7 @@ fn every_fault_in_a_trigger_is_found() {
         (NeverHelp, plain.clone(), &["I2", "I8"]),
         (NoFollowUpTwice, plain, &["I2", "I8"]),
         (AnyClaimMade, RESENT, &["R40", "R30"]),
+        (HelpedAnyClaim, RESENT, &["R40", "R30"]),
         (ReleaseOfWhoAsks, Protocol { releases: [Release::OnFailure, Release::OnEnd], ..Protocol::PLAIN }, &["I5"]),
         (OnlyFailuresAreDead, Protocol { releases: [Release::OnEnd; 2], ..Protocol::PLAIN }, &["R30"]),
         (BuryByMoving, POISONED, &["I2", "I8"]),

@@ -1,7 +1,7 @@
 //! What can happen, when, and what comes of it.
 
-use super::state::{Burial, Claim, Event, Left, Message, Outcome, Reset, Run, State, Status, Step, Worker};
-use super::{Protocol, TRIGGERS};
+use super::Protocol;
+use super::state::{Burial, Claim, Event, Left, Message, Outcome, Reset, Run, State, Status, Step, TRIGGERS, Worker};
 
 /// What can happen next.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,22 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use stateright::{Model, Property};
 
 pub use self::actions::Action;
-pub use self::state::{Claim, Event, Message, State, Worker};
-use self::state::{Step, Trigger};
-
-/// Triggers, and so requests and runs: run `i` is the one that request `i` names.
-const TRIGGERS: usize = 2;
-
-/// Which ends of its run free a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Release {
-    /// A failure.
-    OnFailure,
-    /// Any.
-    OnEnd,
-    /// None.
-    Never,
-}
+pub use self::state::{Claim, Event, Message, Release, State, Worker};
+use self::state::{Step, TRIGGERS, Trigger};
 
 /// A fault planted in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +26,8 @@ pub enum Mutant {
     NoFollowUpTwice,
     /// A claim of a request that was sent again is taken for the one that made its run.
     AnyClaimMade,
+    /// Whoever helps a claimer answers with the run that is there by then, whichever claim made it.
+    HelpedAnyClaim,
     /// The handler of a dead-lettered message moves the run to its next attempt itself, instead of reporting an event.
     BuryByMoving,
     /// What a dead-lettered message reports ends its attempt although another copy of the message was taken up meanwhile.

@@ -2,7 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Release, TRIGGERS};
+/// Triggers, and so requests and runs: run `i` is the one that request `i` names.
+pub(super) const TRIGGERS: usize = 2;
+
+/// Which ends of its run free a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// A failure.
+    OnFailure,
+    /// Any.
+    OnEnd,
+    /// None.
+    Never,
+}
 
 pub(super) type Run = usize;
 
@@ -84,8 +96,8 @@ pub(super) enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Trigger {
     pub(super) step: Step,
-    /// Runs that had lost their key when it began: by failure, by a reset, or by the end of the window.
-    pub(super) stale: BTreeSet<Run>,
+    /// Claims that held no more when it began.
+    pub(super) stale: BTreeSet<u8>,
     pub(super) answers: Vec<Answer>,
 }
 
@@ -216,7 +228,7 @@ impl State {
 
     pub(super) fn answer(&mut self, trigger: usize, run: Run, cached: bool) -> Step {
         let asked = &mut self.triggers[trigger];
-        if cached && asked.stale.contains(&run) {
+        if cached && self.runs[run].is_some_and(|stored| asked.stale.contains(&stored.made_by)) {
             self.broken = Some("R30, R23 and R40: an answer from before the key was freed");
         }
         asked.answers.push(Answer { run, cached });

@@ -1,15 +1,16 @@
 //! The protocol itself, a call to DynamoDB or SQS at a time.
 
-use super::state::{Burial, Event, Left, Message, Outcome, Reset, Run, RunRecord, State, Status, Step, Worker};
-use super::{Action, Mutant, Protocol, Release, TRIGGERS};
+use super::state::{
+    Burial, Event, Left, Message, Outcome, Release, Reset, Run, RunRecord, State, Status, Step, Worker,
+};
+use super::{Action, Mutant, Protocol};
 
 impl Protocol {
     pub(super) fn step(&self, state: &mut State, trigger: usize) {
         let place = self.environments[trigger];
         let next = match state.triggers[trigger].step.clone() {
             Step::Begin => {
-                let lost = |run: &Run| state.runs[*run].is_some_and(|stored| state.gone.contains(&stored.made_by));
-                state.triggers[trigger].stale = (0..TRIGGERS).filter(lost).collect();
+                state.triggers[trigger].stale = state.gone.clone();
                 Step::Claim
             }
             Step::Claim => match state.keys[place] {
@@ -44,8 +45,13 @@ impl Protocol {
                 if self.mutant == Some(Mutant::PutBeforeSend) {
                     state.messages.insert(Message { run, attempt: 1, number });
                 }
-                state.runs[run].get_or_insert(RunRecord { status: Status::Queued(1), made_by: number });
-                state.answer(trigger, run, cached)
+                let there = *state.runs[run].get_or_insert(RunRecord { status: Status::Queued(1), made_by: number });
+                if cached && there.made_by != number && self.mutant != Some(Mutant::HelpedAnyClaim) {
+                    // Another claim made it meanwhile: the trigger is refused, and asked again.
+                    Step::Claim
+                } else {
+                    state.answer(trigger, run, cached)
+                }
             }
             Step::Answered | Step::Dead => return,
         };
