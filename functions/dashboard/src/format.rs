@@ -92,9 +92,14 @@ impl Kind {
     }
 }
 
-/// A status as a badge. The word says it; the colour only repeats it.
+/// A status as a badge.
 pub(crate) fn badge(status: RunStatus) -> Markup {
-    html! { span class=(format!("badge {}", Kind::of(status).class())) { (status) } }
+    badge_of(Kind::of(status), status.as_str())
+}
+
+/// A badge. The word says it; the colour only repeats it.
+pub(crate) fn badge_of(kind: Kind, word: &str) -> Markup {
+    html! { span class=(format!("badge {}", kind.class())) { (word) } }
 }
 
 /// How long a run has taken since its first start, if it has started.

@@ -52,7 +52,7 @@ async fn render_run(app: &App, visitor: &Visitor, id: &str, done: &str) -> Resul
                     @if let Some(stack) = &error.stack_trace { pre.muted { (stack) } }
                 }
             }
-            section { h2 { "Timeline" } (timeline(&run, &children, now)) (failures(&run)) }
+            section { h2 { "Timeline" } (timeline(&run, &children, now)) (shown(&children)) (failures(&run)) }
             div.columns {
                 section { (of_run(app, &visitor.session, &run, now).await?) }
                 section { h2 { "Details" } (details(&run, now)) (family(&run)) }
@@ -64,6 +64,11 @@ async fn render_run(app: &App, visitor: &Visitor, id: &str, done: &str) -> Resul
         }))
     };
     Ok((format!("{} {}", run.spec.task, crate::runs::short(&run)), content))
+}
+
+/// Says that there may be more children than are shown.
+fn shown(children: &[Run]) -> Markup {
+    html! { @if children.len() == CHILDREN { p.muted { "Of its children the newest " (CHILDREN) " are shown." } } }
 }
 
 /// What an action that led here did.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::door::Submitted;
 use crate::form::{Fields, Query, token};
-use crate::format::{moment, span};
+use crate::format::{Kind, badge_of, moment, span};
 use crate::page::{Failure, Page, inside};
 use crate::session::{Visitor, random};
 
@@ -74,7 +74,7 @@ fn render_answer(Triggered { handle, key, .. }: &Triggered, now: Timestamp) -> M
     };
     html! {
         section.card #outcome role="status" {
-            p { span class=(format!("badge {}", if handle.is_cached { "idle" } else { "good" })) { (word) } " " (why) }
+            p { (badge_of(if handle.is_cached { Kind::Idle } else { Kind::Good }, word)) " " (why) }
             dl.details {
                 dt { "Run" } dd { a.id href=(format!("/runs/{}", handle.id)) { (handle.id) } }
                 @if let Some(outcome) = key {

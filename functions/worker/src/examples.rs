@@ -54,7 +54,7 @@ struct Triggered {
 }
 
 impl Triggered {
-    fn of(ctx: &Context, handle: &oncekey_worker::Handle) -> Self {
+    fn of(ctx: &Context, handle: &oncekey_worker::RunHandle) -> Self {
         Self { child: handle.id.to_string(), is_cached: handle.is_cached, attempts: ctx.attempt() }
     }
 }

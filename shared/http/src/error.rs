@@ -9,6 +9,7 @@ use oncekey_wire::ErrorAnswer;
 
 use crate::routes;
 
+/// Whether sending the same request again may help. The official client goes by it, whatever the status says.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// An error as an answer: `{"error": "what is wrong and what to do"}`.

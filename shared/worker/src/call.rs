@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use oncekey_core::key::{KeyHash, Scope};
 use oncekey_core::payload::Payload;
-use oncekey_core::protocol::trigger::Handle;
+use oncekey_core::protocol::trigger::RunHandle;
 use oncekey_core::run::end::End;
 use oncekey_core::{Error, RunId, Timestamp};
 use oncekey_wire::Json;
@@ -81,9 +81,9 @@ fn print(text: &str) -> String {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     /// The children it triggered, so that a resume finds them though their keys may be gone.
-    Children(Vec<Handle>),
+    Children(Vec<RunHandle>),
     /// Those of a batch that it triggered, and why it did not trigger the others, by their place.
-    Partly { children: Vec<Handle>, refused: BTreeMap<usize, Refusal> },
+    Partly { children: Vec<RunHandle>, refused: BTreeMap<usize, Refusal> },
     /// Whether somebody held the key.
     Held(bool),
     /// The run that is a replay of another.

@@ -306,7 +306,7 @@ fn json(value: &impl Serialize) -> Result<String, Error> {
 struct OldCall {
     what: String,
     #[serde(default)]
-    children: Vec<oncekey_core::protocol::trigger::Handle>,
+    children: Vec<oncekey_core::protocol::trigger::RunHandle>,
 }
 
 impl OldCall {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oncekey_core::key::{KeyHash, Scope};
-use oncekey_core::protocol::trigger::Handle;
+use oncekey_core::protocol::trigger::RunHandle;
 use oncekey_core::run::TriggerFunction;
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{EnvironmentId, Error, RunId, TaskId, Timestamp};
@@ -110,7 +110,7 @@ impl Context {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn trigger(&self, child: Child) -> Result<Handle, CallError> {
+    pub async fn trigger(&self, child: Child) -> Result<RunHandle, CallError> {
         let started = self.inner.start_children("trigger", vec![child], TriggerFunction::Trigger).await?;
         only(&self.inner.handles_of(started).await?).cloned()
     }
@@ -130,7 +130,7 @@ impl Context {
     /// # Errors
     /// [`CallError`] of the first child that could not be triggered; the others have been, unless something behind Oncekey
     /// failed.
-    pub async fn batch_trigger(&self, children: Vec<Child>) -> Result<Vec<Handle>, CallError> {
+    pub async fn batch_trigger(&self, children: Vec<Child>) -> Result<Vec<RunHandle>, CallError> {
         let started = self.inner.start_children("batch trigger", children, TriggerFunction::BatchTrigger).await?;
         self.inner.handles_of(started).await
     }
@@ -184,7 +184,7 @@ impl Context {
         let started =
             self.inner.start_children("batch trigger and wait", children, TriggerFunction::BatchTriggerAndWait).await?;
         let ended = self.inner.ends_of(started).await?;
-        let output = |(task, place): (&String, Result<&Handle, &Refusal>)| match place {
+        let output = |(task, place): (&String, Result<&RunHandle, &Refusal>)| match place {
             Ok(handle) => ended.output(task, handle),
             Err(refusal) => Err(Error::from(refusal.clone()).into()),
         };

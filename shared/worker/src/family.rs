@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use oncekey_core::key::Parent;
 use oncekey_core::protocol::keep::expiry;
-use oncekey_core::protocol::trigger::{Handle, trigger_all};
+use oncekey_core::protocol::trigger::{RunHandle, trigger_all};
 use oncekey_core::protocol::wait::{await_children, ends_of};
 use oncekey_core::request::{Envelope, Parentage, TriggerBody, TriggerRequest, parse_json};
 use oncekey_core::run::end::End;
@@ -83,21 +83,21 @@ pub(crate) fn wording(verb: &str, wanted: &[Wanted]) -> Wording {
 pub(crate) struct Started<'a> {
     pub call: Begun<'a>,
     /// Those that were, in their order.
-    pub handles: Vec<Handle>,
+    pub handles: Vec<RunHandle>,
     /// Why the others of a batch were refused, by their place.
     pub refused: BTreeMap<usize, Refusal>,
 }
 
 /// Children that have ended.
 pub(crate) struct Ended {
-    pub handles: Vec<Handle>,
+    pub handles: Vec<RunHandle>,
     refused: BTreeMap<usize, Refusal>,
     ends: HashMap<RunId, End>,
 }
 
 impl Ended {
     /// The children in their places, or why one was refused.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Result<&Handle, &Refusal>> {
+    pub(crate) fn places(&self) -> impl Iterator<Item = Result<&RunHandle, &Refusal>> {
         let mut handles = self.handles.iter();
         let mut place = 0;
         std::iter::from_fn(move || {
@@ -114,7 +114,7 @@ impl Ended {
     }
 
     /// The output of the child at a place, or the error that its parent gets.
-    pub(crate) fn output<O: DeserializeOwned>(&self, task: &str, handle: &Handle) -> Result<O, CallError> {
+    pub(crate) fn output<O: DeserializeOwned>(&self, task: &str, handle: &RunHandle) -> Result<O, CallError> {
         let unknown = End::unknown();
         let end = self.ends.get(&handle.id).unwrap_or(&unknown);
         // One that completed has an error if what it returned could not be kept.
@@ -127,7 +127,7 @@ impl Ended {
 }
 
 /// The only one of a call for one child.
-pub(crate) fn only(handles: &[Handle]) -> Result<&Handle, CallError> {
+pub(crate) fn only(handles: &[RunHandle]) -> Result<&RunHandle, CallError> {
     handles.first().ok_or_else(|| Error::invalid("children", "there is none").into())
 }
 
@@ -194,7 +194,7 @@ impl Invocation {
     }
 
     /// The handles of children that are not waited for; or why the first of a batch was refused that was.
-    pub(crate) async fn handles_of(&self, started: Started<'_>) -> Result<Vec<Handle>, CallError> {
+    pub(crate) async fn handles_of(&self, started: Started<'_>) -> Result<Vec<RunHandle>, CallError> {
         let Started { call, handles, refused } = started;
         self.give(call.number, Some(call.pass)).await;
         refused.into_values().next().map_or(Ok(handles), |refusal| Err(Error::from(refusal).into()))

@@ -67,7 +67,7 @@ pub use context::{Context, Parts};
 pub use error::TaskError;
 pub use key::Key;
 pub use lambda_runtime::Error as LambdaError;
-pub use oncekey_core::protocol::trigger::Handle;
+pub use oncekey_core::protocol::trigger::RunHandle;
 pub use oncekey_core::run::retry::RetryPolicy;
 pub use oncekey_core::{EnvironmentId, Error as CoreError, RunId, RunStatus, TaskId, Timestamp};
 pub use oncekey_wire::{Json, KeyRelease};

@@ -3,8 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::function::{EVENTS, Function, start_times, trigger_cost};
+use crate::function::{BATCH, EVENTS, Function, batch_cost, start_times, trigger_cost};
 use crate::server::Server;
+
+/// The memory with which a Lambda function has one CPU for itself; with less, it has its share of one.
+const WHOLE_CPU_MB: f64 = 1769.0;
 
 /// Measures every function in `built`, a folder of folders with a `bootstrap` each.
 pub(crate) async fn cold(built: &Path) {
@@ -25,7 +28,12 @@ pub(crate) async fn cold(built: &Path) {
     for (name, (cpu, _)) in [("unique", cost.unique), ("duplicate", cost.duplicate)] {
         println!("| {name:<18} | {EVENTS:>7} | {cpu:>6.2} ms |");
     }
-    println!("\nmemory of the trigger function after {} events: {:.1} MB", EVENTS * 3, cost.memory_mb);
+    let batch = batch_cost(trigger, &server).await.as_secs_f64();
+    println!(
+        "\na batch of {BATCH} items: {batch:.2} s of CPU, which take {:.1} s at 256 MB",
+        batch * WHOLE_CPU_MB / 256.0
+    );
+    println!("memory of the trigger function after {} events: {:.1} MB", EVENTS * 3, cost.memory_mb);
 }
 
 /// The trigger function among those in `built`.

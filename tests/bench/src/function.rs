@@ -23,6 +23,8 @@ use crate::server::Server;
 const STARTS: usize = 30;
 /// Events of each kind that a function is measured with.
 pub(crate) const EVENTS: usize = 3_000;
+/// Items of the batch that is measured: as many as one may have.
+pub(crate) const BATCH: usize = 1_000;
 /// Events of each kind whose calls are counted.
 const COUNTED: usize = 100;
 
@@ -146,19 +148,26 @@ pub(crate) async fn start_times(function: &Function) -> (Vec<Duration>, f64) {
 
 /// A trigger as the HTTP API hands it over.
 fn event(key: &str) -> Value {
+    let body = json!({ "payload": { "n": key }, "options": { "idempotencyKey": key, "delay": LATER } });
+    post("/api/v1/tasks/{proxy+}", "/api/v1/tasks/nobody-runs-this/trigger", body.to_string())
+}
+
+/// In a year, so that no worker takes CPU from what is measured.
+const LATER: &str = "364d";
+
+fn post(route: &str, path: &str, body: String) -> Value {
     json!({
         "version": "2.0",
-        "routeKey": "POST /api/v1/tasks/{proxy+}",
-        "rawPath": "/api/v1/tasks/nobody-runs-this/trigger",
+        "routeKey": format!("POST {route}"),
+        "rawPath": path,
         "rawQueryString": "",
         "headers": { "authorization": "Bearer tr_dev_local", "content-type": "application/json", "host": "bench" },
         "requestContext": {
             "accountId": "000000000000", "apiId": "bench", "domainName": "bench", "stage": "$default", "timeEpoch": 0,
-            "http": { "method": "POST", "path": "/api/v1/tasks/nobody-runs-this/trigger", "protocol": "HTTP/1.1",
+            "http": { "method": "POST", "path": path, "protocol": "HTTP/1.1",
                 "sourceIp": "127.0.0.1", "userAgent": "bench" },
         },
-        // Due in a year, so that no worker takes CPU from what is measured.
-        "body": json!({ "payload": { "n": key }, "options": { "idempotencyKey": key, "delay": "364d" } }).to_string(),
+        "body": body,
         "isBase64Encoded": false,
     })
 }
@@ -189,6 +198,29 @@ pub(crate) async fn trigger_cost(function: &Function, server: &Server) -> Trigge
     let memory_mb = memory_kb(running.pid(), "VmHWM:") as f64 / 1024.0;
     drop(running);
     TriggerCost { unique: costs[1], duplicate: costs[2], calls: calls(function, server).await, memory_mb }
+}
+
+/// The CPU of a batch of [`BATCH`] items with a key each, all new.
+pub(crate) async fn batch_cost(function: &Function, server: &Server) -> Duration {
+    let mut runtime = Runtime::start().await;
+    let running = function.start(&runtime.address, &server.dynamodb, &server.sqs);
+    check(&runtime.invoke(event("before-the-batch")).await, false);
+    let before = cpu(running.pid());
+    let made =
+        runtime.invoke(post("/api/v3/batches", "/api/v3/batches", json!({ "runCount": BATCH }).to_string())).await;
+    let batch: Value = serde_json::from_str(made["body"].as_str().unwrap_or_default()).unwrap_or_default();
+    let item = |index: usize| {
+        let options = json!({ "idempotencyKey": format!("item-{index}"), "delay": LATER });
+        json!({ "index": index, "task": "nobody-runs-this", "payload": { "n": index }, "options": options }).to_string()
+    };
+    let lines: Vec<String> = (0..BATCH).map(item).collect();
+    let path = format!("/api/v3/batches/{}/items", batch["id"].as_str().unwrap_or_else(|| panic!("{made}")));
+    let mut event = post("/api/v3/batches/{id}/items", &path, lines.join("\n"));
+    event["headers"]["content-type"] = json!("application/x-ndjson");
+    let answer = runtime.invoke(event).await;
+    let sealed: Value = serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default();
+    assert_eq!((&sealed["itemsAccepted"], &sealed["sealed"]), (&json!(BATCH), &json!(true)), "{answer}");
+    cpu(running.pid()) - before
 }
 
 /// What a function asks of AWS for a new key, and for one that is held.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oncekey_core::{RunStatus, Timestamp};
-use oncekey_worker::{CallError, Context, Handle};
+use oncekey_worker::{CallError, Context, RunHandle};
 use serde_json::Value;
 
 use crate::payloads::{is_delayed, payload};
@@ -236,7 +236,7 @@ impl Recorder {
     }
 
     /// A task triggered its child. A pass after a wait finds the child of the first, so only a first pass is noted.
-    pub fn child_triggered(&self, asked: Position, ctx: &Context, handle: &Handle) {
+    pub fn child_triggered(&self, asked: Position, ctx: &Context, handle: &RunHandle) {
         let request = format!("{}/{}", ctx.run_id(), ctx.attempt());
         let mut history = self.lock();
         if history.answers.iter().any(|answer| answer.request == request) {

@@ -73,6 +73,8 @@ fn refusal(status: StatusCode, message: &str) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::routing::get;
+
     use super::*;
 
     /// Whether so many bytes of this type are carried.
@@ -103,5 +105,24 @@ mod tests {
         assert!(carried(Body::from("x"), &headers, 0).await.is_some());
         headers.insert("large", "x".repeat(MAX_PAYLOAD_BYTES).parse().expect("a header"));
         assert!(carried(Body::from("x"), &headers, 0).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_lambda_does_not_carry_is_the_gateways_own() {
+        let answer = |bytes: usize| async move { "x".repeat(bytes) };
+        let fits = MAX_PAYLOAD_BYTES - 2 * AROUND;
+        let functions = Router::new()
+            .route("/fits", get(move || answer(fits)))
+            .route("/too-large", get(move || answer(MAX_PAYLOAD_BYTES)));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, before(functions)).await });
+        let read = async |path: &str| {
+            let answer = reqwest::get(format!("{url}{path}")).await.expect("an answer");
+            (answer.status().as_u16(), answer.text().await.expect("a text"))
+        };
+        let (status, text) = read("/fits").await;
+        assert_eq!((status, text.len()), (200, fits));
+        assert_eq!(read("/too-large").await, (500, json!({ "message": "Internal Server Error" }).to_string()));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct TriggerArgs {
     #[arg(long, short, value_parser = NonEmptyStringValueParser::new())]
     key: Vec<String>,
     /// How long the key holds, like 60s, 5m, 2h or 3d [default: 30 days]
-    #[arg(long, alias = "ttl")]
+    #[arg(long)]
     key_ttl: Option<String>,
     /// Which ends of its run free the key: on-failure, on-end or never [default: on-failure]
     #[arg(long, value_name = "ENDS")]

@@ -111,13 +111,7 @@ impl Stack {
         let of_functions =
             blobs_of.into_iter().map(|(caller, blobs)| (caller.function.clone(), held(clients(Some(caller)), blobs)));
         let apps = Apps { of: of_functions.collect(), own: held((dynamodb.clone(), sqs.clone()), blobs) };
-        let app = &apps.own.app;
-        for (environment, key) in ENVIRONMENTS {
-            let environment = EnvironmentId::parse(environment).map_err(oncekey_core::Error::from)?;
-            let record = ApiKeyRecord::new(environment, key, app.clock.now());
-            app.store.put_api_key(&record).await?;
-        }
-
+        put_api_keys(&apps.own.app).await?;
         if let Some(folder) = &folder {
             Endpoints { url: format!("http://{address}"), dynamodb: dynamodb_url.clone() }.write(folder)?;
         }
@@ -181,6 +175,15 @@ impl Stack {
         // Their clients keep idle connections open; nothing is under way on them.
         self.endpoints.1.shutdown().await;
     }
+}
+
+/// The environments that are there from the beginning, and their keys.
+async fn put_api_keys(app: &App) -> Result<(), oncekey_core::Error> {
+    for (environment, key) in ENVIRONMENTS {
+        let record = ApiKeyRecord::new(EnvironmentId::parse(environment)?, key, app.clock.now());
+        app.store.put_api_key(&record).await?;
+    }
+    Ok(())
 }
 
 async fn stopping(mut stopped: watch::Receiver<bool>) {

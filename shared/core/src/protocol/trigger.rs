@@ -31,7 +31,7 @@ const AT_A_TIME: usize = 10;
 /// What a trigger answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Handle {
+pub struct RunHandle {
     /// The run.
     pub id: RunId,
     /// Whether the run was there already. False for the claimer alone, however often it asks.
@@ -42,7 +42,7 @@ pub struct Handle {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Triggered {
     /// The handle.
-    pub handle: Handle,
+    pub handle: RunHandle,
     /// The task whose run it is: another than the one triggered, if they share a group of keys.
     pub task: TaskId,
     /// What became of the key, if there was one.
@@ -103,7 +103,7 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
             let RunSpec { task, environment, .. } = run.spec;
             tracing::info!(run_id = %run.id, %task, %environment, "duplicate trigger");
             let key = KeyOutcome::new(request.key, &record, KeyStatus::Cached);
-            return Ok(Triggered { handle: Handle { id: run.id, is_cached: true }, task, key });
+            return Ok(Triggered { handle: RunHandle { id: run.id, is_cached: true }, task, key });
         }
         Claim::Ours(record, status) => (record, status),
         Claim::Help(record) => (record, KeyStatus::Cached),
@@ -145,7 +145,7 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     tracing::info!(run_id = %id, %task, %environment, "triggered");
     // In a group, whoever was first under this name may have made it a run of another task.
     let task = there.map_or(task, |first| first.spec.task);
-    Ok(Triggered { handle: Handle { id, is_cached: status == KeyStatus::Cached }, task, key })
+    Ok(Triggered { handle: RunHandle { id, is_cached: status == KeyStatus::Cached }, task, key })
 }
 
 /// What a packet holds now: its caller may put another there while its URL is good, and what is triggered is this. Ours are

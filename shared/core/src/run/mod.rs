@@ -30,7 +30,7 @@ pub use crate::run::kept::{KEPT, KEPT_AT_MOST};
 pub use crate::run::spec::{ClaimedKey, Lineage, RunOptions, RunSpec};
 use crate::run::status::RunStatus;
 use crate::run::turn::Turn;
-use crate::run::waiter::Waiter;
+use crate::run::waiter::{Wait, Waiter};
 
 /// Most children that a run's own item names: they are written with its moves, and each move then costs for all of them.
 pub const CHILDREN_NOTED: usize = 100;
@@ -68,9 +68,9 @@ pub struct Run {
     /// Milliseconds that earlier invocations of this attempt computed: they count towards its `maxDuration`.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub spent_ms: u64,
-    /// The waits it is suspended in, or was last, each as `attempt#call`.
+    /// The waits it is suspended in, or was last.
     #[serde(skip_serializing, deserialize_with = "one_or_many", default)]
-    pub waiting_on: Vec<String>,
+    pub waiting_on: Vec<Wait>,
     /// When the first of those waits is over by itself.
     #[serde(skip_serializing, default)]
     pub waits_until: Option<Timestamp>,
@@ -230,16 +230,12 @@ impl Run {
     /// Whether it is, or was last, suspended in this wait.
     #[must_use]
     pub fn waits_on(&self, waiter: &Waiter) -> bool {
-        // Older versions wrote one waiter, whole.
-        self.waiting_on.iter().any(|wait| *wait == waiter.wait() || *wait == waiter.to_string())
+        self.id == waiter.run && self.waiting_on.contains(&waiter.wait())
     }
 
     /// The waits it is suspended in, or was last.
     pub fn waits(&self) -> impl Iterator<Item = Waiter> {
-        self.waiting_on.iter().filter_map(|wait| match wait.starts_with("run_") {
-            true => Waiter::parse(wait),
-            false => Waiter::parse(&format!("{}#{wait}", self.id)),
-        })
+        self.waiting_on.iter().map(|wait| wait.of(&self.id))
     }
 
     /// How long earlier invocations of this attempt computed.
@@ -280,12 +276,12 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// A text, or a set of them.
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Wait>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
+        One(Wait),
+        Many(Vec<Wait>),
     }
     Ok(match OneOrMany::deserialize(deserializer)? {
         OneOrMany::One(one) => vec![one],

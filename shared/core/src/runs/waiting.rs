@@ -10,7 +10,6 @@ use crate::error::Error;
 use crate::protocol::overdue;
 use crate::run::Run;
 use crate::run::status::RunStatus;
-use crate::run::waiter::Waiter;
 
 /// Waits that are looked into.
 const WAITS: usize = 10;
@@ -26,11 +25,8 @@ pub async fn waiting_for(app: &App, run: &Run) -> Result<Option<WaitingFor>, Err
         return Ok(None);
     }
     let mut pending: BTreeSet<RunId> = BTreeSet::new();
-    for wait in run.waiting_on.iter().take(WAITS) {
-        let waiter = Waiter::parse(wait).or_else(|| Waiter::parse(&format!("{}#{wait}", run.id)));
-        if let Some(waiter) = waiter {
-            pending.extend(app.store.wait(&waiter).await?.pending);
-        }
+    for waiter in run.waits().take(WAITS) {
+        pending.extend(app.store.wait(&waiter).await?.pending);
     }
     let named: Vec<&RunId> = pending.iter().take(NAMED).collect();
     let there = overdue::runs(app, &named).await?;

@@ -166,7 +166,10 @@ impl Move<'_> {
                 }
             }
             Self::Suspend { waits, until, progress, .. } => {
-                write.set("waiting_on", AttributeValue::Ss(waits.iter().map(Waiter::wait).collect()));
+                write.set(
+                    "waiting_on",
+                    AttributeValue::Ss(waits.iter().map(|waiter| waiter.wait().to_string()).collect()),
+                );
                 match until {
                     Some(until) => write.set("waits_until", moment(*until)),
                     None => write.remove("waits_until"),
@@ -223,7 +226,7 @@ impl Move<'_> {
             }
             Self::Wake { waiter } => {
                 let attempt = write.name("attempt");
-                let (waiting_on, what) = (write.name("waiting_on"), write.value(text(waiter.wait())));
+                let (waiting_on, what) = (write.name("waiting_on"), write.value(text(waiter.wait().to_string())));
                 let of = write.value(number(waiter.attempt));
                 condition = format!("{condition} AND {attempt} = {of} AND contains({waiting_on}, {what})");
             }

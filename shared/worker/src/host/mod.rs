@@ -18,15 +18,15 @@ mod verbs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use futures_util::FutureExt;
 use oncekey_core::queue::name::QueueName;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
+pub use axum::Router;
 pub use pool::{Code, Node};
 pub use process::{Console, Stream};
 pub use settings::{WaitSettings, Waits};
+pub use tokio::sync::Semaphore;
 
 use crate::host::api::Tokens;
 use crate::host::inner::Inner;

@@ -89,8 +89,7 @@ impl Invocation {
         journal.expiries.extend(beside);
         let last_wait = journal.waits.iter().filter(|(_, wait)| wait.calls.is_some()).max_by_key(|(call, _)| **call);
         let old = last_wait.and_then(|(_, wait)| wait.calls.as_deref());
-        let waiting_on: Vec<u32> =
-            run.waiting_on.iter().filter_map(|wait| wait.rsplit('#').next()?.parse().ok()).collect();
+        let waiting_on: Vec<u32> = run.waiting_on.iter().map(|wait| wait.call).collect();
         let calls = Calls::of(old, &journal.segments, &waiting_on)?;
         let invocation = Self {
             app: app.clone(),

@@ -1,23 +1,19 @@
-//! The design's budget, from the `ConsumedCapacity` of every call: a proxy before the DynamoDB API asks for it and adds it
-//! up.
+//! The design's budget, from the `ConsumedCapacity` of every call.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
 use dynoxide::Database;
 use oncekey::Options;
+use oncekey::aws::dynamodb::execute;
 use oncekey_core::store::SHARDS;
 use oncekey_tests_api::{DEV, Oncekey, Place};
 use oncekey_worker::{Child, Context, Task, Worker};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::dashboard::Visitor;
+use crate::faults::database_behind;
 use crate::journal::suspended;
 use crate::large::noise;
 use crate::waits::DrainedButDelayed;
@@ -25,39 +21,24 @@ use crate::waits::DrainedButDelayed;
 /// Units that each call used, by operation.
 type Units = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
 
-#[derive(Clone)]
-struct Proxy {
-    behind: String,
-    http: reqwest::Client,
-    units: Units,
-}
-
-/// Forwards one call, asking for its capacity, and takes that out of the answer again. A refused conditional write
+/// Carries out one call, asking for its capacity, and takes that out of the answer again. A refused conditional write
 /// reports no capacity, and costs what AWS charges for it: one unit, as items here are under 1 KB.
-async fn forward(State(proxy): State<Proxy>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
-    let target = headers["x-amz-target"].to_str().unwrap().to_owned();
-    let operation = target.split('.').next_back().unwrap().to_owned();
-    let mut request: Value = serde_json::from_slice(&body).unwrap();
-    let counted = ["PutItem", "BatchWriteItem", "UpdateItem", "DeleteItem", "GetItem", "BatchGetItem", "Query"]
-        .contains(&operation.as_str());
-    if counted {
-        request["ReturnConsumedCapacity"] = json!("TOTAL");
+fn counting(units: &Units, database: &Database, operation: &str, body: &[u8]) -> (u16, String) {
+    if !["PutItem", "BatchWriteItem", "UpdateItem", "DeleteItem", "GetItem", "BatchGetItem", "Query"]
+        .contains(&operation)
+    {
+        return execute(database, operation, body);
     }
-    let mut call = proxy.http.post(&proxy.behind).body(request.to_string());
-    for name in ["x-amz-target", "content-type", "authorization", "x-amz-date"] {
-        call = call.header(name, headers[name].to_str().unwrap());
-    }
-    let response = call.send().await.unwrap();
-    let status = response.status();
-    let mut answer: Value = response.json().await.unwrap();
-    if counted {
-        let used = match answer.as_object_mut().and_then(|answer| answer.remove("ConsumedCapacity")) {
-            Some(Value::Array(tables)) => tables.iter().map(|table| table["CapacityUnits"].as_f64().unwrap()).sum(),
-            Some(table) => table["CapacityUnits"].as_f64().unwrap(),
-            None => 1.0,
-        };
-        proxy.units.lock().unwrap().entry(operation).or_default().push(used);
-    }
+    let mut request: Value = serde_json::from_slice(body).unwrap();
+    request["ReturnConsumedCapacity"] = json!("TOTAL");
+    let (status, answer) = execute(database, operation, request.to_string().as_bytes());
+    let mut answer: Value = serde_json::from_str(&answer).unwrap();
+    let used = match answer.as_object_mut().and_then(|answer| answer.remove("ConsumedCapacity")) {
+        Some(Value::Array(tables)) => tables.iter().map(|table| table["CapacityUnits"].as_f64().unwrap()).sum(),
+        Some(table) => table["CapacityUnits"].as_f64().unwrap(),
+        None => 1.0,
+    };
+    units.lock().unwrap().entry(operation.to_owned()).or_default().push(used);
     (status, answer.to_string())
 }
 
@@ -69,18 +50,9 @@ async fn counted(place: Place) -> (Oncekey, Units) {
 }
 
 async fn counted_with(place: Place, worker: Worker) -> (Oncekey, Units) {
-    let serve = async |router: Router| {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        url
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let behind = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().unwrap()));
     let units = Units::default();
-    let proxy = Proxy { behind, http: reqwest::Client::new(), units: Arc::clone(&units) };
-    let url = serve(Router::new().fallback(forward).with_state(proxy)).await;
+    let counted = Arc::clone(&units);
+    let url = database_behind(move |database, operation, body| counting(&counted, database, operation, &body)).await;
     let oncekey = Oncekey::running(place, worker, |options| Options { dynamodb_endpoint: Some(url), ..options }).await;
     (oncekey, units)
 }
@@ -284,7 +256,7 @@ async fn a_payload_and_an_output_of_20_kb_take_fifty_write_units_and_duplicates_
         assert!(oncekey.trigger("echo", body.clone()).await.is_cached);
         assert_eq!(take(&units), (1.0, 1.0), "a duplicate");
         body["payload"] = json!([payload]);
-        assert_eq!(oncekey.try_trigger("echo", body).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(oncekey.try_trigger("echo", body).await.0, reqwest::StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(take(&units), (1.0, 1.0), "a refusal");
         oncekey.list("").await;
         listed.push(take(&units));

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use dynoxide::Database;
+use oncekey::aws::dynamodb::execute;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -22,61 +22,54 @@ pub(crate) enum Fate {
     LosesItsAnswer,
 }
 
-/// Says what becomes of a call, by its operation (`PutItem`) and its body.
-type Decide = dyn Fn(&str, &str) -> Fate + Send + Sync;
-
-#[derive(Clone)]
-struct Faulty {
-    behind: String,
-    http: reqwest::Client,
-    decide: Arc<Decide>,
-}
-
-/// The URL of a database of its own, where `decide` says of each call what becomes of it.
-pub(crate) async fn faulty_database(decide: impl Fn(&str, &str) -> Fate + Send + Sync + 'static) -> String {
-    let serve = async |listener: TcpListener, router: Router| axum::serve(listener, router).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let behind = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().unwrap()));
-    let faulty = Faulty { behind, http: reqwest::Client::new(), decide: Arc::new(decide) };
+/// The URL of a database of its own, whose calls are answered by `answer`: an operation (`PutItem`) and its body.
+pub(crate) async fn database_behind<F>(answer: F) -> String
+where
+    F: Fn(&Database, &str, Bytes) -> (u16, String) + Send + Sync + 'static,
+{
+    let (database, answer) = (Database::memory().unwrap(), Arc::new(answer));
+    let forward = async move |headers: HeaderMap, body: Bytes| {
+        let operation = headers["x-amz-target"].to_str().unwrap().rsplit('.').next().unwrap_or_default().to_owned();
+        let answered = tokio::task::spawn_blocking(move || answer(&database, &operation, body));
+        let (status, text) = answered.await.unwrap();
+        (StatusCode::from_u16(status).unwrap(), text)
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(serve(listener, Router::new().fallback(forward).with_state(faulty)));
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(forward)).await });
     url
 }
 
-async fn forward(State(faulty): State<Faulty>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
-    let target = headers["x-amz-target"].to_str().unwrap();
-    let operation = target.rsplit('.').next().unwrap_or_default();
-    let fate = (faulty.decide)(operation, std::str::from_utf8(&body).unwrap());
-    if matches!(fate, Fate::Throttled) {
-        let kind = "com.amazonaws.dynamodb.v20120810#ThrottlingException";
-        return (StatusCode::BAD_REQUEST, json!({ "__type": kind, "message": "Rate exceeded" }).to_string());
-    }
-    let (body, left) = match fate {
-        Fate::Halves => halved(&body),
-        _ => (body, None),
-    };
-    let mut onward = faulty.http.post(&faulty.behind).body(body);
-    for name in ["x-amz-target", "content-type", "authorization", "x-amz-date"] {
-        onward = onward.header(name, headers[name].to_str().unwrap());
-    }
-    let answer = onward.send().await.unwrap();
-    let answer = (answer.status(), answer.text().await.unwrap());
-    match fate {
-        Fate::LosesItsAnswer => {
-            let kind = "com.amazonaws.dynamodb.v20120810#InternalServerError";
-            (StatusCode::INTERNAL_SERVER_ERROR, json!({ "__type": kind, "message": "lost" }).to_string())
-        }
-        Fate::Halves if answer.0 == StatusCode::OK => {
-            let mut told: Value = serde_json::from_str(&answer.1).unwrap();
-            if let Some((name, left)) = left {
-                told[name] = left;
+/// The URL of a database of its own, where `decide` says of each call what becomes of it, by its operation and its body.
+pub(crate) async fn faulty_database(decide: impl Fn(&str, &str) -> Fate + Send + Sync + 'static) -> String {
+    database_behind(move |database, operation, body| {
+        let fate = decide(operation, std::str::from_utf8(&body).unwrap());
+        let error = |status, kind: &str, message: &str| {
+            let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
+            (status, json!({ "__type": kind, "message": message }).to_string())
+        };
+        match fate {
+            Fate::Passes => execute(database, operation, &body),
+            Fate::Throttled => error(400, "ThrottlingException", "Rate exceeded"),
+            Fate::LosesItsAnswer => {
+                let _lost = execute(database, operation, &body);
+                error(500, "InternalServerError", "lost")
             }
-            (answer.0, told.to_string())
+            Fate::Halves => {
+                let (half, left) = halved(&body);
+                let (status, text) = execute(database, operation, &half);
+                match left.filter(|_| status == 200) {
+                    Some((name, left)) => {
+                        let mut answer: Value = serde_json::from_str(&text).unwrap();
+                        answer[name] = left;
+                        (status, answer.to_string())
+                    }
+                    None => (status, text),
+                }
+            }
         }
-        Fate::Passes | Fate::Throttled | Fate::Halves => answer,
-    }
+    })
+    .await
 }
 
 /// A batch of writes or reads of one table without its second half, and what an answer says of that half, and where. One item

@@ -9,11 +9,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use oncekey::Options;
 use oncekey_core::RunStatus;
 use oncekey_core::protocol::cancel::cancel;
-use oncekey_core::run::waiter::Waiter;
-use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, dev, run_id};
+use oncekey_core::run::waiter::{Wait, Waiter};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, DEV, Oncekey, Place, dev, run_id};
 use oncekey_worker::{Child, Context, Task, TaskError, Worker};
 use serde_json::{Value, json};
 
+use super::dashboard::Visitor;
 use super::faults::{Fate, faulty_database};
 use super::retention::{DAY, runs_items};
 use super::waits::{DrainedButDelayed, children, quick, with};
@@ -35,10 +36,10 @@ pub(super) async fn ended(oncekey: &Oncekey, run: &str, status: &str) -> Value {
 
 /// Waits until a run is suspended in these calls.
 pub(super) async fn suspended(oncekey: &Oncekey, run: &str, calls: &[u32]) {
-    let wanted: BTreeSet<String> = calls.iter().map(|call| format!("1#{call}")).collect();
+    let wanted: BTreeSet<Wait> = calls.iter().map(|&call| Wait { attempt: 1, call }).collect();
     loop {
         let stored = oncekey.app().store.run(&run_id(run)).await.unwrap().expect("a run that has not ended is there");
-        if stored.status == RunStatus::Waiting && stored.waiting_on.iter().cloned().collect::<BTreeSet<_>>() == wanted {
+        if stored.status == RunStatus::Waiting && stored.waiting_on.iter().copied().collect::<BTreeSet<_>>() == wanted {
             return;
         }
         assert!(!stored.status.is_final(), "{stored:?}");
@@ -272,7 +273,13 @@ async fn a_thousand_children_with_long_keys_fit_a_wait() {
     while oncekey.run(&run.id).await["isCompleted"] == false {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(ended(&oncekey, &run.id, "COMPLETED").await["output"], 500);
+    let run = ended(&oncekey, &run.id, "COMPLETED").await;
+    assert_eq!(run["output"], 500);
+    // Whoever looks at it sees some of them.
+    assert_eq!(run["relatedRuns"]["children"].as_array().unwrap().len(), 100);
+    let page = Visitor::signed_in(&oncekey, DEV).await.get(&format!("/runs/{}", run["id"].as_str().unwrap())).await;
+    assert_eq!(page.matches("class=\"lane child\"").count(), 50, "{page}");
+    assert!(page.contains("Of its children the newest 50 are shown."), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

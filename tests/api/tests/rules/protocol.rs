@@ -308,7 +308,7 @@ async fn i8_a_run_whose_worker_died_goes_on_once_the_lease_is_over_and_not_befor
 }
 
 pub(super) async fn until<F: Future<Output = bool>>(reached: impl Fn() -> F) {
-    for _ in 0..1_000 {
+    for _ in 0..6_000 {
         if reached().await {
             return;
         }

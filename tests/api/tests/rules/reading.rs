@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oncekey_core::Timestamp;
 use oncekey_tests_api::{DEV, Oncekey, PROD, Place, answer};
-use oncekey_worker::{CallError, Child, Context, Handle, RetryPolicy, Task, TaskError, Worker};
+use oncekey_worker::{CallError, Child, Context, RetryPolicy, RunHandle, Task, TaskError, Worker};
 use serde_json::{Value, json};
 
 use crate::dashboard::Visitor;
@@ -59,7 +59,7 @@ fn children_of(run: &Value) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_shows_the_children_that_its_own_calls_triggered_over_its_waits_and_attempts() {
     let Some(place) = Place::own_stack() else { return };
-    async fn taken(ctx: &Context) -> Result<Handle, CallError> {
+    async fn taken(ctx: &Context) -> Result<RunHandle, CallError> {
         ctx.trigger(Child::new("child", 2).idempotency_key(ctx.idempotency_key("taken").global())).await
     }
     let parent = Task::new("parent", |ctx: Context, _: Value| async move {

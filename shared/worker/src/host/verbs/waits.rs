@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use axum::body::Bytes;
-use oncekey_core::protocol::trigger::Handle;
+use oncekey_core::protocol::trigger::RunHandle;
 use oncekey_core::request::parse_json;
 use oncekey_core::run::end::End;
 use oncekey_core::{Error, Timestamp};
@@ -76,7 +76,7 @@ impl Verbs<'_> {
         let started = lock(&self.state).batches.remove(batch);
         let (tasks, started) = started.ok_or_else(|| not_ours(batch))?;
         let ended = self.inv.ends_of(started).await?;
-        let item = |(index, place): (usize, Result<&Handle, &Refusal>)| {
+        let item = |(index, place): (usize, Result<&RunHandle, &Refusal>)| {
             let task = tasks.get(index).map_or("", String::as_str);
             match place {
                 Ok(handle) => ended.end_of(&handle.id).result(handle.id.as_str(), task),
