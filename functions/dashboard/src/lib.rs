@@ -18,18 +18,31 @@ mod sign_in;
 mod timeline;
 mod try_it;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::FromRef;
-use oncekey_core::App;
+use oncekey_core::{App, TaskId};
 use oncekey_http::routes;
 
 use crate::session::Sessions;
+
+/// The tasks that there are, where one process knows: beside those that have runs.
+#[derive(Clone)]
+struct KnownTasks(Arc<dyn Fn() -> Vec<TaskId> + Send + Sync>);
 
 /// What the pages are made from.
 #[derive(Clone)]
 struct Dashboard {
     app: App,
     sessions: Sessions,
+    tasks: KnownTasks,
+}
+
+impl FromRef<Dashboard> for KnownTasks {
+    fn from_ref(dashboard: &Dashboard) -> Self {
+        dashboard.tasks.clone()
+    }
 }
 
 impl FromRef<Dashboard> for App {
@@ -38,9 +51,15 @@ impl FromRef<Dashboard> for App {
     }
 }
 
-/// The routes of this function.
+/// The routes of this function, which knows of tasks by their runs.
 pub fn router(app: App) -> Router {
+    router_beside(app, Vec::new)
+}
+
+/// The routes of this function beside a worker whose tasks are told.
+pub fn router_beside(app: App, tasks: impl Fn() -> Vec<TaskId> + Send + Sync + 'static) -> Router {
     let sessions = Sessions::new(&app);
+    let tasks = KnownTasks(Arc::new(tasks));
     Router::new()
         .route(routes::HOME_PAGE.path, routes::HOME_PAGE.to(overview::overview))
         .route(routes::SIGN_IN_PAGE.path, routes::SIGN_IN_PAGE.to(sign_in::ask))
@@ -56,5 +75,5 @@ pub fn router(app: App) -> Router {
         .route(routes::FREE_KEY_BUTTON.path, routes::FREE_KEY_BUTTON.to(actions::reset_key))
         .route(routes::TRY_PAGE.path, routes::TRY_PAGE.to(try_it::ask))
         .route(routes::TRY_BUTTON.path, routes::TRY_BUTTON.to(try_it::trigger_task))
-        .with_state(Dashboard { app, sessions })
+        .with_state(Dashboard { app, sessions, tasks })
 }

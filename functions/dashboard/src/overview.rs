@@ -8,12 +8,14 @@ use maud::{Markup, html};
 use oncekey_core::runs::list::{Filter, MAX_PAGE, PageStart, list};
 use oncekey_core::{App, EnvironmentId, Error, Run, TaskId, Timestamp};
 
+use crate::KnownTasks;
 use crate::chart::chart;
 use crate::form::Query;
 use crate::format::{Kind, badge, moment, span, took};
 use crate::page::{Failure, Page, inside, live};
 use crate::runs::brief;
 use crate::session::Visitor;
+use crate::try_it::example;
 
 /// Pages of runs that are looked at, so that the page costs alike whatever goes on.
 const PAGES: usize = 4;
@@ -28,7 +30,12 @@ const PERIODS: [(&str, Duration, &str); 4] = [
 ];
 
 /// Shows the overview.
-pub(crate) async fn overview(State(app): State<App>, visitor: Visitor, Query(query): Query) -> Result<Page, Failure> {
+pub(crate) async fn overview(
+    State(app): State<App>,
+    State(KnownTasks(known)): State<KnownTasks>,
+    visitor: Visitor,
+    Query(query): Query,
+) -> Result<Page, Failure> {
     let period = PERIODS.into_iter().find(|(name, ..)| *name == query.get("period")).unwrap_or(PERIODS[1]);
     let now = app.clock.now();
     let from = Timestamp::from_millis(now.millis() - period.1.as_millis() as i64);
@@ -42,7 +49,7 @@ pub(crate) async fn overview(State(app): State<App>, visitor: Visitor, Query(que
                 }
             }
         }
-        (live(true, if runs.is_empty() { empty() } else { filled(&runs, all, from, now) }))
+        (live(true, if runs.is_empty() { empty(&known()) } else { filled(&runs, all, &known(), from, now) }))
     };
     Ok(inside(&visitor, "/", "Overview", content))
 }
@@ -62,7 +69,7 @@ async fn newest(app: &App, environment: &EnvironmentId, from: Timestamp) -> Resu
     Ok((runs, false))
 }
 
-fn filled(runs: &[Run], all: bool, from: Timestamp, now: Timestamp) -> Markup {
+fn filled(runs: &[Run], all: bool, known: &[TaskId], from: Timestamp, now: Timestamp) -> Markup {
     let count = |wanted: Kind| runs.iter().filter(|run| Kind::of(run.status) == wanted).count();
     let failed: Vec<&Run> = runs.iter().filter(|run| Kind::of(run.status) == Kind::Bad).take(SHORT).collect();
     let mut slowest: Vec<&Run> = runs.iter().filter(|run| run.started_at.is_some()).collect();
@@ -85,7 +92,7 @@ fn filled(runs: &[Run], all: bool, from: Timestamp, now: Timestamp) -> Markup {
         (chart(runs, from, now))
         div.columns {
             section { h2 { "Failures" } (failures(&failed, now)) }
-            section { h2 { "Tasks" } (tasks(runs, now)) }
+            section { h2 { "Tasks" } (tasks(runs, known, now)) }
         }
         div.columns {
             section { h2 { "Slowest" } (brief(slowest.into_iter().take(SHORT), now)) }
@@ -118,8 +125,8 @@ struct TaskStats {
     took: Vec<Duration>,
 }
 
-fn tasks(runs: &[Run], now: Timestamp) -> Markup {
-    let mut tasks: BTreeMap<&TaskId, TaskStats> = BTreeMap::new();
+fn tasks(runs: &[Run], known: &[TaskId], now: Timestamp) -> Markup {
+    let mut tasks: BTreeMap<&TaskId, TaskStats> = known.iter().map(|task| (task, TaskStats::default())).collect();
     for run in runs {
         let stats = tasks.entry(&run.spec.task).or_default();
         stats.runs += 1;
@@ -149,16 +156,18 @@ fn median(took: &mut [Duration]) -> Option<Duration> {
 }
 
 /// What to do where there is nothing to see.
-fn empty() -> Markup {
+fn empty(known: &[TaskId]) -> Markup {
+    let example = example(known);
     html! {
         div.card.empty {
             h2 { "No runs in this period" }
             p { "Make the first one from a shell, twice, and see that it runs once:" }
             pre { code data-curl {
-                "curl ORIGIN/api/v1/tasks/echo/trigger -H 'Authorization: Bearer YOUR_API_KEY' \\\n  \
+                "curl ORIGIN/api/v1/tasks/" (example) "/trigger -H 'Authorization: Bearer YOUR_API_KEY' \\\n  \
                  -H 'Idempotency-Key: order-42' -d '{\"payload\": {\"hello\": \"world\"}}'"
             } }
             p { "Or " a href="/try" { "try it on this site" } "." }
+            @if !known.is_empty() { p.muted { "The tasks here: " @for (place, task) in known.iter().enumerate() { @if place > 0 { ", " } code { (task) } } "." } }
         }
     }
 }

@@ -10,6 +10,7 @@ use oncekey_core::{App, Error, RequestId, TaskId, Timestamp};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::KnownTasks;
 use crate::door::Submitted;
 use crate::form::{Fields, Query, token};
 use crate::format::{Kind, badge_of, moment, span};
@@ -21,13 +22,20 @@ const RELEASES: [(KeyRelease, &str); 3] =
     [(KeyRelease::OnFailure, "a failure"), (KeyRelease::OnEnd, "any end"), (KeyRelease::Never, "no end")];
 
 /// Shows the form.
-pub(crate) async fn ask(visitor: Visitor, Query(query): Query) -> Page {
-    page(&visitor, &query, html! {})
+pub(crate) async fn ask(State(KnownTasks(known)): State<KnownTasks>, visitor: Visitor, Query(query): Query) -> Page {
+    page(&visitor, &query, &known(), html! {})
+}
+
+/// A task to begin with.
+pub(crate) fn example(known: &[TaskId]) -> &str {
+    let echo = |task: &&str| *task == "echo";
+    known.iter().map(TaskId::as_str).find(echo).or_else(|| known.first().map(TaskId::as_str)).unwrap_or("echo")
 }
 
 /// Triggers, and shows what came of it above the form, filled in for the next time.
 pub(crate) async fn trigger_task(
     State(app): State<App>,
+    State(KnownTasks(known)): State<KnownTasks>,
     Submitted { visitor, fields }: Submitted,
 ) -> Result<Page, Failure> {
     let outcome = match triggered(&app, &visitor, &fields).await {
@@ -38,7 +46,7 @@ pub(crate) async fn trigger_task(
         }
         Err(error) => return Err(Failure::of(&visitor, error)),
     };
-    Ok(page(&visitor, &fields, outcome))
+    Ok(page(&visitor, &fields, &known(), outcome))
 }
 
 async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Triggered, Error> {
@@ -87,15 +95,16 @@ fn render_answer(Triggered { handle, key, .. }: &Triggered, now: Timestamp) -> M
     }
 }
 
-fn page(visitor: &Visitor, fields: &Fields, outcome: Markup) -> Page {
-    let or = |name: &str, default: &'static str| fields.given(name).unwrap_or(default).to_owned();
+fn page(visitor: &Visitor, fields: &Fields, known: &[TaskId], outcome: Markup) -> Page {
+    let or = |name: &str, default: &str| fields.given(name).unwrap_or(default).to_owned();
     let content = html! {
         div.heading { h1 { "Try it" } }
         (outcome)
         form.card.grid method="post" action="/try" {
             (token(&visitor.session))
             input type="hidden" name="request" value=(random());
-            label { "Task" input name="task" value=(or("task", "echo")) required; }
+            label { "Task" input name="task" list="tasks" value=(or("task", example(known))) required; }
+            datalist id="tasks" { @for task in known { option value=(task) {} } }
             label.wide { "Payload, as JSON" textarea name="payload" rows="5" spellcheck="false" { (or("payload", "{\"hello\": \"world\"}")) } }
             label { "Idempotency key" input name="key" value=(fields.get("key")) placeholder="order-42"; }
             label { "Its window" input name="ttl" value=(fields.get("ttl")) placeholder="30d"; }

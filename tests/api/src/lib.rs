@@ -286,11 +286,10 @@ impl Oncekey {
     /// A run once it is as wanted.
     ///
     /// # Panics
-    /// When it is not within ten seconds, or a minute on a deployment.
+    /// When it is not within a minute.
     pub async fn run_until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut run = Value::Null;
-        let patience = if matches!(self.target, Target::Local(_)) { 10 } else { 60 };
-        let end = Instant::now() + Duration::from_secs(patience);
+        let end = Instant::now() + Duration::from_secs(60);
         while Instant::now() < end {
             run = self.run(id).await;
             if wanted(&run) {

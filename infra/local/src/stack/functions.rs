@@ -17,13 +17,13 @@ use crate::stack::options::{FUNCTION_TIMEOUT, Options};
 use crate::stack::queues::VISIBILITY_FACTOR;
 
 /// What the functions serve over HTTP.
-pub(super) fn routes(apps: &Apps) -> Router {
+pub(super) fn routes(apps: &Apps, worker: Worker) -> Router {
     let app = |function: Function| apps.of(&function).app.clone();
     Router::new()
         .merge(oncekey_function_trigger::router(app(Function::Trigger)))
         .merge(oncekey_function_reset::router(app(Function::Reset)))
         .merge(oncekey_function_runs::router(app(Function::Runs)))
-        .merge(oncekey_function_dashboard::router(app(Function::Dashboard)))
+        .merge(oncekey_function_dashboard::router_beside(app(Function::Dashboard), move || worker.ids()))
 }
 
 /// What tasks in child processes are served: by their worker, with its permissions.

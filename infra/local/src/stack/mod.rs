@@ -117,11 +117,11 @@ impl Stack {
         }
         let stop = watch::Sender::new(false);
         let mut parts = JoinSet::new();
-        for mapping in mappings(&apps, &options, worker) {
+        for mapping in mappings(&apps, &options, worker.clone()) {
             parts.spawn(mapping.run(stop.subscribe()));
         }
         let api = Endpoint::new(
-            gateway::before(oncekey_http::finish(routes(&apps))),
+            gateway::before(oncekey_http::finish(routes(&apps, worker.clone()))),
             gateway::MAX_REQUEST_BYTES,
             &connections,
         );

@@ -6,10 +6,11 @@ use std::time::Duration;
 use oncekey_core::EnvironmentId;
 use oncekey_core::environment::{create, revoke};
 use oncekey_tests_api::{DEV, Oncekey, PROD, Place, run_id};
+use oncekey_worker::{Context, Task, Worker};
 use reqwest::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A browser, as far as these rules need one: it keeps its cookie and follows nothing.
 pub(crate) struct Visitor<'a> {
@@ -306,4 +307,22 @@ async fn an_old_page_of_a_key_frees_no_later_claim_of_it() {
     assert_ne!(second.id, first.id);
     visitor.send("/", "/keys", &fields).await;
     assert_eq!(oncekey.keyed("echo", "k").await.id, second.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tasks_of_a_worker_in_the_same_process_are_shown_before_they_have_run() {
+    let Some(place) = Place::here_alone("a worker elsewhere is not known") else { return };
+    let task = |id: &str| Task::new(id, |_: Context, _: Value| async { Ok(()) });
+    let worker = Worker::new().task(task("send-email")).task(task("charge"));
+    let oncekey = Oncekey::running(place, worker.clone(), |options| options).await;
+    let visitor = Visitor::signed_in(&oncekey, DEV).await;
+    let home = visitor.get("/").await;
+    assert!(home.contains("/api/v1/tasks/charge/trigger") && home.contains("<code>send-email</code>"), "{home}");
+    let form = visitor.get("/try").await;
+    assert!(form.contains("<option value=\"charge\"></option><option value=\"send-email\"></option>"), "{form}");
+    oncekey.finished(&oncekey.trigger("charge", json!({})).await.id).await;
+    assert!(visitor.get("/").await.contains("/runs?task=send-email"));
+    // As a change of the files does.
+    worker.replace([task("echo")]);
+    assert!(visitor.get("/try").await.contains("name=\"task\" list=\"tasks\" value=\"echo\""));
 }
