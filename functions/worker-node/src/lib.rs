@@ -15,7 +15,7 @@ use oncekey_core::queue::name::QueueName;
 use oncekey_core::telemetry::logs;
 use oncekey_worker::host::{Code, Host, Node, Options, WaitSettings};
 use oncekey_worker::{LambdaError, Worker};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 /// How often a run is looked at that a child carries out: whether it was cancelled, and whether what it waits for has come.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -44,16 +44,35 @@ pub async fn run(arguments: Vec<OsString>) -> Result<(), LambdaError> {
         slots: Arc::new(Semaphore::new(1)),
     })
     .await?;
-    // Before the first event, so that the import falls into the function's initialisation.
     let code = Code { bundle: root.join("tasks"), project: root, version: String::new() };
-    let worker = Worker::new();
-    worker.replace(host.load(code).await?);
-    if let Some(queue) = own_queue(&text(OWN_QUEUE))? {
-        app.queues.adopt(worker.ids(), &queue);
-    }
+    let (worker, queue) = (Worker::new(), own_queue(&text(OWN_QUEUE))?);
+    let load = async |app: &mut App| match host.load(code.clone()).await {
+        Ok(tasks) => {
+            worker.replace(tasks);
+            if let Some(queue) = &queue {
+                app.queues.adopt(worker.ids(), queue);
+            }
+        }
+        // Each run says so. A process that ended here would leave them to the dead-letter queue, without a reason.
+        Err(why) => {
+            tracing::error!("the tasks could not be loaded: {why}");
+            worker.lose(why);
+        }
+    };
+    // Before the first event, so that the import falls into the function's initialisation.
+    load(&mut app).await;
+    let routes = routes(&app);
+    let app = Mutex::new(app);
+    let prepare = async || {
+        let mut app = app.lock().await;
+        if worker.ids().is_empty() {
+            load(&mut app).await;
+        }
+        app.clone()
+    };
     tokio::select! {
-        ended = worker.run_on(&app) => ended,
-        () = host.serve(routes(&app)) => Err("the API for task processes has ended".into()),
+        ended = worker.run_with(prepare) => ended,
+        () = host.serve(routes) => Err("the API for task processes has ended".into()),
     }
 }
 

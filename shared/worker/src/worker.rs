@@ -24,10 +24,17 @@ use crate::task::Task;
 /// Kept back of an invocation's time to report an attempt that would outlast it.
 const TO_REPORT: Duration = Duration::from_millis(500);
 
+#[derive(Debug, Default)]
+struct Known {
+    tasks: BTreeMap<TaskId, Arc<Task>>,
+    /// Why there are none.
+    missing: Option<String>,
+}
+
 /// A set of tasks. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Worker {
-    tasks: Arc<RwLock<BTreeMap<TaskId, Arc<Task>>>>,
+    known: Arc<RwLock<Known>>,
 }
 
 impl Worker {
@@ -40,37 +47,43 @@ impl Worker {
     /// Adds a task; one of the same id is replaced.
     #[must_use]
     pub fn task(self, task: Task) -> Self {
-        self.write().insert(task.id.clone(), Arc::new(task));
+        self.write().tasks.insert(task.id.clone(), Arc::new(task));
         self
     }
 
     /// Takes these tasks in place of all that it has, for the runs that it takes up from now on.
     pub fn replace(&self, tasks: impl IntoIterator<Item = Task>) {
-        *self.write() = tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
+        let tasks = tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
+        *self.write() = Known { tasks, missing: None };
+    }
+
+    /// Has no tasks, for this reason: the runs that it takes up until [`Worker::replace`] fail with it, and are tried again.
+    pub fn lose(&self, why: String) {
+        *self.write() = Known { tasks: BTreeMap::new(), missing: Some(why) };
     }
 
     /// The tasks that it has.
     #[must_use]
     pub fn ids(&self) -> Vec<TaskId> {
-        self.read().keys().cloned().collect()
+        self.read().tasks.keys().cloned().collect()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<TaskId, Arc<Task>>> {
-        self.tasks.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<TaskId, Arc<Task>>> {
-        self.tasks.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find(&self, task: &TaskId) -> Option<Arc<Task>> {
-        self.read().get(task).cloned()
+        self.read().tasks.get(task).cloned()
     }
 
     /// The queue of each task that has one of its own: what triggers need to know of this worker.
     #[must_use]
     pub fn queues(&self) -> BTreeMap<TaskId, QueueName> {
-        self.read().values().filter_map(|task| Some((task.id.clone(), task.queue.clone()?))).collect()
+        self.read().tasks.values().filter_map(|task| Some((task.id.clone(), task.queue.clone()?))).collect()
     }
 
     /// Runs as a Lambda function whose event source is a run queue, set up by the environment variables that
@@ -88,10 +101,19 @@ impl Worker {
     /// # Errors
     /// What the Lambda runtime reports.
     pub async fn run_on(&self, app: &App) -> Result<(), lambda_runtime::Error> {
-        let worker = self;
+        self.run_with(async || app.clone()).await
+    }
+
+    /// The same, with what `prepare` gives at the beginning of each invocation.
+    ///
+    /// # Errors
+    /// What the Lambda runtime reports.
+    pub async fn run_with(&self, prepare: impl AsyncFn() -> App) -> Result<(), lambda_runtime::Error> {
+        let (worker, prepare) = (self, &prepare);
         let handle = |event: LambdaEvent<SqsEvent>| async move {
+            let app = prepare().await;
             let deadline = deadline(event.context.deadline, app.clock.now());
-            Ok::<_, lambda_runtime::Error>(worker.handle(app, event.payload, deadline).await)
+            Ok::<_, lambda_runtime::Error>(worker.handle(&app, event.payload, deadline).await)
         };
         lambda_runtime::run(service_fn(handle)).await
     }
@@ -157,9 +179,16 @@ impl Worker {
     fn unknown(&self, run: &Run) -> Outcome {
         let pause = RetryPolicy::default().pause_after(run.turn.attempt, self.attempts_of(&run.spec));
         let retry_after_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-        let known = self.ids().iter().map(TaskId::as_str).collect::<Vec<_>>().join(", ");
-        let message = format!("this worker has no task {:?}; it has: {known}", run.spec.task.as_str());
-        Outcome::Failed { error: RunError::new("UnknownTask", &message), retry_after_ms }
+        let Known { tasks, missing } = &*self.read();
+        let known = tasks.keys().map(TaskId::as_str).collect::<Vec<_>>().join(", ");
+        let error = match missing {
+            Some(why) => RunError::new("TasksNotLoaded", &format!("this worker's tasks could not be loaded: {why}")),
+            None => {
+                let message = format!("this worker has no task {:?}; it has: {known}", run.spec.task.as_str());
+                RunError::new("UnknownTask", &message)
+            }
+        };
+        Outcome::Failed { error, retry_after_ms }
     }
 }
 

@@ -36,9 +36,10 @@ fn main() {
     ] {
         search(&format!("fault: {mutant:?}"), Protocol { mutant: Some(mutant), ..protocol.clone() });
     }
-    let mutant = trigger::Mutant::AnyClaimMade;
-    let resent = Protocol { attempts: 1, resets: 1, resends: 1, mutant: Some(mutant), ..Protocol::PLAIN };
-    search(&format!("fault: {mutant:?}"), resent);
+    for mutant in [trigger::Mutant::AnyClaimMade, trigger::Mutant::HelpedAnyClaim] {
+        let resent = Protocol { attempts: 1, resets: 1, resends: 1, mutant: Some(mutant), ..Protocol::PLAIN };
+        search(&format!("fault: {mutant:?}"), resent);
+    }
     let mutant = trigger::Mutant::BuryByMoving;
     search(&format!("fault: {mutant:?}"), Protocol { mutant: Some(mutant), ..poisoned });
     for mutant in [

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use oncekey::Options;
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Handle, Oncekey, Place, answer};
+use oncekey_worker::{Context, Task, Worker};
 use serde_json::{Value, json};
 
 async fn assert_freed(oncekey: &Oncekey, task: &str, old: &Handle) {
@@ -170,4 +171,20 @@ async fn r35_a_run_whose_key_was_reset_and_then_fails_leaves_its_successors_key_
     oncekey.in_status(&old.id, "TIMED_OUT").await;
     oncekey.drained("oncekey-completions").await;
     assert_kept(&oncekey, "sleep", &successor).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_tasks_could_not_be_loaded_says_why_in_its_runs_until_it_has_them() {
+    let Some(place) = Place::here_alone("a worker of its own") else { return };
+    let worker = Worker::new();
+    worker.lose("a.ts failed while it was imported: no database".to_owned());
+    let oncekey = Oncekey::running(place, worker.clone(), |options| options).await;
+    let failed = oncekey.trigger("echo", json!({ "options": { "maxAttempts": 1 } })).await;
+    let run = oncekey.in_status(&failed.id, "FAILED").await;
+    let message = "this worker's tasks could not be loaded: a.ts failed while it was imported: no database";
+    assert_eq!((&run["error"]["name"], &run["error"]["message"]), (&json!("TasksNotLoaded"), &json!(message)));
+    let later = oncekey.trigger("echo", json!({ "payload": 1 })).await;
+    oncekey.run_until(&later.id, |run| run["error"]["name"] == "TasksNotLoaded").await;
+    worker.replace([Task::new("echo", |_: Context, payload: u32| async move { Ok(payload) })]);
+    assert_eq!(oncekey.finished(&later.id).await["output"], 1);
 }
