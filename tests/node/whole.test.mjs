@@ -1,6 +1,7 @@
 // Task files in TypeScript against the real binary.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
@@ -178,6 +179,12 @@ describe("task files", { concurrency: 3 }, () => {
     assert.equal(run.attemptCount, 1);
     const lines = stack.printed.split("\n").filter((line) => line.includes(id));
     assert.deepEqual(lines.filter((line) => /the wait/.test(line)).map((line) => line.replace(/^.*(before|after)/, "$1")), ["before the wait", "after the wait"]);
+    const { body: logs } = await stack.call("GET", `/api/v1/runs/${id}/logs`);
+    assert.deepEqual(logs.data.map(({ stream, text }) => [stream, text]), [["stdout", "before the wait"], ["stdout", "after the wait"]]);
+    const later = await stack.call("GET", `/api/v1/runs/${id}/logs?after=1`);
+    assert.deepEqual([later.body.data.map(({ text }) => text), later.body.next], [["after the wait"], 2]);
+    const said = execFileSync(stack.binary, ["runs", "logs", id, "--follow", "--url", stack.url, "--api-key", "tr_dev_local"], { encoding: "utf8" });
+    assert.deepEqual(said.trim().split("\n").map((line) => line.replace(/^\S+ +stdout +/, "")), ["before the wait", "after the wait"]);
   });
 
   test("a run with effects is held while it waits, and does nothing twice", async () => {

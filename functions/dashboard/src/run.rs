@@ -17,6 +17,8 @@ use crate::page::{Failure, Page, inside, live};
 use crate::session::{Session, Visitor};
 use crate::timeline::timeline;
 
+/// Most lines of its log that are shown: the newest.
+const LINES: usize = 200;
 /// Most children that are shown.
 const CHILDREN: usize = 50;
 
@@ -52,7 +54,7 @@ async fn render_run(app: &App, visitor: &Visitor, id: &str, done: &str) -> Resul
                     @if let Some(stack) = &error.stack_trace { pre.muted { (stack) } }
                 }
             }
-            section { h2 { "Timeline" } (timeline(&run, &children, now)) (shown(&children)) (failures(&run)) }
+            section { h2 { "Timeline" } (timeline(&run, &children, now)) (note_of_children(&children)) (failures(&run)) }
             div.columns {
                 section { (of_run(app, &visitor.session, &run, now).await?) }
                 section { h2 { "Details" } (details(&run, now)) (family(&run)) }
@@ -61,14 +63,36 @@ async fn render_run(app: &App, visitor: &Visitor, id: &str, done: &str) -> Resul
                 section { (payload(app, &run).await?) }
                 section { (output(app, &run).await?) }
             }
+            (written(app, &run))
         }))
     };
     Ok((format!("{} {}", run.spec.task, crate::runs::short(&run)), content))
 }
 
 /// Says that there may be more children than are shown.
-fn shown(children: &[Run]) -> Markup {
+fn note_of_children(children: &[Run]) -> Markup {
     html! { @if children.len() == CHILDREN { p.muted { "Of its children the newest " (CHILDREN) " are shown." } } }
+}
+
+/// What the task has written, where that is kept.
+fn written(app: &App, run: &Run) -> Markup {
+    let Some(lines) = &app.lines else { return html! {} };
+    let logs = lines.of(&run.id, 0);
+    let left_out = logs.left_out + logs.data.len().saturating_sub(LINES) as u64;
+    let shown = &logs.data[logs.data.len().saturating_sub(LINES)..];
+    html! {
+        section #log {
+            h2 { "Log" }
+            @if shown.is_empty() { p.muted { "Its task has written nothing." } } @else {
+                @if left_out > 0 { p.muted { (left_out) " earlier lines are not shown." } }
+                pre.log {
+                    @for line in shown {
+                        span class=[matches!(line.stream.as_str(), "stderr" | "error" | "warn").then_some("bad")] title=(format!("{} {}", line.at, line.stream)) { (line.text) } "\n"
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// What an action that led here did.

@@ -1,6 +1,7 @@
 //! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; and which run holds a key.
 
 mod key;
+mod logs;
 mod notes;
 mod packet;
 mod query;
@@ -41,6 +42,7 @@ pub fn router(app: App) -> Router {
         .route(routes::CHANGE_METADATA.path, routes::CHANGE_METADATA.to(notes::change_metadata))
         .route(routes::ADD_TAGS.path, routes::ADD_TAGS.to(notes::add_tags))
         .route(routes::RUN_RESULT.path, routes::RUN_RESULT.to(notes::result))
+        .route(routes::RUN_LOGS.path, routes::RUN_LOGS.to(logs::run_logs))
         .route(routes::LOOK_UP_KEY.path, routes::LOOK_UP_KEY.to(key::look_up_key))
         .route(routes::FIND_PACKET.path, routes::FIND_PACKET.to(packet::find_packet))
         .route(routes::OPENAPI_JSON.path, routes::OPENAPI_JSON.to(openapi_json))
@@ -61,6 +63,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         notes::change_metadata,
         notes::add_tags,
         notes::result,
+        logs::run_logs,
         key::look_up_key,
         packet::find_packet
     ))]

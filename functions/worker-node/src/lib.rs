@@ -13,7 +13,7 @@ use axum::Router;
 use oncekey_core::App;
 use oncekey_core::queue::name::QueueName;
 use oncekey_core::telemetry::logs;
-use oncekey_worker::host::{Code, Host, Node, Options, WaitSettings};
+use oncekey_worker::host::{Code, Host, Node, Options, Setting};
 use oncekey_worker::{LambdaError, Worker};
 use tokio::sync::{Mutex, Semaphore};
 
@@ -33,8 +33,8 @@ pub async fn run(arguments: Vec<OsString>) -> Result<(), LambdaError> {
     let root = variable("LAMBDA_TASK_ROOT").map_or_else(|| PathBuf::from("/var/task"), PathBuf::from);
     let host = Host::start(Options {
         node: node(arguments, variable("ONCEKEY_NODE"), &root),
-        waits: WaitSettings::parse(&text("ONCEKEY_WAITS"))?,
-        record: text("ONCEKEY_RECORD_FETCH") == "1",
+        waits: Setting::from_env()?,
+        fetches: Setting::from_env()?,
         look_every: LOOK_EVERY,
         console: Arc::new(|run, _, line| match run {
             Some(run) => println!("{run} {line}"),

@@ -6,6 +6,7 @@
 pub mod aws;
 pub mod cli;
 pub mod error;
+pub(crate) mod lines;
 pub(crate) mod loopback;
 pub(crate) mod private;
 pub mod stack;
@@ -24,4 +25,5 @@ pub fn openapi() -> String {
 }
 
 pub use error::StackError;
+pub use lines::Lines;
 pub use stack::{Options, Stack, Storage};

@@ -144,6 +144,8 @@ fn runs_are_listed_shown_cancelled_replayed_and_watched() {
     let again = stack.run(&["runs", "replay", id]);
     let watched = stack.run(&["runs", "watch", again.out.trim()]);
     assert!(watched.code == 0 && watched.out.contains("COMPLETED"), "{}", watched.out);
+    let logs = stack.run(&["runs", "logs", again.out.trim(), "--follow"]);
+    assert_eq!((logs.code, logs.out.as_str()), (0, ""), "{}", logs.err);
     let flaky = stack.run(&["trigger", "flaky", r#"{"failTimes":1}"#, "--wait", "--json"]).json()["id"].clone();
     let shown = stack.run(&["runs", "get", flaky.as_str().unwrap()]);
     assert!(shown.out.contains("attempt 1: Error: attempt 1 of 1 that fail"), "{}", shown.out);

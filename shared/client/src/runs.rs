@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::stream::{Stream, try_unfold};
-use oncekey_wire::{Pagination, Run, RunId, RunName};
+use oncekey_wire::{Pagination, Run, RunId, RunLogs, RunName};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -84,6 +84,25 @@ impl Runs<'_> {
             tokio::time::sleep(pause).await;
             pause = longest.min(pause * 2);
         }
+    }
+
+    /// What a run's task has written, after the first so many lines: 0 for all that are kept, or an earlier answer's `next`.
+    /// A stack on a laptop keeps them.
+    ///
+    /// ```
+    /// # async fn call(client: oncekey_client::Client) -> Result<(), oncekey_client::Error> {
+    /// for line in client.runs().logs("run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0).await?.data {
+    ///     println!("{} {}", line.at, line.text);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with 404 where lines are not kept, which says where they are; and as [`Runs::retrieve`].
+    pub async fn logs(&self, id: impl AsRef<str>, after: u64) -> Result<RunLogs, Error> {
+        let path = ["api", "v1", "runs", id.as_ref(), "logs"];
+        self.client.call(Method::GET, &path, &[("after".to_owned(), after.to_string())], Content::None).await
     }
 
     /// Cancels a run; one that is final stays as it is.

@@ -1,5 +1,6 @@
 //! What every function holds: its tables, its queues, the time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::queue::{QueueUrls, Queues};
 use crate::settings::Settings;
 use crate::store::{Store, TableNames};
+use crate::telemetry::lines::Lines;
 
 /// How long connecting to AWS may take.
 const TO_CONNECT: Duration = Duration::from_millis(1_500);
@@ -42,6 +44,8 @@ pub struct App {
     pub environments: Environments,
     /// The time.
     pub clock: Clock,
+    /// What tasks have written, where that is kept here.
+    pub lines: Option<Arc<dyn Lines>>,
 }
 
 impl App {
@@ -61,6 +65,7 @@ impl App {
             queues: Queues::new(sqs, urls, clock.clone()),
             store,
             clock,
+            lines: None,
         }
     }
 

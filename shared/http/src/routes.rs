@@ -81,6 +81,8 @@ pub const CHANGE_METADATA: Route = Route::of(Runs, ApiKey, Put, "/api/v1/runs/{i
 pub const ADD_TAGS: Route = Route::of(Runs, ApiKey, Post, "/api/v1/runs/{id}/tags");
 /// Shows how a run ended.
 pub const RUN_RESULT: Route = Route::of(Runs, ApiKey, Get, "/api/v1/runs/{id}/result");
+/// Shows what a run's task has written.
+pub const RUN_LOGS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/runs/{id}/logs");
 /// Shows who holds a key.
 pub const LOOK_UP_KEY: Route = Route::of(Runs, ApiKey, Get, "/api/v1/idempotencyKeys/{key}").with_free_segment();
 /// Tells where a large payload is.
@@ -130,7 +132,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 32] = [
+pub const ALL: [Route; 33] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -145,6 +147,7 @@ pub const ALL: [Route; 32] = [
     CHANGE_METADATA,
     ADD_TAGS,
     RUN_RESULT,
+    RUN_LOGS,
     LOOK_UP_KEY,
     FIND_PACKET,
     OPENAPI_JSON,

@@ -29,8 +29,8 @@ pub(crate) async fn execute(
     stop_at: Timestamp,
 ) -> Result<Option<(Outcome, Vec<RunId>)>, Error> {
     let (input, expiries) = match input(app, run, stop_at).await? {
-        Ok(input) => input,
-        Err(error) => return Ok(Some((failed(task, run, error), Vec::new()))),
+        Input::Read(payload, expiries) => (payload, expiries),
+        Input::Unreadable(error) => return Ok(Some((failed(task, run, error), Vec::new()))),
     };
     let (halt, mut halted) = mpsc::unbounded_channel();
     let Some(invocation) = Invocation::of(app, run, expiries, stop_at, halt).await? else {
@@ -74,9 +74,16 @@ async fn after(limit: Option<Duration>) {
 /// When each of what stands beside the run expires, by its item.
 type Expiries = Vec<(String, Timestamp)>;
 
-/// What the task is given. No attempt can mend what cannot be read.
-async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Payload, Expiries), TaskError>, Error> {
-    let unreadable = |why: String| Ok(Err(TaskError::abort(format!("the payload cannot be read: {why}"))));
+/// What a task is given.
+enum Input {
+    Read(Payload, Expiries),
+    /// No attempt can mend what cannot be read.
+    Unreadable(TaskError),
+}
+
+async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Input, Error> {
+    let unreadable =
+        |why: String| Ok(Input::Unreadable(TaskError::abort(format!("the payload cannot be read: {why}"))));
     let mut expiries = Expiries::new();
     let text = match &run.payload {
         None => None,
@@ -102,7 +109,7 @@ async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Result<(Paylo
         Err(error @ (Error::Invalid { .. } | Error::TooLarge(_))) => return unreadable(error.to_string()),
         Err(error) => return Err(error),
     };
-    Ok(Ok((payload, expiries)))
+    Ok(Input::Read(payload, expiries))
 }
 
 fn failed(task: &Task, run: &Run, failure: TaskError) -> Outcome {

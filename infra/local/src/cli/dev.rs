@@ -12,6 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::StackError;
+use crate::lines::Lines;
 use crate::stack::{ENVIRONMENTS, Options, Stack, Storage};
 use crate::tasks::Tasks;
 
@@ -52,7 +53,8 @@ pub(super) async fn dev(dev: Dev) -> Result<(), StackError> {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,dynoxide=error,oncekey=info,oncekey_core=info,oncekey_worker=info"));
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(lines).with(filter).with(without_payloads()).init();
+    let kept_lines = Lines::default();
+    tracing_subscriber::registry().with(lines).with(kept_lines.clone()).with(filter).with(without_payloads()).init();
     let storage = if dev.memory { Storage::Memory } else { Storage::Folder(dev.data) };
     let kept = match &storage {
         Storage::Memory => "in memory".to_owned(),
@@ -60,7 +62,9 @@ pub(super) async fn dev(dev: Dev) -> Result<(), StackError> {
     };
     let functions = dev.functions.clone();
     let tasks = match &dev.tasks {
-        Some(folder) => Some(Tasks::start(folder, workers(dev.workers)).await.map_err(StackError::TaskFiles)?),
+        Some(folder) => {
+            Some(Tasks::start(folder, workers(dev.workers), &kept_lines).await.map_err(StackError::TaskFiles)?)
+        }
         None => None,
     };
     let worker = tasks.as_ref().map_or_else(oncekey_function_worker::worker, Tasks::worker);
@@ -74,6 +78,7 @@ pub(super) async fn dev(dev: Dev) -> Result<(), StackError> {
         sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS"),
         functions: dev.functions,
         slots: tasks.as_ref().map(Tasks::slots),
+        lines: kept_lines,
         ..Options::default()
     };
     let stack = Stack::start_with(options, worker).await?;

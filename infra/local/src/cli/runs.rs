@@ -26,6 +26,8 @@ pub(crate) enum RunsCommand {
     Replay(OneArgs),
     /// Follow a run to its end
     Watch(OneArgs),
+    /// Show what a run's task has written
+    Logs(LogsArgs),
 }
 
 #[derive(Args)]
@@ -60,6 +62,17 @@ pub(crate) struct OneArgs {
     remote: Remote,
 }
 
+#[derive(Args)]
+pub(crate) struct LogsArgs {
+    /// The run's id
+    run: String,
+    /// Go on until the run has ended
+    #[arg(long, short = 'f')]
+    follow: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
 pub(crate) async fn runs(command: RunsCommand) -> Result<(), Failure> {
     match command {
         RunsCommand::List(args) => list(args).await,
@@ -87,6 +100,7 @@ pub(crate) async fn runs(command: RunsCommand) -> Result<(), Failure> {
             Ok(())
         }
         RunsCommand::Watch(args) => watch(&args.remote.client()?, &args.run, args.remote.json).await,
+        RunsCommand::Logs(args) => logs(&args).await,
     }
 }
 
@@ -152,6 +166,31 @@ async fn watch(client: &Client, id: &str, json: bool) -> Result<(), Failure> {
             }
             before = stands;
         }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The lines, and with `--follow` those that come, until there are no more.
+async fn logs(LogsArgs { run, follow, remote }: &LogsArgs) -> Result<(), Failure> {
+    let client = remote.client()?;
+    let mut next = 0;
+    loop {
+        // Looked at first: what it wrote to its end is there afterwards.
+        let has_ended = !follow || client.runs().retrieve(run).await?.is_completed;
+        let found = client.runs().logs(run, next).await?;
+        if found.left_out > 0 && !remote.json {
+            eprintln!("{} earlier lines are not kept", found.left_out);
+        }
+        for line in &found.data {
+            match remote.json {
+                true => output::print_json(line),
+                false => output::print(format_args!("{}  {:<6}  {}", line.at, line.stream, line.text)),
+            }
+        }
+        if has_ended {
+            return Ok(());
+        }
+        next = found.next;
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -10,6 +10,7 @@ mod sdk;
 pub(crate) mod tables;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -79,6 +80,9 @@ impl Stack {
             Storage::Folder(path) => Some(DataFolder::open(path)?),
             Storage::Memory => None,
         };
+        if let Some(folder) = &folder {
+            options.lines.keep_in(&folder.file("lines.jsonl")).map_err(|error| folder.unreadable(error))?;
+        }
         let connections = Connections::new();
         let mut endpoints = (watch::Sender::new(false), JoinSet::new());
         let stack_queues = StackQueues::of(&options, &worker);
@@ -105,7 +109,10 @@ impl Stack {
         }
         let Settings { tables, queues: urls, .. } = settings;
         let held = |(dynamodb, sqs): (_, aws_sdk_sqs::Client), blobs: Blobs| Held {
-            app: App::new(dynamodb, sqs.clone(), tables.clone(), urls.clone(), blobs, options.clock.clone()),
+            app: App {
+                lines: Some(Arc::new(options.lines.clone())),
+                ..App::new(dynamodb, sqs.clone(), tables.clone(), urls.clone(), blobs, options.clock.clone())
+            },
             sqs,
         };
         let of_functions =

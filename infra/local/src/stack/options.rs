@@ -9,6 +9,7 @@ use oncekey_core::queue::name::Queue;
 use tokio::sync::Semaphore;
 
 use crate::aws::iam::Permissions;
+use crate::lines::Lines;
 
 /// How long an invocation of any function but the worker may take.
 pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,6 +51,8 @@ pub struct Options {
     pub permissions: Option<Permissions>,
     /// The time.
     pub clock: Clock,
+    /// What tasks write: the pages and the API show it. Tasks in Rust write here if it is a layer of the process's `tracing`.
+    pub lines: Lines,
 }
 
 impl Options {
@@ -75,6 +78,7 @@ impl Default for Options {
             prefix: "oncekey".to_owned(),
             permissions: None,
             clock: Clock::system(),
+            lines: Lines::default(),
         }
     }
 }

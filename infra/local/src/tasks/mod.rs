@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use oncekey_core::RunId;
 use oncekey_worker::Worker;
-use oncekey_worker::host::{Code, Host, Node, Options, Stream, WaitSettings};
+use oncekey_worker::host::{Code, Host, Node, Options, Setting, Stream};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use bundler::{Bundler, Notice};
+
+use crate::lines::Lines;
 
 /// How often a run is looked at: its store is in this process.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -37,11 +39,13 @@ struct Bundle {
 }
 
 impl Tasks {
-    /// Bundles a folder and starts a process with its tasks, of which `workers` will run at a time.
+    /// Bundles a folder and starts a process with its tasks, of which `workers` will run at a time. What they write is shown,
+    /// and noted in `lines`.
     ///
     /// # Errors
     /// In words that say what to do.
-    pub(crate) async fn start(folder: &Path, workers: usize) -> Result<Self, String> {
+    pub(crate) async fn start(folder: &Path, workers: usize, lines: &Lines) -> Result<Self, String> {
+        let (waits, fetches) = (Setting::from_env()?, Setting::from_env()?);
         let node = node::find().await?;
         let cache = harness::cache();
         // For those who work on the harness.
@@ -52,8 +56,8 @@ impl Tasks {
         let folder = folder.canonicalize().map_err(|error| format!("--tasks {}: {error}", folder.display()))?;
         let out = bundles(&cache);
         let bundler = Bundler::start(&node, &harness, &folder, &out, &cache)?;
-        let waits = WaitSettings::parse(&std::env::var("ONCEKEY_WAITS").unwrap_or_default())?;
         let slots = Arc::new(Semaphore::new(workers));
+        let lines = lines.clone();
         let options = Options {
             node: Node {
                 program: node,
@@ -64,9 +68,9 @@ impl Tasks {
                 environment: Vec::new(),
             },
             waits,
-            record: std::env::var("ONCEKEY_RECORD_FETCH").is_ok_and(|record| record == "1"),
+            fetches,
             look_every: LOOK_EVERY,
-            console: Arc::new(show),
+            console: Arc::new(move |run, stream, line| show(&lines, run, stream, line)),
             slots: Arc::clone(&slots),
         };
         let host = Host::start(options).await.map_err(|error| format!("no port on this machine: {error}"))?;
@@ -171,7 +175,10 @@ fn is_running(process: &str) -> bool {
 }
 
 /// Shows a line that a task wrote, with its run.
-fn show(run: Option<&RunId>, stream: Stream, line: &str) {
+fn show(lines: &Lines, run: Option<&RunId>, stream: Stream, line: &str) {
+    if let Some(run) = run {
+        lines.write(run, if stream == Stream::Out { "stdout" } else { "stderr" }, line);
+    }
     let run = run.map(|run| format!("{run} ")).unwrap_or_default();
     match stream {
         Stream::Out => {

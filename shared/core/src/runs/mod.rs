@@ -5,6 +5,7 @@ pub mod content;
 pub mod find;
 pub mod holder;
 pub mod list;
+pub mod logs;
 pub mod metadata;
 pub mod replay;
 pub mod reschedule;

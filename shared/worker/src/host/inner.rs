@@ -7,13 +7,13 @@ use tokio::sync::Semaphore;
 
 use crate::host::api::Tokens;
 use crate::host::pool::Pool;
-use crate::host::settings::WaitSettings;
+use crate::host::settings::{Fetches, Setting, Waits};
 
 /// What runs share.
 pub(crate) struct Inner {
     pub pool: Pool,
-    pub waits: WaitSettings,
-    pub record: bool,
+    pub waits: Setting<Waits>,
+    pub fetches: Setting<Fetches>,
     pub look_every: Duration,
     pub slots: Arc<Semaphore>,
     pub tokens: Tokens,

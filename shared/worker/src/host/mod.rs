@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 pub use axum::Router;
 pub use pool::{Code, Node};
 pub use process::{Console, Stream};
-pub use settings::{WaitSettings, Waits};
+pub use settings::{Fetches, PerTask, Setting, Waits};
 pub use tokio::sync::Semaphore;
 
 use crate::host::api::Tokens;
@@ -40,9 +40,9 @@ pub struct Options {
     /// How Node is started.
     pub node: Node,
     /// How runs wait.
-    pub waits: WaitSettings,
-    /// Whether what tasks fetch is recorded, so that it does not keep their runs from being suspended.
-    pub record: bool,
+    pub waits: Setting<Waits>,
+    /// What becomes of what they fetch.
+    pub fetches: Setting<Fetches>,
     /// How often a run is looked at that a child carries out: whether it was cancelled, and whether what it waits for has come.
     pub look_every: Duration,
     /// Takes what tasks write.
@@ -80,8 +80,8 @@ impl Host {
         let url = format!("http://{}", listener.local_addr()?);
         let tokens = Tokens::default();
         let pool = Pool::new(options.node, url, tokens.clone(), options.console)?;
-        let Options { waits, record, look_every, slots, .. } = options;
-        let inner = Arc::new(Inner { pool, waits, record, look_every, slots, tokens });
+        let Options { waits, fetches, look_every, slots, .. } = options;
+        let inner = Arc::new(Inner { pool, waits, fetches, look_every, slots, tokens });
         Ok(Self { inner, listener: Arc::new(tokio::sync::Mutex::new(Some(listener))) })
     }
 

@@ -21,6 +21,7 @@ use crate::host::inner::Inner;
 use crate::host::over::Over;
 use crate::host::process::Process;
 use crate::host::protocol::{Described, Ended, FromChild, Manifest, TaskRunError, ToChild};
+use crate::host::settings::Fetches;
 use crate::host::traces::{Traces, standstill};
 use crate::host::verbs::Verbs;
 use crate::invocation::Invocation;
@@ -199,7 +200,7 @@ impl Session<'_> {
             worker: &worker,
             retries: &retries(),
             replaying: !self.inv.is_live(),
-            record: self.host.record,
+            record: self.host.fetches.of(&run.spec.task) == Fetches::Recorded,
             exchanges: &self.exchanges,
         });
     }

@@ -10,7 +10,7 @@ use oncekey_core::protocol::cancel::cancel;
 use oncekey_tests_api::policy::Tasks;
 use oncekey_tests_api::{Oncekey, Place, dev, run_id};
 use oncekey_worker::Worker;
-use oncekey_worker::host::{self, Code, Host, Node, WaitSettings};
+use oncekey_worker::host::{self, Code, Host, Node, Setting};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -41,8 +41,8 @@ async fn hosted(place: Place, waits: &str, slots: usize, change: impl FnOnce(Opt
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules/hosted.mjs");
     let options = host::Options {
         node: Node { program: node, arguments: vec![script.to_string_lossy().into_owned()], environment: Vec::new() },
-        waits: WaitSettings::parse(waits).unwrap(),
-        record: true,
+        waits: Setting::parse(waits).unwrap(),
+        fetches: Setting::parse("1").unwrap(),
         look_every: Duration::from_millis(50),
         console: Arc::new(|_, _, _| ()),
         slots: Arc::clone(&slots),

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use oncekey_core::Timestamp;
-use oncekey_tests_api::{DEV, Oncekey, PROD, Place, answer};
+use oncekey::Options;
+use oncekey_core::runs::logs::logs;
+use oncekey_core::{App, Timestamp};
+use oncekey_tests_api::{DEV, Oncekey, PROD, Place, answer, dev, run_id};
 use oncekey_worker::{CallError, Child, Context, RetryPolicy, RunHandle, Task, TaskError, Worker};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::dashboard::Visitor;
@@ -354,4 +357,39 @@ async fn a_payload_and_an_output_have_every_digit_that_they_were_given() {
     let shown = oncekey.get(&format!("/api/v3/runs/{id}")).send().await.unwrap().text().await.unwrap();
     assert!(shown.contains(r#""payload":123456789012345678901234567890,"#), "{shown}");
     assert!(shown.contains(r#""output":123456789012345678901234567891"#), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_task_has_written_is_read_from_a_place_on_by_its_environment_alone() {
+    let Some(place) = Place::here_alone("a deployment's lines are in its log groups") else { return };
+    let lines = oncekey::Lines::default();
+    let kept = lines.clone();
+    let oncekey = Oncekey::with(place, |options| Options { lines: kept, ..options }).await;
+    let run = oncekey.trigger("echo", json!({})).await.id;
+    for text in ["<b>one</b>", "two"] {
+        lines.write(&run_id(&run), "stdout", text);
+    }
+    lines.write(&run_id(&run), "stderr", "three");
+    let ask = async |query: &str| answer(oncekey.get(&format!("/api/v1/runs/{run}/logs{query}"))).await;
+    let texts =
+        |logs: &Value| logs["data"].as_array().unwrap().iter().map(|line| line["text"].clone()).collect::<Vec<_>>();
+    let (status, all) = ask("").await;
+    assert_eq!((status, texts(&all)), (StatusCode::OK, vec![json!("<b>one</b>"), json!("two"), json!("three")]));
+    assert_eq!((&all["data"][2]["stream"], &all["leftOut"], &all["next"]), (&json!("stderr"), &json!(0), &json!(3)));
+    assert_eq!(texts(&ask("?after=2").await.1), [json!("three")]);
+    let (status, later) = ask("?after=3").await;
+    assert_eq!((status, texts(&later), &later["next"]), (StatusCode::OK, vec![], &json!(3)));
+    let (status, wrong) = ask("?after=-1").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}");
+    assert!(wrong["error"].as_str().unwrap().starts_with("after: "), "{wrong}");
+    let page = Visitor::signed_in(&oncekey, DEV).await.get(&format!("/runs/{run}")).await;
+    assert!(page.contains("&lt;b&gt;one&lt;/b&gt;") && page.contains(">three</span>"), "{page}");
+
+    // On Lambda.
+    let app = App { lines: None, ..oncekey.app().clone() };
+    let error = logs(&app, &dev(), &run_id(&run), 0).await.unwrap_err();
+    assert!(error.to_string().contains("Logs Insights") && error.to_string().contains(&run), "{error}");
+
+    let other = oncekey.as_key(PROD);
+    assert_eq!(answer(other.get(&format!("/api/v1/runs/{run}/logs"))).await.0, StatusCode::NOT_FOUND);
 }
