@@ -248,6 +248,11 @@ impl InWords {
     }
 }
 
+/// Whether Oncekey says it, and not a task.
+fn is_ours(target: &str) -> bool {
+    target.starts_with("oncekey") && !target.starts_with("oncekey_function_worker")
+}
+
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut whose = Whose::default();
@@ -258,6 +263,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if is_ours(event.metadata().target()) {
+            return;
+        }
         let mut scope = context.event_scope(event).into_iter().flatten();
         let Some(run) = scope.find_map(|span| span.extensions().get::<RunId>().cloned()) else { return };
         let mut words = InWords::default();
@@ -378,11 +386,12 @@ mod tests {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::registry().with(lines.clone());
         tracing::subscriber::with_default(subscriber, || {
-            tracing::warn!("nobody's");
+            tracing::warn!(target: "shop", "nobody's");
             let id = run("a");
             let _attempt = tracing::error_span!("attempt", run_id = %id, task = "t").entered();
             let _inside = tracing::info_span!("inside").entered();
-            tracing::info!(amount = 3, to = "ada", "charged");
+            tracing::info!(target: "shop", amount = 3, to = "ada", "charged");
+            tracing::info!(target: "oncekey_core::protocol::trigger", "triggered");
         });
         let logs = lines.of(&run("a"), 0);
         assert_eq!(texts(&logs), ["charged amount=3 to=ada"]);
