@@ -89,6 +89,31 @@ describe("where runs and processes end", { concurrency: 2 }, () => {
     }
   });
 
+  test("what a run leaves going or unfinished does not stand in the lines of a run of another environment", async () => {
+    const files = `
+      import { task } from "@trigger.dev/sdk";
+      export const leaves = task({ id: "leaves", run: async () => { setInterval(() => console.log("left going"), 50); process.stdout.write("no end"); return process.pid; } });
+      export const sleeps = task({ id: "sleeps", run: async () => { console.log("begins"); await new Promise((resolve) => setTimeout(resolve, 500)); return process.pid; } });
+    `;
+    const other = await startTasks({ "trigger/a.ts": files }, { tasks: "trigger" });
+    try {
+      const first = await other.run("leaves");
+      const texts = async (id) => (await other.call("GET", `/api/v1/runs/${id}/logs`)).body.data.map(({ text }) => text);
+      await other.until(async () => (await texts(first.id)).some((text) => text.startsWith("no end")), "the line without an end is not there");
+      const prod = { method: "POST", headers: { authorization: "Bearer tr_prod_local", "content-type": "application/json" }, body: "{}" };
+      const { id } = await (await fetch(`${other.url}/api/v1/tasks/sleeps/trigger`, prod)).json();
+      const ask = async (at) => (await fetch(`${other.url}${at}`, { headers: prod.headers })).json();
+      const run = await other.until(async () => {
+        const run = await ask(`/api/v3/runs/${id}`);
+        return run.isCompleted && run;
+      }, "it does not end");
+      assert.notEqual(run.output, first.output);
+      assert.deepEqual((await ask(`/api/v1/runs/${id}/logs`)).data.map(({ text }) => text), ["begins"]);
+    } finally {
+      await other.stop();
+    }
+  });
+
   test("a task whose file was removed is not there any more, and its runs say so", async () => {
     const of = (id) => `import { task } from "@trigger.dev/sdk";\nexport const it = task({ id: "${id}", retry: { maxAttempts: 1 }, run: async () => "${id}" });\n`;
     const other = await startTasks({ "trigger/stays.ts": of("stays"), "trigger/goes.ts": of("goes") }, { tasks: "trigger" });

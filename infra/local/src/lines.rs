@@ -1,10 +1,10 @@
 //! What tasks write, kept on this machine for the pages and the command line: the newest lines, in memory and in the data
 //! folder.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +26,8 @@ const OF_A_RUN: usize = 1_000;
 const OF_A_LINE: usize = 4 * 1024;
 /// Bytes that are kept in all, of the runs that wrote last.
 const IN_ALL: usize = 16 * 1024 * 1024;
+/// Runs whose lines are forgotten and whose places are not.
+const FORGOTTEN: usize = 10_000;
 /// What a line is counted for beside its text.
 const AROUND: usize = 128;
 
@@ -54,6 +56,9 @@ impl Lines {
     }
 
     /// Takes up the lines in a file, and keeps those that come there too.
+    ///
+    /// # Errors
+    /// The system's. Then lines are kept in memory alone.
     pub(crate) fn keep_in(&self, path: &Path) -> io::Result<()> {
         self.lock().keep_in(path)
     }
@@ -74,8 +79,9 @@ fn cut(text: &str) -> String {
 #[derive(Default)]
 struct Kept {
     of: HashMap<RunId, OfRun>,
-    /// The runs, those first that have not written for longest.
-    runs: VecDeque<RunId>,
+    /// The runs that have lines, those first that have not written for longest.
+    order: BTreeMap<u64, RunId>,
+    writes: u64,
     bytes: usize,
     file: Option<OnDisk>,
 }
@@ -85,6 +91,8 @@ struct OfRun {
     lines: VecDeque<LogLine>,
     left_out: u64,
     bytes: usize,
+    /// Its place in the order.
+    place: u64,
 }
 
 struct OnDisk {
@@ -113,7 +121,7 @@ fn is_zero(number: &u64) -> bool {
 
 impl OfRun {
     fn after(&self, after: u64) -> RunLogs {
-        let next = self.left_out + self.lines.len() as u64;
+        let next = self.left_out.saturating_add(self.lines.len() as u64);
         let skipped = after.saturating_sub(self.left_out).min(self.lines.len() as u64);
         let data = self.lines.iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX)).cloned().collect();
         RunLogs::new(data, self.left_out.saturating_sub(after), next.max(after))
@@ -127,18 +135,17 @@ impl Kept {
         }
         self.take(run, line);
         if self.file.as_ref().is_some_and(|on_disk| on_disk.bytes > IN_ALL) {
-            // What cannot be written is in memory.
-            let _ = self.write_anew();
+            self.write_anew();
         }
     }
 
     fn take(&mut self, run: &RunId, line: LogLine) {
         let bytes = line.text.len() + AROUND;
-        if self.runs.back() != Some(run) {
-            self.runs.retain(|other| other != run);
-            self.runs.push_back(run.clone());
-        }
+        self.writes += 1;
         let of_run = self.of.entry(run.clone()).or_default();
+        self.order.remove(&of_run.place);
+        self.order.insert(self.writes, run.clone());
+        of_run.place = self.writes;
         of_run.lines.push_back(line);
         of_run.bytes += bytes;
         self.bytes += bytes;
@@ -146,36 +153,65 @@ impl Kept {
             && let Some(oldest) = of_run.lines.pop_front()
         {
             let bytes = oldest.text.len() + AROUND;
-            of_run.left_out += 1;
+            of_run.left_out = of_run.left_out.saturating_add(1);
             of_run.bytes -= bytes;
             self.bytes -= bytes;
         }
-        while self.bytes > IN_ALL && self.runs.len() > 1 {
-            let forgotten = self.runs.pop_front().and_then(|run| self.of.remove(&run));
-            self.bytes -= forgotten.map_or(0, |of_run| of_run.bytes);
+        while self.bytes > IN_ALL && self.order.len() > 1 {
+            self.forget_the_oldest();
+        }
+    }
+
+    /// Of a run whose lines are forgotten is kept how many there were, so that places go on; of so many runs.
+    fn forget_the_oldest(&mut self) {
+        let Some((_, run)) = self.order.pop_first() else { return };
+        if let Some(of_run) = self.of.get_mut(&run) {
+            self.bytes -= std::mem::take(&mut of_run.bytes);
+            of_run.left_out = of_run.left_out.saturating_add(of_run.lines.len() as u64);
+            of_run.lines = VecDeque::new();
+        }
+        if self.of.len() > FORGOTTEN + self.order.len() {
+            self.of.retain(|_, of_run| !of_run.lines.is_empty());
         }
     }
 
     fn keep_in(&mut self, path: &Path) -> io::Result<()> {
+        remove_drafts(path);
+        if path.symlink_metadata().is_ok_and(|there| !there.is_file() && !there.is_symlink()) {
+            return Err(io::Error::other("it is not a file"));
+        }
         let mut file = private::open(path)?;
-        let text = io::read_to_string(&mut file)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
         // The last may be cut off: its process died.
-        for entry in text.lines().filter_map(|line| serde_json::from_str::<Entry>(line).ok()) {
+        for entry in bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Entry>(line).ok()) {
             let Entry { run, at, stream, text, left_out } = entry;
-            self.take(&run, LogLine::new(at, stream, text));
+            self.take(&run, LogLine::new(at, stream, cut(&text)));
             if let Some(of_run) = self.of.get_mut(&run) {
-                of_run.left_out += left_out;
+                of_run.left_out = of_run.left_out.saturating_add(left_out);
             }
         }
         self.file = Some(OnDisk { file, path: path.to_owned(), bytes: 0 });
-        self.write_anew()
+        self.write_anew();
+        Ok(())
+    }
+
+    /// Keeps the file from growing for ever. What cannot be written is in memory, and is tried again after as many lines.
+    fn write_anew(&mut self) {
+        let written = self.try_write_anew();
+        if let Some(on_disk) = &mut self.file {
+            on_disk.bytes = 0;
+            if let Err(error) = written {
+                tracing::warn!("{}: {error}", on_disk.path.display());
+            }
+        }
     }
 
     /// Writes a file of what is kept, in the place of that to which lines were added.
-    fn write_anew(&mut self) -> io::Result<()> {
+    fn try_write_anew(&mut self) -> io::Result<()> {
         let Some(on_disk) = &mut self.file else { return Ok(()) };
         let mut text = Vec::new();
-        for run in &self.runs {
+        for run in self.order.values() {
             let Some(of_run) = self.of.get(run) else { continue };
             for (place, line) in of_run.lines.iter().enumerate() {
                 let left_out = if place == 0 { of_run.left_out } else { 0 };
@@ -186,8 +222,18 @@ impl Kept {
         private::write(&on_disk.path, &text)?;
         on_disk.file = private::open(&on_disk.path)?;
         on_disk.file.seek(SeekFrom::End(0))?;
-        on_disk.bytes = 0;
         Ok(())
+    }
+}
+
+/// Removes what a process left that was killed while it wrote a file anew.
+fn remove_drafts(path: &Path) {
+    let (Some(folder), Some(stem)) = (path.parent(), path.file_stem()) else { return };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let other = entry.path();
+        if other != path && other.file_stem() == Some(stem) && other.is_file() {
+            let _ = std::fs::remove_file(other);
+        }
     }
 }
 
@@ -337,7 +383,11 @@ mod tests {
             }
         }
         assert!(lines.lock().bytes <= IN_ALL);
-        assert!(lines.of(&run("b"), 0).data.is_empty());
+        let forgotten = lines.of(&run("b"), 0);
+        assert_eq!((forgotten.data.len(), forgotten.left_out, forgotten.next), (0, 1, 1));
+        // Whoever had asked goes on from there.
+        lines.write(&run("b"), "stdout", "third");
+        assert_eq!(texts(&lines.of(&run("b"), 1)), ["third"]);
         assert_eq!(lines.of(&run("f"), 0).data.len(), OF_A_RUN);
     }
 
@@ -356,7 +406,8 @@ mod tests {
             assert_eq!(after.of(&run("a"), 0), before.of(&run("a"), 0));
         }
         // A process died while it wrote.
-        std::fs::write(&path, "{\"run\": \"run_").expect("written");
+        std::fs::write(&path, b"{\"run\": \"run_\xf0\x9f").expect("written");
+        std::fs::write(folder.path().join("lines.0123456789abcdef"), "a draft").expect("written");
         let after = Lines::default();
         after.keep_in(&path).expect("kept");
         after.write(&run("b"), "stderr", "goes on");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use oncekey_core::TaskId;
 use oncekey_core::queue::name::Queue;
 use oncekey_core::telemetry::logs::without_payloads;
 use tracing_subscriber::EnvFilter;
@@ -81,12 +82,14 @@ pub(super) async fn dev(dev: Dev) -> Result<(), StackError> {
         lines: kept_lines,
         ..Options::default()
     };
+    let ids = worker.ids();
+    let example = ids.iter().find(|task| task.as_str() == "echo").or(ids.first()).map_or("echo", TaskId::as_str);
     let stack = Stack::start_with(options, worker).await?;
     // Listening from here on, so that whoever has read the banner can stop us.
     let mut asked_to_stop = Box::pin(stop_signal());
     let _ = futures_util::poll!(&mut asked_to_stop);
     // A reader that has gone away is no reason to end.
-    let _ = writeln!(std::io::stdout(), "{}", banner(&stack, &kept));
+    let _ = writeln!(std::io::stdout(), "{}", banner(&stack, &kept, example));
     let tasks = tasks.map(|tasks| {
         let _ = writeln!(std::io::stdout(), "Tasks: {}\n", tasks.listed());
         tokio::spawn(tasks.run(stack.routes()))
@@ -116,7 +119,7 @@ fn endpoint(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|url| !url.is_empty())
 }
 
-fn banner(stack: &Stack, kept: &str) -> String {
+fn banner(stack: &Stack, kept: &str, task: &str) -> String {
     let url = stack.url();
     let (dynamodb, sqs) = (stack.dynamodb().0, stack.sqs().0);
     let keys: Vec<String> = ENVIRONMENTS.iter().map(|(name, key)| format!("  {name:<11} {key}")).collect();
@@ -131,7 +134,7 @@ API keys, for clients and for the dashboard at {url}
 {}
 
 Try it, twice:
-  curl {url}/api/v1/tasks/echo/trigger -H 'Authorization: Bearer {key}' -H 'Idempotency-Key: order-42' -d '{{\"payload\": {{\"hello\": \"world\"}}}}'
+  curl {url}/api/v1/tasks/{task}/trigger -H 'Authorization: Bearer {key}' -H 'Idempotency-Key: order-42' -d '{{\"payload\": {{\"hello\": \"world\"}}}}'
 ",
         keys.join("\n")
     )

@@ -13,6 +13,21 @@ pub(crate) fn print(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// A text of somebody's choice without what a terminal would obey, or read backwards.
+pub(crate) fn visible(text: &str) -> String {
+    let obeyed = |letter: char| {
+        (letter.is_control() && letter != '\t') || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match obeyed(letter) {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
+}
+
 /// Prints a value as one line of JSON.
 pub(crate) fn print_json(value: &impl Serialize) {
     match serde_json::to_string(value) {

@@ -14,6 +14,9 @@ use super::remote::Remote;
 /// How often `watch` looks.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How long a run may write after its end: its process is told of a cancellation, and killed a second later.
+const LAST_LINES: Duration = Duration::from_millis(1_500);
+
 #[derive(Subcommand)]
 pub(crate) enum RunsCommand {
     /// List runs, newest first
@@ -175,8 +178,11 @@ async fn logs(LogsArgs { run, follow, remote }: &LogsArgs) -> Result<(), Failure
     let client = remote.client()?;
     let mut next = 0;
     loop {
-        // Looked at first: what it wrote to its end is there afterwards.
-        let has_ended = !follow || client.runs().retrieve(run).await?.is_completed;
+        // Looked at first: what it wrote to its end is there afterwards. One that was cancelled writes a moment longer.
+        let is_over = *follow && client.runs().retrieve(run).await?.is_completed;
+        if is_over {
+            tokio::time::sleep(LAST_LINES).await;
+        }
         let found = client.runs().logs(run, next).await?;
         if found.left_out > 0 && !remote.json {
             eprintln!("{} earlier lines are not kept", found.left_out);
@@ -184,10 +190,12 @@ async fn logs(LogsArgs { run, follow, remote }: &LogsArgs) -> Result<(), Failure
         for line in &found.data {
             match remote.json {
                 true => output::print_json(line),
-                false => output::print(format_args!("{}  {:<6}  {}", line.at, line.stream, line.text)),
+                false => {
+                    output::print(format_args!("{}  {:<6}  {}", line.at, line.stream, output::visible(&line.text)))
+                }
             }
         }
-        if has_ended {
+        if is_over || !follow {
             return Ok(());
         }
         next = found.next;

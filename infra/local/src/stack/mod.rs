@@ -81,7 +81,11 @@ impl Stack {
             Storage::Memory => None,
         };
         if let Some(folder) = &folder {
-            options.lines.keep_in(&folder.file("lines.jsonl")).map_err(|error| folder.unreadable(error))?;
+            // No reason not to start: it holds nothing that a run needs.
+            let file = folder.file("lines.jsonl");
+            if let Err(error) = options.lines.keep_in(&file) {
+                tracing::warn!("{}: {error}: what tasks write is kept in memory alone", file.display());
+            }
         }
         let connections = Connections::new();
         let mut endpoints = (watch::Sender::new(false), JoinSet::new());

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
+use oncekey_core::EnvironmentId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::host::api::{ChildCall, Tokens};
@@ -45,6 +46,8 @@ pub(crate) struct Hand {
     /// What it asks of the host.
     pub calls: Option<mpsc::Receiver<ChildCall>>,
     pub code: Arc<Loaded>,
+    /// Of which environment its runs are: what one leaves in its process is no other environment's.
+    environment: Option<EnvironmentId>,
     token: String,
     tokens: Tokens,
     since: Instant,
@@ -110,31 +113,43 @@ impl Pool {
     }
 
     fn hand(&self, process: Arc<Process>, calls: mpsc::Receiver<ChildCall>, token: String, code: Arc<Loaded>) -> Hand {
-        Hand { process, calls: Some(calls), code, token, tokens: self.tokens.clone(), since: Instant::now() }
+        let (environment, tokens) = (None, self.tokens.clone());
+        Hand { process, calls: Some(calls), code, environment, token, tokens, since: Instant::now() }
     }
 
     fn current(&self) -> Option<Arc<Loaded>> {
         self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// A child for a run.
+    /// A child for a run of this environment.
     ///
     /// # Errors
     /// In words.
-    pub(crate) async fn take(&self) -> Result<Hand, String> {
-        if let Some(hand) = self.idle_one() {
-            return Ok(hand);
-        }
-        let loaded = self.current().ok_or("no code is loaded yet")?;
-        let (process, calls, token) = self.start(&loaded.code).await?;
-        self.ready(&process).await?;
-        Ok(self.hand(process, calls, token, loaded))
+    pub(crate) async fn take(&self, environment: &EnvironmentId) -> Result<Hand, String> {
+        let mut hand = match self.idle_one(environment) {
+            Some(hand) => hand,
+            None => {
+                let loaded = self.current().ok_or("no code is loaded yet")?;
+                let (process, calls, token) = self.start(&loaded.code).await?;
+                self.ready(&process).await?;
+                self.hand(process, calls, token, loaded)
+            }
+        };
+        hand.environment = Some(environment.clone());
+        Ok(hand)
     }
 
-    /// One that has nothing to do. Those that ended meanwhile, killed or by what an earlier run left going, are no run's fault.
-    fn idle_one(&self) -> Option<Hand> {
+    /// One that has nothing to do; if all are another environment's, the one that has had nothing to do for longest makes
+    /// room. Those that ended meanwhile, killed or by what an earlier run left going, are no run's fault.
+    fn idle_one(&self, environment: &EnvironmentId) -> Option<Hand> {
         let mut idle = lock(&self.idle);
-        std::iter::from_fn(|| idle.pop()).find(|hand| hand.process.is_alive())
+        idle.retain(|hand| hand.process.is_alive());
+        let fits = |hand: &Hand| hand.environment.as_ref().is_none_or(|own| own == environment);
+        let place = idle.iter().rposition(fits);
+        if place.is_none() && !idle.is_empty() {
+            idle.remove(0);
+        }
+        place.map(|place| idle.remove(place))
     }
 
     /// Takes a child back whose run is over.

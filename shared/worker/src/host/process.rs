@@ -11,7 +11,7 @@ use std::time::Duration;
 use command_fds::{CommandFdExt, FdMapping, FdMappingCollision};
 use oncekey_core::RunId;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, mpsc};
@@ -22,7 +22,9 @@ use crate::invocation::lock;
 /// The longest line that a child may say, in bytes: an output of 3 MB, however it is escaped.
 const MAX_LINE_BYTES: usize = 20 * 1024 * 1024;
 /// The longest line of a task's console that is shown whole, in bytes.
-const MAX_CONSOLE_BYTES: u64 = 64 * 1024;
+const MAX_CONSOLE_BYTES: usize = 64 * 1024;
+/// How long the beginning of a line is waited with for its end.
+const UNTIL_SHOWN: Duration = Duration::from_secs(1);
 /// How often a child that was told to stop is asked whether it has.
 const UNTIL_STOPPED: Duration = Duration::from_millis(1);
 
@@ -265,19 +267,48 @@ async fn write(mut pipe: pipe::Sender, mut lines: mpsc::UnboundedReceiver<String
     }
 }
 
-/// Hands on what a task writes, line by line. One that never ends its line is cut, so that it needs no memory.
-async fn relay(from: impl AsyncRead + Unpin, stream: Stream, run: Arc<Mutex<Option<RunId>>>, console: Console) {
-    let mut from = BufReader::new(from);
-    let mut line = Vec::new();
+/// Hands on what a task writes, line by line, as its run's that was carried out when the line began. One that does not end its
+/// line is cut, so that it needs no memory, and so that nothing of it stands in the next run's line.
+async fn relay(mut from: impl AsyncRead + Unpin, stream: Stream, run: Arc<Mutex<Option<RunId>>>, console: Console) {
+    let mut part = Part { line: Vec::new(), whose: None };
+    let show = |part: &mut Part| {
+        let line = String::from_utf8_lossy(&part.line);
+        console(part.whose.as_ref(), stream, line.trim_end_matches(['\n', '\r']));
+        part.line.clear();
+    };
+    let mut buffer = vec![0; 16 * 1024];
     loop {
-        line.clear();
-        let mut some = tokio::io::AsyncReadExt::take(&mut from, MAX_CONSOLE_BYTES);
-        match some.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                let run = lock(&run).clone();
-                console(run.as_ref(), stream, String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+        let read = from.read(&mut buffer);
+        let read = match part.line.is_empty() {
+            true => read.await,
+            false => match tokio::time::timeout(UNTIL_SHOWN, read).await {
+                Ok(read) => read,
+                Err(_) => {
+                    show(&mut part);
+                    continue;
+                }
+            },
+        };
+        let size = read.unwrap_or(0);
+        let now = lock(&run).clone();
+        if !part.line.is_empty() && (size == 0 || now != part.whose) {
+            show(&mut part);
+        }
+        if size == 0 {
+            return;
+        }
+        part.whose = now;
+        for piece in buffer.get(..size).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+            part.line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || part.line.len() >= MAX_CONSOLE_BYTES {
+                show(&mut part);
             }
         }
     }
+}
+
+/// The beginning of a line.
+struct Part {
+    line: Vec<u8>,
+    whose: Option<RunId>,
 }

@@ -34,7 +34,11 @@ const STUCK: Duration = Duration::from_millis(500);
 /// Carries a run out in a child.
 pub(crate) async fn carry_out(host: Arc<Inner>, ctx: Context, payload: Payload) -> Result<Payload, TaskError> {
     let inv = &*ctx.inner;
-    let mut hand = host.pool.take().await.map_err(|why| crashed(&format!("no process for the task: {why}")))?;
+    let mut hand = host
+        .pool
+        .take(&inv.run.spec.environment)
+        .await
+        .map_err(|why| crashed(&format!("no process for the task: {why}")))?;
     let task = &inv.run.spec.task;
     let Some(manifest) = hand.code.tasks.iter().find(|known| known.id == task.as_str()).cloned() else {
         host.pool.give_back(hand);

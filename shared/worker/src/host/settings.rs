@@ -90,7 +90,10 @@ impl<V: PerTask> Setting<V> {
         }
         let named: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|_| refuse())?;
         let read = |value: Value| value.as_str().map_or_else(|| V::read(&value.to_string()), V::read);
-        let named = named.into_iter().map(|(task, value)| Some((task, read(value)?)));
+        let named = named.into_iter().map(|(task, value)| {
+            TaskId::parse(&task).ok()?;
+            Some((task, read(value)?))
+        });
         let mut of_task: BTreeMap<String, V> = named.collect::<Option<_>>().ok_or_else(refuse)?;
         let default = of_task.remove("default").unwrap_or_default();
         Ok(Self { default, of_task })
@@ -101,7 +104,7 @@ impl<V: PerTask> Setting<V> {
     /// # Errors
     /// In words, when it is no such setting.
     pub fn from_env() -> Result<Self, String> {
-        Self::parse(&std::env::var(V::VARIABLE).unwrap_or_default())
+        Self::parse(&std::env::var_os(V::VARIABLE).unwrap_or_default().to_string_lossy())
     }
 
     /// What is set for a task.
@@ -123,7 +126,7 @@ mod tests {
         assert_eq!(parse("hold").expect("one").of(&task("a")), Waits::Hold);
         let some = parse(r#"{"default": "hold", "a": "replay"}"#).expect("some");
         assert_eq!((some.of(&task("a")), some.of(&task("b"))), (Waits::Replay, Waits::Hold));
-        for wrong in ["suspend", "{\"a\": \"never\"}", "{\"a\": 1}", "[]"] {
+        for wrong in ["suspend", "{\"a\": \"never\"}", "{\"a\": 1}", "{\"bad id!\": \"hold\"}", "[]", "\u{fffd}"] {
             let error = parse(wrong).expect_err(wrong);
             assert!(error.starts_with("ONCEKEY_WAITS=") && error.contains("give mixed, hold or replay"), "{error}");
         }
