@@ -35,5 +35,7 @@ pub(crate) async fn run_logs(
 
 fn after(query: &str) -> Result<u64, Error> {
     let Some((_, value)) = form_pairs(query).into_iter().find(|(name, _)| name == "after") else { return Ok(0) };
-    value.parse().map_err(|_| Error::invalid("after", "give the `next` of an earlier answer, like 12"))
+    // What is described as an integer of 64 bits has a sign.
+    let place = value.parse::<i64>().ok().and_then(|place| u64::try_from(place).ok());
+    place.ok_or_else(|| Error::invalid("after", "give the `next` of an earlier answer, like 12"))
 }
