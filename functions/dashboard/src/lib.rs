@@ -26,6 +26,7 @@ use oncekey_core::{App, TaskId};
 use oncekey_http::routes;
 
 use crate::session::Sessions;
+pub use crate::try_it::example;
 
 /// The tasks that there are, where one process knows: beside those that have runs.
 #[derive(Clone)]

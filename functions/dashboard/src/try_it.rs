@@ -27,7 +27,8 @@ pub(crate) async fn ask(State(KnownTasks(known)): State<KnownTasks>, visitor: Vi
 }
 
 /// A task to begin with.
-pub(crate) fn example(known: &[TaskId]) -> &str {
+#[must_use]
+pub fn example(known: &[TaskId]) -> &str {
     let echo = |task: &&str| *task == "echo";
     known.iter().map(TaskId::as_str).find(echo).or_else(|| known.first().map(TaskId::as_str)).unwrap_or("echo")
 }

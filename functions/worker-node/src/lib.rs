@@ -26,7 +26,7 @@ const OWN_QUEUE: &str = "ONCEKEY_OWN_QUEUE";
 /// Runs as a Lambda function. `arguments` are those that a managed runtime starts its wrapper with; none elsewhere.
 ///
 /// # Errors
-/// What the environment lacks, why the task files cannot be imported, or what the Lambda runtime reports.
+/// What the environment lacks, or what the Lambda runtime reports. Why the task files cannot be imported is told in the runs.
 pub async fn run(arguments: Vec<OsString>) -> Result<(), LambdaError> {
     logs::init();
     let mut app = App::from_env().await?;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use oncekey_core::TaskId;
 use oncekey_core::queue::name::Queue;
 use oncekey_core::telemetry::logs::without_payloads;
 use tracing_subscriber::EnvFilter;
@@ -83,13 +82,12 @@ pub(super) async fn dev(dev: Dev) -> Result<(), StackError> {
         ..Options::default()
     };
     let ids = worker.ids();
-    let example = ids.iter().find(|task| task.as_str() == "echo").or(ids.first()).map_or("echo", TaskId::as_str);
     let stack = Stack::start_with(options, worker).await?;
     // Listening from here on, so that whoever has read the banner can stop us.
     let mut asked_to_stop = Box::pin(stop_signal());
     let _ = futures_util::poll!(&mut asked_to_stop);
     // A reader that has gone away is no reason to end.
-    let _ = writeln!(std::io::stdout(), "{}", banner(&stack, &kept, example));
+    let _ = writeln!(std::io::stdout(), "{}", banner(&stack, &kept, oncekey_function_dashboard::example(&ids)));
     let tasks = tasks.map(|tasks| {
         let _ = writeln!(std::io::stdout(), "Tasks: {}\n", tasks.listed());
         tokio::spawn(tasks.run(stack.routes()))
