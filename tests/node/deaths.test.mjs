@@ -1,13 +1,11 @@
 // What becomes of runs whose process, host or task is gone, or whose time is over.
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { readFile, rm } from "node:fs/promises";
-import http from "node:http";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { startTasks } from "./stack.mjs";
+import { startOutside, startTasks } from "./stack.mjs";
 
 const TASKS = `
 import { task, wait } from "@trigger.dev/sdk";
@@ -37,11 +35,7 @@ describe("where runs and processes end", { concurrency: 2 }, () => {
   let url;
   const arrived = [];
   before(async () => {
-    outside = http.createServer((request, response) => {
-      arrived.push(request.url);
-      response.end("ok");
-    }).listen(0, "127.0.0.1");
-    await once(outside, "listening");
+    outside = await startOutside(arrived);
     url = `http://127.0.0.1:${outside.address().port}`;
     stack = await startTasks({ "trigger/tasks.ts": TASKS }, { tasks: "trigger", args: ["--timeout", "8", "--workers", "3"], env: { NODE_OPTIONS: "--max-old-space-size=300" } });
   });

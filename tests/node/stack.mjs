@@ -1,7 +1,9 @@
 // The real binary on a folder of task files, and what a test asks of it over HTTP.
 
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { rm, writeFile } from "node:fs/promises";
+import http from "node:http";
 import path from "node:path";
 
 import { target } from "../tools/local-stack.mjs";
@@ -9,6 +11,16 @@ import { folder } from "./host.mjs";
 
 const FINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELED", "TIMED_OUT", "EXPIRED", "SYSTEM_FAILURE"];
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A server outside, which notes in `arrived` the paths that it is asked for, and answers how often it was asked for each. */
+export async function startOutside(arrived) {
+  const server = http.createServer((request, response) => {
+    arrived.push(request.url);
+    response.end(String(arrived.filter((at) => at === request.url).length));
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return server;
+}
 
 /** Starts `oncekey dev --tasks` on files, given by their names. Options: `args`, `env`, `data` (a folder instead of memory), `profile`. */
 export async function startTasks(files, options = {}) {

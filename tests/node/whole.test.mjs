@@ -3,12 +3,10 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { once } from "node:events";
 import { readFile } from "node:fs/promises";
-import http from "node:http";
 import { after, before, describe, test } from "node:test";
 
-import { startTasks } from "./stack.mjs";
+import { startOutside, startTasks } from "./stack.mjs";
 
 const sha = (text) => createHash("sha256").update(text).digest("hex");
 const FAST = "minTimeoutInMs: 50, maxTimeoutInMs: 50, factor: 1, randomize: false";
@@ -114,11 +112,7 @@ let outside;
 let url;
 const arrived = [];
 before(async () => {
-  outside = http.createServer((request, response) => {
-    arrived.push(request.url);
-    response.end(String(arrived.filter((at) => at === request.url).length));
-  }).listen(0, "127.0.0.1");
-  await once(outside, "listening");
+  outside = await startOutside(arrived);
   url = `http://127.0.0.1:${outside.address().port}`;
   stack = await startTasks({ "trigger/tasks.ts": TASKS }, { tasks: "trigger", args: ["--timeout", "30", "--workers", "3"] });
 });
