@@ -80,6 +80,24 @@ test("a trigger's queue leads to a worker of somebody's own, and its child back 
   assert.equal((await until(unknown.id, ({ isCompleted }) => isCompleted)).status, "COMPLETED");
 });
 
+test("a long delay is a schedule that sends to the queue, and goes with a cancellation", async () => {
+  const run = await trigger("echo", { payload: 1, options: { delay: "2h" } });
+  const named = (...args) => aws("scheduler", ...args, "--group-name", stack);
+  const ours = () => named("list-schedules").Schedules.map(({ Name }) => named("get-schedule", "--name", Name)).find(({ Target }) => Target.Input.includes(run.id));
+  const { Name, CreationDate, Target, FlexibleTimeWindow } = ours();
+  // Its time is now, and so is that of what it sends: the worker finds that the run is due later, and has it scheduled again.
+  const Input = JSON.stringify({ ...JSON.parse(Target.Input), due_at: Date.now() });
+  const asked = { Name, GroupName: stack, ScheduleExpression: "at(2026-01-01T00:00:00)", ActionAfterCompletion: "DELETE", FlexibleTimeWindow, Target: { ...Target, Input } };
+  aws("scheduler", "update-schedule", "--cli-input-json", JSON.stringify(asked));
+  const isNew = (found) => found && found.CreationDate !== CreationDate && found.ScheduleExpression !== asked.ScheduleExpression;
+  let found;
+  for (const end = Date.now() + 120_000; Date.now() < end && !isNew(found); await sleep(1000)) found = ours();
+  assert.ok(isNew(found), JSON.stringify(found));
+  assert.equal((await call("GET", `/api/v3/runs/${run.id}`)).body.status, "DELAYED");
+  assert.equal((await call("POST", `/api/v2/runs/${run.id}/cancel`)).status, 200);
+  assert.equal(ours(), undefined);
+});
+
 test("the dashboard is at the API's address", async () => {
   const form = await fetch(`${url}/`);
   assert.match(form.url, /\/sign-in\?to=%2F$/);

@@ -1,28 +1,24 @@
-// Twenty small programs, to the byte as somebody else wrote them, against the real binary. They lie outside this repository: where
-// they are not there, this says so.
+// Twenty small programs, to the byte as somebody else wrote them, against the real binary. The one that takes minutes has a file of
+// its own.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { copyFile, mkdir, readFile, rm } from "node:fs/promises";
+import { copyFile, mkdir, rm } from "node:fs/promises";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 
 import esbuild from "esbuild";
 
+import { EXAMPLES, read, skip } from "./reference.mjs";
 import { startTasks } from "./stack.mjs";
 
-const EXAMPLES = process.env.ONCEKEY_REFERENCE_EXAMPLES ?? fileURLToPath(new URL("../../../shared/reference-examples/", import.meta.url));
-const skip = existsSync(EXAMPLES) ? false : `${EXAMPLES} is not there`;
 const sha = (text) => createHash("sha256").update(text).digest("hex");
-const read = (name) => readFile(path.join(EXAMPLES, name), "utf8");
 
 /** Runs a test on a stack whose worker has one of the files. */
-function withFile(name, what, body, options) {
+function withFile(name, what, body) {
   test(`${name}: ${what}`, { skip }, async () => {
-    const stack = await startTasks({ "trigger/tasks.ts": await read(name) }, { tasks: "trigger", ...options });
+    const stack = await startTasks({ "trigger/tasks.ts": await read(name) }, { tasks: "trigger" });
     try {
       await body(stack);
     } finally {
@@ -106,21 +102,6 @@ withFile("18-reset-run-scoped.task.ts", "one child, and the key is free", async 
   const run = completed(await stack.run("parent-task"));
   await children(stack, "child-task", 1);
   assert.equal((await holder(stack, sha(`my-key-${run.id}`), "child-task")).status, 404);
-});
-
-test("12-past-the-window.task.ts: two children of four attempts that wait past the window, with a timeout of 30 s", {
-  skip: skip || (process.env.ONCEKEY_SLOW_TESTS ? false : "takes five minutes: ONCEKEY_SLOW_TESTS=1"),
-}, async () => {
-  const stack = await startTasks({ "trigger/tasks.ts": await read("12-past-the-window.task.ts") }, { tasks: "trigger", args: ["--timeout", "30"] });
-  try {
-    const id = await stack.trigger("my-task");
-    await stack.inState(id, "WAITING");
-    const run = await stack.end(id, 420);
-    assert.deepEqual([run.status, run.attemptCount], ["FAILED", 4]);
-    await children(stack, "child-task", 2);
-  } finally {
-    await stack.stop();
-  }
 });
 
 // Programs of a backend: each is run as a program of its own, which prints what each of its calls was told.

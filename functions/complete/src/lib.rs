@@ -2,10 +2,11 @@
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use oncekey_core::protocol::complete::complete;
-use oncekey_core::protocol::dead_letter::{end_dead_run, end_unreadable_run};
+use oncekey_core::protocol::dead_letter::{end_dead_run, end_unreadable_run, send_unsent_run};
 use oncekey_core::protocol::wait::rouse;
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, Remains, RunMessage};
+use oncekey_core::queue::schedules::unsent;
 use oncekey_core::{App, Error};
 
 /// Handles one batch, from whichever of the three queues it came.
@@ -22,8 +23,10 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
 
 /// Brings the run of a message that was delivered too often to an end, or to its next attempt.
 async fn dead_letter(app: &App, message: &SqsMessage) -> Result<Disposition, Error> {
-    let body = message.body.as_deref().unwrap_or_default();
+    let unsent = unsent(message);
+    let body = unsent.as_deref().or(message.body.as_deref()).unwrap_or_default();
     match RunMessage::parse(body) {
+        Ok(message) if unsent.is_some() => send_unsent_run(app, &message).await,
         Ok(dead) => end_dead_run(app, &dead).await,
         Err(error) => match Remains::of(body) {
             Some(Remains { run_id, wakes: true }) => rouse(app, &run_id).await,

@@ -10,6 +10,7 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::environment::Environments;
 use crate::error::Error;
+use crate::queue::schedules::{EventBridge, Scheduler};
 use crate::queue::{QueueUrls, Queues};
 use crate::settings::Settings;
 use crate::store::{Store, TableNames};
@@ -69,17 +70,29 @@ impl App {
         }
     }
 
+    /// The same, with a scheduler for what is further away than SQS delays.
+    #[must_use]
+    pub fn scheduled_by(mut self, scheduler: Arc<dyn Scheduler>) -> Self {
+        self.queues = self.queues.with_scheduler(scheduler);
+        self
+    }
+
     /// An app as a Lambda's environment variables describe it: [`Settings`], and whatever the AWS SDK reads.
     ///
     /// # Errors
     /// [`Error::Configuration`] naming the variable that is missing or malformed.
     pub async fn from_env() -> Result<Self, Error> {
-        let Settings { tables, queues, bucket } = Settings::from_env()?;
+        let Settings { tables, queues, schedules, bucket } = Settings::from_env()?;
         let sdk = aws_settings().load().await;
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk));
         // As the SDK's own clients find their endpoints.
-        let endpoint = std::env::var("AWS_ENDPOINT_URL_S3").ok().or_else(|| sdk.endpoint_url().map(str::to_owned));
-        let blobs = Blobs::new(&sdk, endpoint.as_deref(), &bucket, Clock::system())?;
-        Ok(Self::new(dynamodb, sqs, tables, queues, blobs, Clock::system()))
+        let endpoint = |name: &str| std::env::var(name).ok().or_else(|| sdk.endpoint_url().map(str::to_owned));
+        let clock = Clock::system();
+        let blobs = Blobs::new(&sdk, endpoint("AWS_ENDPOINT_URL_S3").as_deref(), &bucket, clock.clone())?;
+        let dead_letters = queues.runs_dead_letter.clone();
+        let app = Self::new(dynamodb, sqs, tables, queues, blobs, clock.clone());
+        let Some(group) = schedules else { return Ok(app) };
+        let endpoint = endpoint("AWS_ENDPOINT_URL_SCHEDULER");
+        Ok(app.scheduled_by(Arc::new(EventBridge::new(&sdk, endpoint.as_deref(), group, dead_letters, clock)?)))
     }
 }

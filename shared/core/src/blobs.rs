@@ -1,107 +1,26 @@
-//! S3: payloads and outputs that are too large for a DynamoDB item. Three requests are all it takes, so they are signed with
-//! the SDK's own signer and sent as they are; the same signed URLs are what callers get.
+//! S3: payloads and outputs that are too large for a DynamoDB item. The signed URLs by which we put and get them are what
+//! callers get, too.
 //!
 //! An object of an environment is named `{environment}/{path}`. What we put ourselves is named by its content, so two who
 //! make the same run never write different things to one place.
 
-use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sigv4::http_request::{
-    PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation, SigningSettings, UriPathNormalizationMode,
-    sign,
-};
-use aws_sigv4::sign::v4::SigningParams;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use oncekey_wire::EnvironmentId;
-use tokio::time::timeout;
 use url::Url;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::payload::path::{BlobPath, OUTPUTS, PAYLOADS};
 use crate::payload::{Payload, PayloadType};
+use crate::requests::{Answer, Requests, Signer, Unexpected};
 
 /// How long a signed URL works.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
-/// How long connecting may take.
-const TO_CONNECT: Duration = Duration::from_millis(1_500);
-/// How long one attempt of a request may take, with all of its answer.
-const TO_ATTEMPT: Duration = Duration::from_secs(4);
-/// Attempts of a request.
-const ATTEMPTS: u32 = 3;
-/// The pause after the first; each next is four times as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// Signs S3 requests into URLs.
-#[derive(Clone, Debug)]
-pub struct Signer {
-    credentials: SharedCredentialsProvider,
-    region: String,
-}
-
-impl Signer {
-    /// Signs a request to `url` at `now`: for fifteen minutes, whoever has the URL may send it.
-    ///
-    /// # Errors
-    /// [`Error::Aws`] when there are no credentials.
-    pub async fn signed(&self, method: &Method, mut url: Url, now: Timestamp, expires: Duration) -> Result<Url, Error> {
-        let credentials = self.credentials.provide_credentials().await.map_err(Error::aws("credentials"))?;
-        let mut settings = SigningSettings::default();
-        settings.signature_location = SignatureLocation::QueryParams;
-        settings.expires_in = Some(expires);
-        // S3 signs the path as it is sent.
-        settings.percent_encoding_mode = PercentEncodingMode::Single;
-        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        let identity = credentials.into();
-        let params = SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name("s3")
-            .time(SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or(0)))
-            .settings(settings)
-            .build()
-            .map_err(Error::aws("s3:sign"))?
-            .into();
-        let request =
-            SignableRequest::new(method.as_str(), url.as_str(), std::iter::empty(), SignableBody::UnsignedPayload);
-        let request = request.map_err(Error::aws("s3:sign"))?;
-        let (instructions, _) = sign(request, &params).map_err(Error::aws("s3:sign"))?.into_parts();
-        url.query_pairs_mut().extend_pairs(instructions.params());
-        Ok(url)
-    }
-}
-
-type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
-/// An answer of S3's that says neither yes nor no.
-#[derive(Debug, thiserror::Error)]
-#[error("S3 answered {0}")]
-struct Unexpected(StatusCode);
-
-/// What S3 answered.
-struct Answer {
-    status: StatusCode,
-    kind: PayloadType,
-    /// None, if it is longer than a payload may be.
-    body: Option<Bytes>,
-}
-
-impl Answer {
-    /// Whether the next attempt may be answered better.
-    fn may_pass(&self) -> bool {
-        self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
-    }
-}
 
 /// A bucket.
 #[derive(Clone, Debug)]
@@ -109,7 +28,7 @@ pub struct Blobs {
     bucket: Url,
     signer: Signer,
     clock: Clock,
-    http: OnceLock<Http>,
+    requests: Requests,
 }
 
 impl Blobs {
@@ -118,15 +37,13 @@ impl Blobs {
     /// # Errors
     /// [`Error::Configuration`] when the settings have no region or credentials, or make no URL.
     pub fn new(sdk: &SdkConfig, endpoint: Option<&str>, bucket: &str, clock: Clock) -> Result<Self, Error> {
-        let missing = |what: &str| Error::Configuration(format!("the AWS settings have no {what}"));
-        let region = sdk.region().ok_or_else(|| missing("region"))?.to_string();
-        let credentials = sdk.credentials_provider().ok_or_else(|| missing("credentials"))?;
+        let signer = Signer::of(sdk)?;
         let url = match endpoint {
             Some(endpoint) => format!("{}/{bucket}/", endpoint.trim_end_matches('/')),
-            None => format!("https://{bucket}.s3.{region}.amazonaws.com/"),
+            None => format!("https://{bucket}.s3.{}.amazonaws.com/", signer.region()),
         };
         let bucket = Url::parse(&url).map_err(|error| Error::Configuration(format!("{url} is not a URL: {error}")))?;
-        Ok(Self { bucket, signer: Signer { credentials, region }, clock, http: OnceLock::new() })
+        Ok(Self { bucket, signer, clock, requests: Requests::default() })
     }
 
     /// What signs for this bucket.
@@ -236,7 +153,7 @@ impl Blobs {
             )));
         };
         let text = String::from_utf8(body.into()).map_err(|_| Error::invalid(path.as_str(), "it is not UTF-8"))?;
-        Ok(Some(Payload { text: Some(text), kind: answer.kind }))
+        Ok(Some(Payload { text: Some(text), kind: PayloadType::of_content_type(&answer.content_type) }))
     }
 
     /// Sends a request, and sends it again when what became of it may be another time: puts write what is there already.
@@ -248,57 +165,8 @@ impl Blobs {
         kind: PayloadType,
         text: String,
     ) -> Result<Answer, Error> {
-        let body = Bytes::from(text);
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..ATTEMPTS {
-            match self.attempt(call, method, url, kind, body.clone()).await {
-                Ok(answer) if !answer.may_pass() => return Ok(answer),
-                Ok(answer) => tracing::debug!(call, status = %answer.status, "S3 is asked again"),
-                Err(error) => tracing::debug!(call, %error, "S3 is asked again"),
-            }
-            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
-            pause *= 4;
-        }
-        self.attempt(call, method, url, kind, body).await
-    }
-
-    async fn attempt(
-        &self,
-        call: &'static str,
-        method: &Method,
-        url: &Url,
-        kind: PayloadType,
-        body: Bytes,
-    ) -> Result<Answer, Error> {
         let request = Request::builder().method(method).uri(url.as_str()).header(CONTENT_TYPE, kind.as_str());
-        let request = request.body(Full::from(body)).map_err(Error::aws(call))?;
-        let http = self.http()?;
-        let answered = async {
-            let answer = http.request(request).await.map_err(Error::aws(call))?;
-            let status = answer.status();
-            let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-            let kind = PayloadType::of_content_type(kind);
-            let body = match Limited::new(answer.into_body(), Payload::MAX_BYTES).collect().await {
-                Ok(body) => Some(body.to_bytes()),
-                Err(error) if error.is::<LengthLimitError>() => None,
-                Err(error) => return Err(Error::aws(call)(std::io::Error::other(error))),
-            };
-            Ok(Answer { status, kind, body })
-        };
-        timeout(TO_ATTEMPT, answered).await.map_err(Error::aws(call))?
-    }
-
-    /// Made when it is needed: the trusted roots take a while to read, and most runs store nothing.
-    fn http(&self) -> Result<&Http, Error> {
-        if let Some(http) = self.http.get() {
-            return Ok(http);
-        }
-        let connector = HttpsConnectorBuilder::new().with_native_roots();
-        let connector = connector.map_err(|error| Error::Configuration(error.to_string()))?;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(TO_CONNECT));
-        let connector = connector.https_or_http().enable_http1().wrap_connector(tcp);
-        Ok(self.http.get_or_init(|| Client::builder(TokioExecutor::new()).build(connector)))
+        let request = request.body(Bytes::from(text)).map_err(Error::aws(call))?;
+        self.requests.send(call, &request, Payload::MAX_BYTES).await
     }
 }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::error::Error;
 use crate::queue::QueueUrls;
 use crate::queue::name::QueueName;
+use crate::queue::schedules::ScheduleGroup;
 use crate::store::TableNames;
 
 /// The variable with the name of the environments table; the command line reads it too.
@@ -25,6 +26,9 @@ const TRIGGERS_QUEUE: &str = "ONCEKEY_TRIGGERS_QUEUE";
 const TRIGGERS_DEAD_LETTER_QUEUE: &str = "ONCEKEY_TRIGGERS_DEAD_LETTER_QUEUE";
 const COMPLETIONS_QUEUE: &str = "ONCEKEY_COMPLETIONS_QUEUE";
 const COMPLETIONS_DEAD_LETTER_QUEUE: &str = "ONCEKEY_COMPLETIONS_DEAD_LETTER_QUEUE";
+/// The group of the stack's schedules, and the role by which they send: both, or neither, and long delays go in hops.
+const SCHEDULE_GROUP: &str = "ONCEKEY_SCHEDULE_GROUP";
+const SCHEDULER_ROLE: &str = "ONCEKEY_SCHEDULER_ROLE";
 const BUCKET: &str = "ONCEKEY_BUCKET";
 
 /// Where everything is.
@@ -34,6 +38,8 @@ pub struct Settings {
     pub tables: TableNames,
     /// The queues.
     pub queues: QueueUrls,
+    /// Where schedules are, if long delays are schedules.
+    pub schedules: Option<ScheduleGroup>,
     /// The bucket's name.
     pub bucket: String,
 }
@@ -56,6 +62,10 @@ impl Settings {
             get(name).ok_or_else(|| Error::Configuration(format!("the environment variable {name} is not set")))
         };
         let or_empty = |name: &str| get(name).filter(|text| !text.is_empty()).unwrap_or_else(|| "{}".to_owned());
+        let schedules = match [SCHEDULE_GROUP, SCHEDULER_ROLE].map(|name| get(name).filter(|text| !text.is_empty())) {
+            [None, None] => None,
+            _ => Some(ScheduleGroup { name: given(SCHEDULE_GROUP)?, role_arn: given(SCHEDULER_ROLE)? }),
+        };
         let mut runs: BTreeMap<QueueName, String> = parsed(RUNS_QUEUES, &given(RUNS_QUEUES)?)?;
         runs.extend(parsed::<QueueName, String>(MORE_RUNS_QUEUES, &or_empty(MORE_RUNS_QUEUES))?);
         Ok(Self {
@@ -73,6 +83,7 @@ impl Settings {
                 completions: given(COMPLETIONS_QUEUE)?,
                 completions_dead_letter: given(COMPLETIONS_DEAD_LETTER_QUEUE)?,
             },
+            schedules,
             bucket: given(BUCKET)?,
         })
     }
@@ -80,8 +91,8 @@ impl Settings {
     /// The variables that say so to another process.
     #[must_use]
     pub fn to_env(&self) -> Vec<(&'static str, String)> {
-        let Self { tables, queues, bucket } = self;
-        vec![
+        let Self { tables, queues, schedules, bucket } = self;
+        let mut variables = vec![
             (KEYS_TABLE, tables.keys.clone()),
             (RUNS_TABLE, tables.runs.clone()),
             (ENVIRONMENTS_TABLE, tables.environments.clone()),
@@ -93,7 +104,11 @@ impl Settings {
             (COMPLETIONS_QUEUE, queues.completions.clone()),
             (COMPLETIONS_DEAD_LETTER_QUEUE, queues.completions_dead_letter.clone()),
             (BUCKET, bucket.clone()),
-        ]
+        ];
+        if let Some(ScheduleGroup { name, role_arn }) = schedules {
+            variables.extend([(SCHEDULE_GROUP, name.clone()), (SCHEDULER_ROLE, role_arn.clone())]);
+        }
+        variables
     }
 }
 
@@ -131,6 +146,7 @@ mod tests {
                 completions: text("c"),
                 completions_dead_letter: text("cd"),
             },
+            schedules: Some(ScheduleGroup { name: text("g"), role_arn: text("ra") }),
             bucket: text("b"),
         }
     }
@@ -149,7 +165,12 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_missing_or_malformed_is_named() {
-        for (name, value) in [(KEYS_TABLE, None), (RUNS_QUEUES, Some("[]")), (TASK_QUEUES, Some(r#"{"a b": "c"}"#))] {
+        for (name, value) in [
+            (KEYS_TABLE, None),
+            (SCHEDULER_ROLE, None),
+            (RUNS_QUEUES, Some("[]")),
+            (TASK_QUEUES, Some(r#"{"a b": "c"}"#)),
+        ] {
             let told: BTreeMap<_, _> = settings().to_env().into_iter().collect();
             let get = |asked: &str| if asked == name { value.map(str::to_owned) } else { told.get(asked).cloned() };
             let error = Settings::read(get).expect_err(name).to_string();

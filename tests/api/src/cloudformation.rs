@@ -130,6 +130,10 @@ impl Deployed<'_> {
                 format!("{}-{}", self.parameters["AWS::StackName"], name.strip_suffix("Table").unwrap().to_lowercase())
             }
             Some("AWS::S3::Bucket") => "oncekey".to_owned(),
+            Some("AWS::Scheduler::ScheduleGroup") => self.text(&resource["Properties"]["Name"]),
+            Some("AWS::IAM::Role") => {
+                format!("{}-{}", self.parameters["AWS::StackName"], name.strip_suffix("Role").unwrap().to_lowercase())
+            }
             _ => panic!("{name} is neither a parameter nor a resource that has a name here"),
         }
     }
@@ -138,6 +142,7 @@ impl Deployed<'_> {
         let name = self.name(resource);
         match self.template["Resources"][resource]["Type"].as_str() {
             Some("AWS::SQS::Queue") => format!("arn:aws:sqs:{PLACE}:{name}"),
+            Some("AWS::IAM::Role") => format!("arn:aws:iam::000000000000:role/{name}"),
             Some("AWS::DynamoDB::Table") => format!("arn:aws:dynamodb:{PLACE}:table/{name}"),
             Some("AWS::S3::Bucket") => format!("arn:aws:s3:::{name}"),
             other => panic!("{resource} has no ARN here: {other:?}"),

@@ -14,6 +14,7 @@
 
 pub mod cloudformation;
 pub mod policy;
+mod schedules;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -355,8 +356,9 @@ impl Oncekey {
         sqs.send_message().queue_url(self.queue_url(queue)).message_body(body).send().await.unwrap();
     }
 
-    /// Takes every message off a queue.
+    /// Takes every message off a queue, and those that schedules would send.
     pub async fn purge(&self, queue: &str) {
+        self.forget_schedules().await;
         let (_, sqs) = self.stack().sqs();
         sqs.purge_queue().queue_url(self.queue_url(queue)).send().await.unwrap();
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use oncekey::aws::iam::{AccessRequest, Function, Permissions};
 use oncekey_core::queue::name::QueueName;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cloudformation::{Deployed, read};
 
@@ -163,7 +163,9 @@ fn permissions(stack: &Deployed<'_>, function: &str) -> Vec<Permission> {
     let mut permissions = Vec::new();
     for statement in statements {
         assert_eq!(statement["Effect"], "Allow", "{statement}");
-        let leading_keys = statement.get("Condition").map(|condition| {
+        let passed = json!({ "StringEquals": { "iam:PassedToService": "scheduler.amazonaws.com" } });
+        let bound = statement.get("Condition").filter(|condition| **condition != passed);
+        let leading_keys = bound.map(|condition| {
             let keys = &condition["ForAllValues:StringEquals"]["dynamodb:LeadingKeys"];
             assert!(keys.is_array() && condition.as_object().unwrap().len() == 1, "another condition: {condition}");
             listed(keys).iter().map(|key| stack.text(key)).collect()

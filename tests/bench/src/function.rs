@@ -71,6 +71,7 @@ impl Function {
                 completions: queue("completions"),
                 completions_dead_letter: queue("completions-dead"),
             },
+            schedules: None,
             bucket: "oncekey".to_owned(),
         };
         let child = Command::new(&self.program)

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use oncekey_model::delay::{self, Delay};
 use oncekey_model::trigger::{self, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
 use stateright::{Checker, HasDiscoveries, Model};
@@ -28,6 +29,8 @@ fn main() {
     search("trigger: and a message that is dead-lettered", poisoned.clone());
     let wait = Wait { deaths: 2, duplicates: 1, cancels: 1, mutant: None };
     search("wait: two children, two deaths, rival handlers, a cancel", wait.clone());
+    let delay = Delay { movers: 3, deaths: 2, refusals: 1, mutant: None };
+    search("delay: three who move a start, two deaths, a refusal", delay.clone());
     for mutant in [
         trigger::Mutant::PutBeforeSend,
         trigger::Mutant::ClearUnconditionally,
@@ -51,6 +54,15 @@ fn main() {
         wait::Mutant::RaiseIsEnough,
     ] {
         search(&format!("fault: {mutant:?}"), Wait { mutant: Some(mutant), cancels: 0, ..wait.clone() });
+    }
+    for mutant in [
+        delay::Mutant::NamedByTime,
+        delay::Mutant::DeleteBeforeCreate,
+        delay::Mutant::NoteBeforeCreate,
+        delay::Mutant::KeepNote,
+        delay::Mutant::DropWhatIsEarly,
+    ] {
+        search(&format!("fault: {mutant:?}"), Delay { mutant: Some(mutant), ..delay.clone() });
     }
 }
 

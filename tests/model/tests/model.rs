@@ -1,6 +1,7 @@
 //! Every state of the protocol is looked at, and every fault planted in it found.
 
 use oncekey_model::broken;
+use oncekey_model::delay::{self, Delay};
 use oncekey_model::trigger::{self, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
 use stateright::{Checker, HasDiscoveries, Model};
@@ -33,6 +34,28 @@ const UNHEARD: Protocol = Protocol { lost_answers: 1, ..Protocol::PLAIN };
 const POISONED: Protocol = Protocol { dead_letters: 1, ..Protocol::PLAIN };
 /// With all of it at once, and two deaths, it is searched by `cargo run --release -p oncekey-model`: some minutes.
 const WAIT: Wait = Wait { deaths: 1, duplicates: 1, cancels: 1, mutant: None };
+
+/// With three movers it is searched by `cargo run --release -p oncekey-model`.
+const DELAY: Delay = Delay { movers: 2, deaths: 1, refusals: 1, mutant: None };
+
+#[test]
+fn the_start_of_a_run_that_is_moved_comes() {
+    holds("moved starts", search(DELAY));
+}
+
+#[test]
+fn faults_planted_in_moved_starts_are_found() {
+    for mutant in [
+        delay::Mutant::NamedByTime,
+        delay::Mutant::DeleteBeforeCreate,
+        delay::Mutant::NoteBeforeCreate,
+        delay::Mutant::KeepNote,
+        delay::Mutant::DropWhatIsEarly,
+    ] {
+        let moved = Delay { movers: 3, refusals: 0, mutant: Some(mutant), ..DELAY };
+        finds(&format!("{mutant:?}"), search(moved), &["I8"]);
+    }
+}
 
 #[test]
 fn the_protocol_of_a_trigger_holds_with_a_reset_and_an_end_of_window() {

@@ -17,6 +17,7 @@ pub mod history;
 pub mod network;
 pub mod payloads;
 pub mod queue;
+pub mod schedules;
 pub mod tasks;
 pub mod world;
 

@@ -15,6 +15,9 @@ use aws_smithy_types::body::SdkBody;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+/// What the targets of calls to Scheduler begin with.
+pub const SCHEDULER: &str = "AWSScheduler";
+
 /// A process of the simulation.
 pub type Process = u32;
 
@@ -39,10 +42,22 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Whether it is SQS that was called, and not DynamoDB.
+    /// Whether it is SQS that was called.
     #[must_use]
     pub fn is_of_sqs(&self) -> bool {
         self.target.starts_with("AmazonSQS")
+    }
+
+    /// Whether it is Scheduler.
+    #[must_use]
+    pub fn is_of_scheduler(&self) -> bool {
+        self.target.starts_with(SCHEDULER)
+    }
+
+    /// Whether it is DynamoDB.
+    #[must_use]
+    pub fn is_of_dynamodb(&self) -> bool {
+        !self.is_of_sqs() && !self.is_of_scheduler()
     }
 
     /// Lets it have this answer.
@@ -75,6 +90,26 @@ impl Network {
     pub fn take(&self) -> Vec<Pending> {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Has a call wait; how it is answered.
+    fn wait(&self, target: String, body: Value) -> oneshot::Receiver<Result<HttpResponse, ConnectorError>> {
+        let (answer, answered) = oneshot::channel();
+        let pending = Pending { process: AT_WORK.get(), target, body, answer };
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(pending);
+        answered
+    }
+
+    /// Makes a call without an SDK: the status that it is answered with.
+    ///
+    /// # Errors
+    /// In words, when nobody answers.
+    pub async fn ask(&self, target: String, body: Value) -> Result<u16, String> {
+        match self.wait(target, body).await {
+            Ok(Ok(answer)) => Ok(answer.status().as_u16()),
+            Ok(Err(error)) => Err(format!("{error:?}")),
+            Err(_) => Err("the process is dead".to_owned()),
+        }
+    }
 }
 
 impl fmt::Debug for Network {
@@ -87,9 +122,7 @@ impl HttpConnector for Network {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
         let body = request.body().bytes().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
-        let (answer, answered) = oneshot::channel();
-        let pending = Pending { process: AT_WORK.get(), target, body, answer };
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(pending);
+        let answered = self.wait(target, body);
         HttpConnectorFuture::new(async move {
             answered.await.unwrap_or_else(|_| Err(ConnectorError::io("the process is dead".into())))
         })

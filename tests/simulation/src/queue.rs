@@ -54,7 +54,12 @@ pub struct Queues {
     pub dead_lettered: u32,
     messages: BTreeMap<u64, Message>,
     sent: u64,
+    /// By their names, the messages that are schedules until they fire.
+    schedules: BTreeMap<String, u64>,
 }
+
+/// How late a schedule fires, at most.
+const LATE_MS: u64 = 60_000;
 
 fn queue_of(url: &str) -> &'static str {
     let name = url.rsplit('/').next().unwrap_or_default();
@@ -67,7 +72,7 @@ impl Queues {
     /// if it `hears` that.
     #[must_use]
     pub fn new(receives: Receives, hears: bool) -> Self {
-        Self { receives, hears, dead_lettered: 0, messages: BTreeMap::new(), sent: 0 }
+        Self { receives, hears, dead_lettered: 0, messages: BTreeMap::new(), sent: 0, schedules: BTreeMap::new() }
     }
 
     /// Where the messages of a queue go that are delivered too often, and how often that is.
@@ -101,6 +106,36 @@ impl Queues {
                 json!({})
             }
             other => panic!("the simulation's SQS has no {other}"),
+        }
+    }
+
+    /// Carries a call to Scheduler out: its status. One of a name that is there, or was until just now, is refused.
+    pub fn schedule(&mut self, operation: &str, body: &Value, now: Timestamp, random: &mut Rng) -> u16 {
+        let name = body["Name"].as_str().unwrap_or_default();
+        let there = self.schedules.get(name).copied();
+        let waits =
+            |id: &u64| self.messages.get(id).is_some_and(|message| message.received == 0 && message.visible_at > now);
+        match operation {
+            "CreateSchedule" if there.is_some() => 409,
+            "CreateSchedule" => {
+                self.sent += 1;
+                let at = Timestamp::from_millis(body["At"].as_i64().unwrap_or_default());
+                let queue = queue_of(body["QueueUrl"].as_str().unwrap_or_default());
+                let body = body["MessageBody"].as_str().unwrap_or_default().to_owned();
+                let visible_at = at.plus(Duration::from_millis(random.u64(..LATE_MS)));
+                self.messages.insert(self.sent, Message { queue, body, visible_at, received: 0 });
+                self.schedules.insert(name.to_owned(), self.sent);
+                200
+            }
+            "DeleteSchedule" => match there.filter(waits) {
+                Some(id) => {
+                    self.messages.remove(&id);
+                    self.schedules.remove(name);
+                    200
+                }
+                None => 404,
+            },
+            other => panic!("the simulation's Scheduler has no {other}"),
         }
     }
 

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::DisplayErrorContext;
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName};
 use futures_util::future::BoxFuture;
 use oncekey_core::{Clock, Timestamp};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -150,6 +150,8 @@ impl Mapping {
         record.aws_region = Some("us-east-1".to_owned());
         let attributes = message.attributes.iter().flatten();
         record.attributes = attributes.map(|(name, value)| (name.as_str().to_owned(), value.clone())).collect();
+        let said = message.message_attributes.iter().flatten();
+        record.message_attributes = said.map(|(name, value)| (name.clone(), attribute(value))).collect();
         record
     }
 
@@ -169,6 +171,13 @@ impl Mapping {
             }
         }
     }
+}
+
+fn attribute(value: &MessageAttributeValue) -> SqsMessageAttribute {
+    let mut attribute = SqsMessageAttribute::default();
+    attribute.string_value = value.string_value.clone();
+    attribute.data_type = Some(value.data_type.clone());
+    attribute
 }
 
 /// The receipts of the messages that a function did not report as failed.

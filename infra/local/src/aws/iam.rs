@@ -122,6 +122,16 @@ impl Caller {
         self.ask(&action, format!("arn:aws:sqs:{PLACE}:{queue}"), None)
     }
 
+    /// Whether it may do this to a schedule.
+    pub(crate) fn ask_scheduler(&self, action: &str, group: &str, name: &str) -> Result<(), String> {
+        self.ask(&format!("scheduler:{action}"), format!("arn:aws:scheduler:{PLACE}:schedule/{group}/{name}"), None)
+    }
+
+    /// Whether it may have a service act by this role.
+    pub(crate) fn ask_pass_role(&self, role_arn: &str) -> Result<(), String> {
+        self.ask("iam:PassRole", role_arn.to_owned(), None)
+    }
+
     /// Whether it may do this to an object of this path, which begins with its bucket; or to a bucket.
     pub(crate) fn ask_s3(&self, action: &str, path: &str) -> Result<(), String> {
         self.ask(&format!("s3:{action}"), format!("arn:aws:s3:::{}", path.trim_start_matches('/')), None)

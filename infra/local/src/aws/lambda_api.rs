@@ -84,6 +84,7 @@ pub(crate) struct Surroundings<'a> {
     pub dynamodb: &'a str,
     pub sqs: &'a str,
     pub s3: &'a str,
+    pub scheduler: Option<&'a str>,
     pub settings: &'a Settings,
 }
 
@@ -99,6 +100,7 @@ impl Surroundings<'_> {
             ("AWS_ENDPOINT_URL_SQS", self.sqs.to_owned()),
             ("AWS_ENDPOINT_URL_S3", self.s3.to_owned()),
         ];
+        variables.extend(self.scheduler.map(|url| ("AWS_ENDPOINT_URL_SCHEDULER", url.to_owned())));
         variables.extend(self.settings.to_env());
         // Quoted for the JSON in some of them.
         let lines: String = variables.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();

@@ -1,4 +1,4 @@
-//! What of AWS is imitated, at the wire: DynamoDB, SQS, S3, API Gateway, and the ways in which Lambda calls functions.
+//! What of AWS is imitated, at the wire: DynamoDB, SQS, EventBridge Scheduler, S3, API Gateway, and the ways in which Lambda calls functions.
 
 pub mod dynamodb;
 pub(crate) mod event_source;
@@ -8,4 +8,5 @@ pub(crate) mod in_process;
 pub(crate) mod lambda_api;
 mod payload;
 pub(crate) mod s3;
+pub(crate) mod scheduler;
 pub mod sqs;

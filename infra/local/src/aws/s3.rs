@@ -15,8 +15,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
-use oncekey_core::blobs::Signer;
-use oncekey_core::{Clock, Timestamp};
+use oncekey_core::{Clock, Signer, Timestamp};
 use reqwest::Url;
 use sha2::{Digest, Sha256};
 

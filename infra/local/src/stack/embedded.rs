@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::aws::dynamodb;
 use crate::aws::iam::Caller;
 use crate::aws::s3::{self, Objects, Signatory};
+use crate::aws::scheduler::{self, Schedules};
 use crate::aws::sqs::{self, QueueSettings, Queues};
 use crate::error::StackError;
 use crate::loopback::{self, Connections, Endpoint};
@@ -29,6 +30,8 @@ pub(super) struct Embedded {
     pub database: Option<Database>,
     pub sqs_url: String,
     pub queues: Option<Queues>,
+    /// Schedules are there where the queues are that they send to.
+    pub scheduler_url: Option<String>,
     pub s3_url: String,
     pub blobs: Blobs,
     /// Of each function that is told apart.
@@ -83,6 +86,16 @@ impl Embedded {
                 (url, Some(queues))
             }
         };
+        let scheduler_url = match &queues {
+            None => None,
+            Some(queues) => {
+                let listener = listen(0).await?;
+                let url = url_of(&listener);
+                let schedules = Schedules::new(queues.clone(), &options.prefix, callers.clone(), options.clock.clone());
+                listeners.serve(listener, scheduler::router(schedules), scheduler::MAX_REQUEST_BYTES);
+                Some(url)
+            }
+        };
         let listener = listen(0).await?;
         let s3_url = url_of(&listener);
         let s3 = sdk_config(&s3_url).await;
@@ -102,7 +115,7 @@ impl Embedded {
         let objects = Objects::new(objects, signers, options.clock.clone(), s3_url.clone());
         let objects = objects.map_err(|error| StackError::Objects(error.to_string()))?;
         listeners.serve(listener, s3::router(objects), s3::MAX_REQUEST_BYTES);
-        Ok(Self { dynamodb_url, database, sqs_url, queues, s3_url, blobs, blobs_of })
+        Ok(Self { dynamodb_url, database, sqs_url, queues, scheduler_url, s3_url, blobs, blobs_of })
     }
 }
 

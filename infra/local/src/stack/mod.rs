@@ -16,6 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use dynoxide::Database;
 use oncekey_core::blobs::Blobs;
+use oncekey_core::queue::schedules::{EventBridge, ScheduleGroup};
 use oncekey_core::store::ApiKeyRecord;
 use oncekey_core::{App, EnvironmentId, Settings};
 use oncekey_worker::Worker;
@@ -52,6 +53,7 @@ pub struct Stack {
     apps: Apps,
     dynamodb: (String, aws_sdk_dynamodb::Client),
     sqs: (String, aws_sdk_sqs::Client),
+    scheduler: Option<String>,
     stop: watch::Sender<bool>,
     parts: JoinSet<()>,
     /// Ended only after every other part: they depend on it.
@@ -92,7 +94,7 @@ impl Stack {
         let stack_queues = StackQueues::of(&options, &worker);
         let listeners = Listeners { connections: &connections, stop: &endpoints.0, parts: &mut endpoints.1 };
         let callers = apps::callers(options.permissions.as_ref(), stack_queues.for_runs());
-        let Embedded { dynamodb_url, database, sqs_url, queues, s3_url, blobs, blobs_of } =
+        let Embedded { dynamodb_url, database, sqs_url, queues, scheduler_url, s3_url, blobs, blobs_of } =
             Embedded::open(&options, folder.as_ref(), stack_queues.settings(), callers, listeners).await?;
         let (dynamodb_config, sqs_config) = (sdk_config(&dynamodb_url).await, sdk_config(&sqs_url).await);
         let clients = |caller: Option<Caller>| {
@@ -106,22 +108,32 @@ impl Stack {
         if queues.is_none() {
             stack_queues.create(&sqs).await?;
         }
-        let settings = Settings { tables: names, queues: stack_queues.urls(&sqs_url), bucket: BUCKET.to_owned() };
+        let schedules = scheduler_url.as_ref().filter(|_| options.schedules).map(|_| schedule_group(&options.prefix));
+        let settings =
+            Settings { tables: names, queues: stack_queues.urls(&sqs_url), schedules, bucket: BUCKET.to_owned() };
         if let Some(folder) = &folder {
             let (dynamodb, sqs, s3) = (dynamodb_url.as_str(), sqs_url.as_str(), s3_url.as_str());
-            Surroundings { dynamodb, sqs, s3, settings: &settings }.write(folder)?;
+            let scheduler = scheduler_url.as_deref();
+            Surroundings { dynamodb, sqs, s3, scheduler, settings: &settings }.write(folder)?;
         }
-        let Settings { tables, queues: urls, .. } = settings;
-        let held = |(dynamodb, sqs): (_, aws_sdk_sqs::Client), blobs: Blobs| Held {
-            app: App {
-                lines: Some(Arc::new(options.lines.clone())),
-                ..App::new(dynamodb, sqs.clone(), tables.clone(), urls.clone(), blobs, options.clock.clone())
-            },
-            sqs,
+        let Settings { tables, queues: urls, schedules, .. } = settings;
+        let held = |(dynamodb, sqs): (_, aws_sdk_sqs::Client), blobs: Blobs, access_key: &str| {
+            let app = App::new(dynamodb, sqs.clone(), tables.clone(), urls.clone(), blobs, options.clock.clone());
+            let mut app = App { lines: Some(Arc::new(options.lines.clone())), ..app };
+            if let (Some(group), Some(url)) = (&schedules, &scheduler_url) {
+                let (sdk, dead_letters) = (sdk::of(&sqs_config, access_key), urls.runs_dead_letter.clone());
+                let clock = options.clock.clone();
+                app =
+                    app.scheduled_by(Arc::new(EventBridge::new(&sdk, Some(url), group.clone(), dead_letters, clock)?));
+            }
+            Ok::<_, oncekey_core::Error>(Held { app, sqs })
         };
-        let of_functions =
-            blobs_of.into_iter().map(|(caller, blobs)| (caller.function.clone(), held(clients(Some(caller)), blobs)));
-        let apps = Apps { of: of_functions.collect(), own: held((dynamodb.clone(), sqs.clone()), blobs) };
+        let of_functions = blobs_of.into_iter().map(|(caller, blobs)| {
+            let (function, access_key) = (caller.function.clone(), caller.function.to_string());
+            Ok((function, held(clients(Some(caller)), blobs, &access_key)?))
+        });
+        let of_functions = of_functions.collect::<Result<_, oncekey_core::Error>>()?;
+        let apps = Apps { of: of_functions, own: held((dynamodb.clone(), sqs.clone()), blobs, sdk::ANYBODY)? };
         put_api_keys(&apps.own.app).await?;
         if let Some(folder) = &folder {
             Endpoints { url: format!("http://{address}"), dynamodb: dynamodb_url.clone() }.write(folder)?;
@@ -143,6 +155,7 @@ impl Stack {
             apps,
             dynamodb: (dynamodb_url, dynamodb),
             sqs: (sqs_url, sqs),
+            scheduler: scheduler_url,
             stop,
             parts,
             endpoints,
@@ -175,6 +188,11 @@ impl Stack {
         (&self.sqs.0, &self.sqs.1)
     }
 
+    /// The URL of EventBridge Scheduler's API, where the queues are this stack's own.
+    pub fn scheduler(&self) -> Option<&str> {
+        self.scheduler.as_deref()
+    }
+
     /// Takes no more requests and messages, lets what is under way end within a few seconds, and stops.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
@@ -186,6 +204,11 @@ impl Stack {
         // Their clients keep idle connections open; nothing is under way on them.
         self.endpoints.1.shutdown().await;
     }
+}
+
+/// Where the schedules of a stack are.
+fn schedule_group(prefix: &str) -> ScheduleGroup {
+    ScheduleGroup { name: prefix.to_owned(), role_arn: format!("arn:aws:iam::000000000000:role/{prefix}-scheduler") }
 }
 
 /// The environments that are there from the beginning, and their keys.

@@ -42,6 +42,9 @@ pub struct Options {
     pub dynamodb_endpoint: Option<String>,
     /// An SQS API to use instead of the embedded one.
     pub sqs_endpoint: Option<String>,
+    /// Whether delays and waits beyond a quarter of an hour are schedules; otherwise they go in hops, as where Scheduler throttles.
+    /// There are none where the queues are somebody else's.
+    pub schedules: bool,
     /// A Lambda API at which the SQS functions run, such as that of `cargo lambda watch`, instead of running them in this
     /// process. They find everything else by the file `functions.env` in the data folder.
     pub functions: Option<String>,
@@ -74,6 +77,7 @@ impl Default for Options {
             queues: Vec::new(),
             dynamodb_endpoint: None,
             sqs_endpoint: None,
+            schedules: true,
             functions: None,
             prefix: "oncekey".to_owned(),
             permissions: None,

@@ -65,6 +65,17 @@ pub async fn end_dead_run(app: &App, message: &RunMessage) -> Result<Disposition
     Ok(Disposition::Done)
 }
 
+/// Sends a run message again that its schedule could not send: nobody has received it, so its attempt has not crashed. What is
+/// to be done with the message.
+///
+/// # Errors
+/// [`Error::Aws`].
+pub async fn send_unsent_run(app: &App, message: &RunMessage) -> Result<Disposition, Error> {
+    tracing::warn!(run_id = %message.run_id, "its schedule could not send its message: it is sent now");
+    app.queues.send_run(message).await?;
+    Ok(Disposition::Done)
+}
+
 /// Ends a run whose message cannot be read, so that it does not hang for ever (I8). What is to be done with the message.
 ///
 /// # Errors

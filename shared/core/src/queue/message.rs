@@ -34,6 +34,9 @@ pub struct RunMessage {
     /// The call whose timed wait is over: wake the run from it, instead of starting an attempt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub wakes: Option<u32>,
+    /// How often the run was rescheduled before this was sent.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub rescheduled: u32,
     /// Not before this moment.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub due_at: Option<Timestamp>,
@@ -62,6 +65,7 @@ impl RunMessage {
             queue: run.spec.queue.clone(),
             turn: run.turn,
             wakes: None,
+            rescheduled: run.reschedules,
             due_at: run.retry_at,
             first: None,
         }
@@ -92,6 +96,7 @@ impl RunMessage {
             queue: queue.clone(),
             turn: Turn { attempt: waiter.attempt, resume: 0 },
             wakes: Some(waiter.call),
+            rescheduled: 0,
             due_at,
             first: None,
         }
@@ -338,6 +343,11 @@ impl Remains {
     pub fn of(body: &str) -> Option<Self> {
         serde_json::from_str(body).ok()
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn is_there<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {

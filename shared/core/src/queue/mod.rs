@@ -1,23 +1,26 @@
-//! SQS: sending what the protocol sends, and answering batches the way Lambda's event source mapping expects.
+//! SQS: sending what the protocol sends, and answering batches the way Lambda's event source mapping expects; and EventBridge
+//! Scheduler, for what is further away than SQS delays.
 
 pub mod batch;
 pub mod message;
 pub mod name;
+pub mod schedules;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsMessage;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use oncekey_wire::TaskId;
-use serde::Serialize;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use message::{CompletionEvent, RunMessage};
 use name::QueueName;
+use schedules::{Schedule, Scheduler};
 
-/// The longest delay SQS carries; longer ones are made of hops.
+/// The longest delay SQS carries; longer ones are schedules, or made of hops.
 const MAX_DELAY: Duration = Duration::from_secs(900);
 /// The largest message SQS carries (1 MiB).
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -70,13 +73,21 @@ pub struct Queues {
     client: aws_sdk_sqs::Client,
     urls: QueueUrls,
     clock: Clock,
+    /// Without one, what is far away goes in hops.
+    scheduler: Option<Arc<dyn Scheduler>>,
 }
 
 impl Queues {
     /// A client that makes no call until it is used.
     #[must_use]
     pub fn new(client: aws_sdk_sqs::Client, urls: QueueUrls, clock: Clock) -> Self {
-        Self { client, urls, clock }
+        Self { client, urls, clock, scheduler: None }
+    }
+
+    /// The same, with a scheduler for what is further away than SQS delays.
+    #[must_use]
+    pub fn with_scheduler(self, scheduler: Arc<dyn Scheduler>) -> Self {
+        Self { scheduler: Some(scheduler), ..self }
     }
 
     /// The queue that carries a run of `task`: the one that its trigger asked for, if there is one of that name, the task's
@@ -95,7 +106,8 @@ impl Queues {
         }
     }
 
-    /// Sends a run message towards its due time: at once, or delayed by at most one SQS hop.
+    /// Sends a run message towards its due time: at once, delayed, or by a schedule that sends it shortly before. If none can be
+    /// had, it is delayed as long as SQS can, and who receives it sends it on.
     ///
     /// # Errors
     /// [`Error::TooLarge`] when the message would not fit, [`Error::Aws`].
@@ -104,7 +116,37 @@ impl Queues {
         let url = self.urls.runs.get(queue).ok_or_else(|| {
             Error::Configuration(format!("run {run_id} is for the queue {queue}, which is not set up"))
         })?;
-        self.send(url, message, self.delay_seconds(message.due_at)).await
+        let text = fitting(message::text(message)?)?;
+        if self.is_scheduled(message, &text, url).await {
+            return Ok(());
+        }
+        self.send(url, text, self.delay_seconds(message.due_at)).await
+    }
+
+    /// Whether a schedule sends this message.
+    async fn is_scheduled(&self, message: &RunMessage, text: &str, url: &str) -> bool {
+        let (Some(scheduler), Some(due_at)) = (&self.scheduler, message.due_at) else { return false };
+        if due_at.since(self.clock.now()) <= MAX_DELAY {
+            return false;
+        }
+        let Some(schedule) = Schedule::of(message, text, due_at, url) else { return false };
+        let created = scheduler.create(schedule).await;
+        if let Err(error) = &created {
+            tracing::warn!(run_id = %message.run_id, %error, "no schedule: it goes in hops");
+        }
+        created.is_ok()
+    }
+
+    /// Deletes the schedule of a message that nobody needs any more, if there is one: should that fail, it is found to be of no
+    /// use when it fires.
+    pub async fn unschedule(&self, message: &RunMessage) {
+        let (Some(scheduler), Some(due_at)) = (&self.scheduler, message.due_at) else { return };
+        if due_at <= self.clock.now() {
+            return;
+        }
+        if let Err(error) = scheduler.delete(schedules::name(message, due_at)).await {
+            tracing::warn!(run_id = %message.run_id, %error, "its schedule is still there");
+        }
     }
 
     /// Sends a completion event.
@@ -112,7 +154,7 @@ impl Queues {
     /// # Errors
     /// [`Error::Aws`].
     pub async fn send_completion(&self, event: &CompletionEvent) -> Result<(), Error> {
-        self.send(&self.urls.completions, event, 0).await
+        self.send(&self.urls.completions, fitting(message::text(event)?)?, 0).await
     }
 
     /// Sends a trigger as a message.
@@ -120,7 +162,7 @@ impl Queues {
     /// # Errors
     /// [`Error::TooLarge`] when the message would not fit, [`Error::Aws`].
     pub async fn send_trigger(&self, message: &impl serde::Serialize) -> Result<(), Error> {
-        self.send(&self.urls.triggers, message, 0).await
+        self.send(&self.urls.triggers, fitting(message::text(message)?)?, 0).await
     }
 
     /// Puts a trigger message that can never be carried out where people look for it, with the reason.
@@ -177,14 +219,7 @@ impl Queues {
         }
     }
 
-    async fn send<M: Serialize>(&self, url: &str, message: &M, delay_seconds: u64) -> Result<(), Error> {
-        let body = message::text(message)?;
-        if body.len() > MAX_MESSAGE_BYTES {
-            return Err(Error::TooLarge(format!(
-                "payload: written as a message it takes {} bytes; the limit is {MAX_MESSAGE_BYTES} (1 MiB)",
-                body.len()
-            )));
-        }
+    async fn send(&self, url: &str, body: String, delay_seconds: u64) -> Result<(), Error> {
         self.client
             .send_message()
             .queue_url(url)
@@ -195,6 +230,17 @@ impl Queues {
             .map_err(Error::aws("sqs:SendMessage"))?;
         Ok(())
     }
+}
+
+/// A message's text, if SQS takes one of its length.
+fn fitting(text: String) -> Result<String, Error> {
+    if text.len() > MAX_MESSAGE_BYTES {
+        return Err(Error::TooLarge(format!(
+            "payload: written as a message it takes {} bytes; the limit is {MAX_MESSAGE_BYTES} (1 MiB)",
+            text.len()
+        )));
+    }
+    Ok(text)
 }
 
 fn seconds_rounded_up(duration: Duration) -> u64 {

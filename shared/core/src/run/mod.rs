@@ -105,6 +105,9 @@ pub struct Run {
     /// The start that a message of a reschedule carries this run to: those for other starts are not needed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub carried_to: Option<Timestamp>,
+    /// How often it was rescheduled.
+    #[serde(skip_serializing, default)]
+    pub reschedules: u32,
     /// Until when a worker holds this run. Past it, that worker is dead.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lease_until: Option<Timestamp>,
@@ -177,6 +180,7 @@ impl Run {
             payload,
             spec,
             carried_to: None,
+            reschedules: 0,
             lease_until: None,
             lease_name: None,
             max_attempts: None,

@@ -17,7 +17,7 @@ use crate::store::{Move, Moved};
 /// The move comes first: a message that comes before the run is due is sent on, so that the old message carries a later
 /// start. For an earlier one a message of its own is sent after the move; were we to die in between, nobody has been
 /// told of the new start, and the old message still starts the run. Once it is sent that is noted, and the old message ends
-/// where it is met.
+/// where it is met; if it is a schedule's, that is deleted.
 ///
 /// # Errors
 /// [`Error::Invalid`] for what is not a delay, [`Error::NotFound`], [`Error::Unprocessable`] when the run is not delayed any
@@ -26,6 +26,7 @@ pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, dela
     let now = app.clock.now();
     let due_at = delay_until("delay", delay, now)?.unwrap_or(now);
     let run = find(app, environment, id).await?;
+    let before = RunMessage::of(&run);
     keep_for_start(app, &run, due_at).await?;
     // Messages that were sent for an earlier choice may still come.
     let kept_until = run.kept_until().max(due_at.plus(KEPT));
@@ -39,5 +40,6 @@ pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, dela
     };
     app.queues.send_run(&RunMessage::of(&run)).await?;
     app.store.note_carried(id, due_at).await?;
+    app.queues.unschedule(&before).await;
     Ok(run)
 }

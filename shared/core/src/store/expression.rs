@@ -46,6 +46,12 @@ impl Expression {
         self.set.push(format!("{n} = {n} + {v}"));
     }
 
+    /// Adds one to a number, which may be absent.
+    pub(super) fn count(&mut self, name: &str) {
+        let (n, none, one) = (self.name(name), self.value(number(0)), self.value(number(1)));
+        self.set.push(format!("{n} = if_not_exists({n}, {none}) + {one}"));
+    }
+
     /// Adds to the end of a list, which may be absent.
     pub(super) fn append(&mut self, name: &str, value: AttributeValue) {
         let (n, v) = (self.name(name), self.value(AttributeValue::L(vec![value])));

@@ -189,6 +189,9 @@ impl Move<'_> {
             Self::Reschedule { due_at, kept_until, .. } => {
                 write.set("retry_at", moment(*due_at));
                 write.set("kept_until", moment(*kept_until));
+                write.count("reschedules");
+                // Were its mover to die now, no message would be under way to this start.
+                write.remove("carried_to");
             }
             Self::End { turn, outcome, children, makes_room, .. } => {
                 end(&mut write, *turn, outcome, now);

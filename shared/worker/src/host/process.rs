@@ -111,6 +111,12 @@ impl Process {
         Ok(Self { pid, child: Mutex::new(child), to, inbox, run })
     }
 
+    /// Its number.
+    #[cfg(test)]
+    pub(crate) fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     /// Tells the child; one that has ended hears nothing.
     pub(crate) fn tell(&self, message: &ToChild<'_>) {
         if let Ok(line) = serde_json::to_string(message) {

@@ -35,6 +35,8 @@ struct Doings {
     fetching: BTreeMap<u64, String>,
     /// When it last said or asked something, or had an answer.
     moved: Option<Instant>,
+    /// How often it has.
+    moves: u64,
     /// Whether it has said since that nothing but its waits keeps it going.
     stands: bool,
     /// What it was asked to look for since, and whether it has found nothing under way.
@@ -84,6 +86,7 @@ impl Traces {
     pub(crate) fn moved(&self) {
         let mut doings = lock(&self.0);
         (doings.moved, doings.stands, doings.look) = (Some(Instant::now()), false, None);
+        doings.moves += 1;
     }
 
     /// It says that nothing but its waits keeps it going.
@@ -116,6 +119,10 @@ impl Traces {
         if doings.look.is_some_and(|(asked, _)| asked == look) {
             doings.look = (open == 0).then_some((look, true));
         }
+    }
+
+    fn moves(&self) -> u64 {
+        lock(&self.0).moves
     }
 
     /// Gives the run's place to another, until it goes on.
@@ -195,9 +202,10 @@ pub(crate) fn standstill(
                 tokio::time::sleep(UNTIL_LOOKED).await;
                 return Findings::More;
             }
+            let moves = traces.moves();
             process.stop().await;
-            // What it said up to now is in the pipe: effects are said before they happen.
-            if process.has_said_more() {
+            // What it said up to now is in the pipe, or was heard meanwhile: effects are said before they happen.
+            if process.has_said_more() || traces.moves() != moves {
                 process.go_on();
                 return Findings::More;
             }
@@ -206,4 +214,82 @@ pub(crate) fn standstill(
         look
     };
     Standstill { stop: Box::new(stop), exchanged: Box::new(exchanged), go_on: Box::new(move || going_on.go_on()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use futures_util::poll;
+
+    use super::*;
+    use crate::host::process::{Console, Program};
+
+    /// A child that does what a shell is told, and what stands between it and the suspension of its run.
+    fn child(script: &str) -> (Arc<Process>, Arc<Traces>, Standstill) {
+        let program = Program {
+            program: "sh".into(),
+            arguments: vec!["-c".to_owned(), script.to_owned()],
+            folder: "/".into(),
+            environment: HashMap::new(),
+        };
+        let console: Console = Arc::new(|_, _, _| ());
+        let process = Arc::new(Process::start(&program, &console).expect("a shell"));
+        let traces = Arc::new(Traces::default());
+        let standstill = standstill(&process, &traces, Waits::Mixed, &Arc::new(Semaphore::new(1)));
+        (process, traces, standstill)
+    }
+
+    /// Has the child say that it has looked, and nothing is under way.
+    async fn quiet(traces: &Traces, standstill: &Standstill) {
+        traces.stands();
+        assert!(matches!((standstill.stop)().await, Findings::More), "it is asked to look first");
+        let looks = lock(&traces.0).looks;
+        traces.looked(looks, 0);
+    }
+
+    fn stands(process: &Process) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("a process");
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
+    #[tokio::test]
+    async fn a_run_is_suspended_while_its_process_stands() {
+        let (process, traces, standstill) = child("while :; do sleep 0.01; done");
+        quiet(&traces, &standstill).await;
+        assert!(matches!((standstill.stop)().await, Findings::Clean));
+        assert!(stands(&process));
+        (standstill.go_on)();
+        assert!(!stands(&process));
+    }
+
+    #[tokio::test]
+    async fn it_is_not_suspended_over_what_its_process_has_said_and_nobody_has_heard() {
+        let (process, traces, standstill) = child("echo '{\"type\": \"effect\", \"what\": \"x\"}' >&4; sleep 60");
+        while !process.has_said_more() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        quiet(&traces, &standstill).await;
+        assert!(matches!((standstill.stop)().await, Findings::More));
+        assert!(!stands(&process), "it goes on, to be heard");
+    }
+
+    #[tokio::test]
+    async fn nor_over_what_is_heard_while_its_process_is_stopped() {
+        let (process, traces, standstill) = child("sleep 60");
+        loop {
+            quiet(&traces, &standstill).await;
+            let mut stopping = (standstill.stop)();
+            if poll!(&mut stopping).is_ready() {
+                // It stood at once: there was no time to hear anything.
+                (standstill.go_on)();
+                continue;
+            }
+            traces.moved();
+            traces.effect("x".to_owned(), None);
+            assert!(matches!(stopping.await, Findings::More));
+            assert!(!stands(&process), "it goes on, and is held");
+            break;
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! I8, I9: messages that are sent on towards their time go there, and no further than their run.
+//! I8, I9: messages that are sent on towards their time go there, and no further than their run; where no schedule can be had.
 
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ async fn with_a_sleeper(place: Place) -> Oncekey {
     });
     let frozen = oncekey_core::Clock::frozen(oncekey_core::Timestamp::from_millis(1_790_000_000_000));
     let worker = oncekey_function_worker::worker().task(sleeper);
-    Oncekey::running(place, worker, |options| oncekey::Options { clock: frozen, ..options }).await
+    let change = |options| oncekey::Options { clock: frozen, schedules: false, ..options };
+    Oncekey::running(place, worker, change).await
 }
 
 /// A run that waits for so many minutes, what wakes it, and when. The message of its wait is lost.

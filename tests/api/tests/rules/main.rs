@@ -31,6 +31,7 @@ mod replays;
 mod reset;
 mod retention;
 mod routes;
+mod schedules;
 mod storms;
 mod tasks;
 mod template;

@@ -56,7 +56,9 @@ fn worker() -> Worker {
         }
         Ok(json!([large.len(), outputs.len(), one.len(), failed]))
     });
-    Worker::new().task(child).task(fail.max_attempts(1)).task(all.retry(quick))
+    let patient = RetryPolicy { max_attempts: 2, first_pause: DAY, max_pause: DAY, ..RetryPolicy::default() };
+    let later = Task::new("later", |_: Context, _: Value| async move { Err::<(), _>(TaskError::new("not yet")) });
+    Worker::new().task(child).task(fail.max_attempts(1)).task(all.retry(quick)).task(later.retry(patient))
 }
 
 async fn ok(request: reqwest::RequestBuilder) -> Value {
@@ -141,6 +143,8 @@ async fn drive(oncekey: &Oncekey, queue: &str) {
     oncekey.trigger("child", json!({ "payload": 1, "options": { "idempotencyKey": "once" } })).await;
     ok(reset("once", "child").header("x-trigger-request-idempotency-key", "one-reset")).await;
     visit(oncekey, &packet.id).await;
+    let later = trigger("later", json!({ "payload": 0 })).await;
+    oncekey.run_until(&later.id, |run| run["attemptCount"] == 2).await;
     // Dead letters: of a worker's and of an event.
     oncekey.send("oncekey-runs-dead", "no message of ours").await;
     // One that comes late is done with.

@@ -367,9 +367,9 @@ async fn i8_a_poison_run_message_ends_in_the_dead_letter_queue_and_its_run_in_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delay_longer_than_sqs_carries_is_made_of_hops() {
+async fn without_schedules_a_delay_longer_than_sqs_carries_is_made_of_hops() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
-    let oncekey = Oncekey::start(place).await;
+    let oncekey = Oncekey::with(place, |options| oncekey::Options { schedules: false, ..options }).await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "40m" } })).await;
     for _ in 0..2 {
         oncekey.clock.advance(Duration::from_secs(15 * 60));
@@ -418,7 +418,7 @@ impl UntilThere for Oncekey {
 async fn a_run_starts_when_its_record_says_and_not_when_a_message_does() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = Oncekey::frozen(place).await;
-    let delayed = oncekey.trigger("echo", json!({ "payload": 1, "options": { "delay": "1h" } })).await;
+    let delayed = oncekey.trigger("echo", json!({ "payload": 1, "options": { "delay": "10m" } })).await;
     let app = oncekey.app();
     let stored = app.store.run(&run_id(&delayed.id)).await.unwrap().unwrap();
     oncekey.purge("oncekey-runs").await;

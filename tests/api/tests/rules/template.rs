@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use oncekey_core::queue::QueueUrls;
+use oncekey_core::queue::schedules::ScheduleGroup;
 use oncekey_core::settings::{MORE_RUNS_QUEUES, Settings};
 use oncekey_core::store::TableNames;
 use oncekey_core::store::schema::{ENVIRONMENTS, KEYS, RUNS, Schema};
@@ -31,6 +32,7 @@ fn templates_set_every_variable_that_functions_read_and_no_other() {
             completions: text(),
             completions_dead_letter: text(),
         },
+        schedules: Some(ScheduleGroup { name: text(), role_arn: text() }),
         bucket: text(),
     };
     let read: BTreeSet<&str> =

@@ -202,16 +202,14 @@ impl DrainedButDelayed for Oncekey {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wait_longer_than_sqs_carries_is_made_of_hops() {
+async fn without_schedules_a_wait_longer_than_sqs_carries_is_made_of_hops() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
-    let oncekey = with(
-        place,
-        Task::new("parent", |ctx: Context, _: Value| async move {
-            ctx.wait_for(Duration::from_secs(3 * 3_600)).await?;
-            Ok(1)
-        }),
-    )
-    .await;
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        ctx.wait_for(Duration::from_secs(3 * 3_600)).await?;
+        Ok(1)
+    });
+    let hops = |options| Options { schedules: false, ..options };
+    let oncekey = Oncekey::running(place, Worker::new().task(parent), hops).await;
     let run = oncekey.trigger("parent", json!({})).await;
     oncekey.in_status(&run.id, "WAITING").await;
     for _ in 0..11 {
@@ -338,7 +336,7 @@ async fn a_run_takes_the_queue_of_its_trigger_or_its_task() {
     })
     .await;
     let delayed = |queue: Option<&str>| {
-        let mut options = json!({ "delay": "1h" });
+        let mut options = json!({ "delay": "15m" });
         if let Some(name) = queue {
             options["queue"] = json!({ "name": name });
         }

@@ -66,7 +66,7 @@ impl World<'_> {
         let process = call.process;
         let fate = if self.faults { self.random.u8(..100) } else { 99 };
         match fate {
-            _ if !call.is_of_sqs() && self.throttled_until > self.clock.now() => {
+            _ if call.is_of_dynamodb() && self.throttled_until > self.clock.now() => {
                 self.recorder.lock().note(|| format!("process {process}: {} is throttled", call.target));
                 self.failed.insert(process);
                 call.answer(400, THROTTLED.to_owned());
@@ -139,6 +139,10 @@ impl World<'_> {
                 format!("process {process}: {operation} {:.160}", &body[place..])
             });
             return (200, self.queues.call(operation, &call.body, self.clock.now()).to_string());
+        }
+        if call.is_of_scheduler() {
+            self.recorder.lock().note(|| format!("process {process}: {operation} {}", call.body["Name"]));
+            return (self.queues.schedule(operation, &call.body, self.clock.now(), &mut self.random), String::new());
         }
         let mut body = call.body.clone();
         self.forget_conditions(process, operation, &mut body);

@@ -1,5 +1,7 @@
 //! The machines that processes run on, whose clocks differ.
 
+use std::sync::Arc;
+
 use fastrand::Rng;
 use oncekey_core::blobs::Blobs;
 use oncekey_core::queue::QueueUrls;
@@ -9,6 +11,7 @@ use oncekey_core::{App, Clock};
 
 use super::Bench;
 use crate::queue::{COMPLETIONS, COMPLETIONS_DEAD, RUNS, RUNS_DEAD};
+use crate::schedules::Schedules;
 
 /// How many there are.
 const MACHINES: usize = 3;
@@ -22,8 +25,14 @@ pub(super) struct Machine {
 
 /// As many as there are: one has the true time.
 pub(super) fn machines(bench: &Bench, clock: &Clock, random: &mut Rng) -> Vec<Machine> {
+    // Without schedules, what is far away goes in hops.
+    let scheduled = random.bool();
     let ahead = |number: usize| if number == 0 { 0 } else { random.i64(SLOWEST..=-SLOWEST) };
-    (0..MACHINES).map(ahead).map(|ahead| Machine { app: app(bench, clock.ahead_by(ahead)) }).collect()
+    let app = |clock| match app(bench, clock) {
+        app if scheduled => app.scheduled_by(Arc::new(Schedules(bench.network.clone()))),
+        app => app,
+    };
+    (0..MACHINES).map(ahead).map(|ahead| Machine { app: app(clock.ahead_by(ahead)) }).collect()
 }
 
 fn app(bench: &Bench, clock: Clock) -> App {

@@ -10,6 +10,7 @@ mod store;
 mod wire;
 
 pub(crate) use limits::MAX_REQUEST_BYTES;
+pub(in crate::aws) use store::schedules::{Made, Schedule};
 pub use store::{QueueSettings, Queues};
 pub(crate) use wire::{Answer, execute};
 pub use wire::{refusal, router};

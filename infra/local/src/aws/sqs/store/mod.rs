@@ -1,14 +1,15 @@
 //! The queues' store: one SQLite database, in a file or in memory.
 
 pub(in crate::aws::sqs) mod receive;
+pub(in crate::aws) mod schedules;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use oncekey_core::Clock;
-use rusqlite::{Connection, OptionalExtension, params};
+use oncekey_core::{Clock, Timestamp};
+use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
 /// How long a message is kept: 14 days, the most SQS offers.
@@ -74,6 +75,7 @@ impl Queues {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(schedules::SCHEMA)?;
         let now = clock.now().millis();
         connection.execute("UPDATE messages SET visible_at = ?1, in_flight = 0 WHERE in_flight = 1", [now])?;
         Ok(Self {
@@ -117,16 +119,8 @@ impl Queues {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         let mut ids = Vec::with_capacity(messages.len());
-        {
-            let mut insert = transaction.prepare_cached(
-                "INSERT INTO messages (message_id, queue, body, attributes, sent_at, visible_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?;
-            for (body, attributes, delay) in messages {
-                let id = uuid::Uuid::new_v4().to_string();
-                insert.execute(params![id, queue, body, attributes, now.millis(), now.plus(*delay).millis()])?;
-                ids.push(id);
-            }
+        for (body, attributes, delay) in messages {
+            ids.push(Self::insert(&transaction, queue, body, attributes, now, now.plus(*delay))?);
         }
         transaction.commit()?;
         drop(connection);
@@ -134,22 +128,41 @@ impl Queues {
         Ok(ids)
     }
 
+    fn insert(
+        connection: &Connection,
+        queue: &str,
+        body: &str,
+        attributes: &str,
+        sent_at: Timestamp,
+        visible_at: Timestamp,
+    ) -> rusqlite::Result<String> {
+        let id = uuid::Uuid::new_v4().to_string();
+        connection
+            .prepare_cached(
+                "INSERT INTO messages (message_id, queue, body, attributes, sent_at, visible_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![id, queue, body, attributes, sent_at.millis(), visible_at.millis()])?;
+        Ok(id)
+    }
+
     pub(in crate::aws::sqs) fn purge(&self, queue: &str) -> rusqlite::Result<usize> {
         self.lock().execute("DELETE FROM messages WHERE queue = ?1", [queue])
     }
 
     pub(in crate::aws::sqs) fn depth(&self, queue: &str) -> rusqlite::Result<Depth> {
-        let now = self.clock.now().millis();
-        let depth = self
-            .lock()
-            .query_row(
-                "SELECT COALESCE(SUM(visible_at <= ?2), 0), COALESCE(SUM(visible_at > ?2 AND in_flight), 0),
+        let now = self.clock.now();
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        self.fire(&transaction, queue, now)?;
+        let depth = transaction.query_row(
+            "SELECT COALESCE(SUM(visible_at <= ?2), 0), COALESCE(SUM(visible_at > ?2 AND in_flight), 0),
                  COALESCE(SUM(visible_at > ?2 AND NOT in_flight), 0) FROM messages WHERE queue = ?1",
-                params![queue, now],
-                |row| Ok(Depth { visible: row.get(0)?, in_flight: row.get(1)?, delayed: row.get(2)? }),
-            )
-            .optional()?;
-        Ok(depth.unwrap_or_default())
+            params![queue, now.millis()],
+            |row| Ok(Depth { visible: row.get(0)?, in_flight: row.get(1)?, delayed: row.get(2)? }),
+        )?;
+        transaction.commit()?;
+        Ok(depth)
     }
 
     /// A panic while it was held cannot have left a transaction open: dropping one rolls it back.

@@ -63,6 +63,7 @@ impl Queues {
         let now = self.clock.now();
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
+        self.fire(&transaction, &queue.name, now)?;
         let mut received = Vec::new();
         let mut dead = None;
         for (id, mut message) in visible(&transaction, &queue.name, now, most)? {
@@ -99,7 +100,8 @@ impl Queues {
         let next = connection
             .prepare_cached("SELECT MIN(visible_at) FROM messages WHERE queue = ?1")?
             .query_row([queue], |row| row.get::<_, Option<i64>>(0))?;
-        Ok(next.map(Timestamp::from_millis))
+        let fires = Self::next_fire(&connection, queue)?;
+        Ok(next.map(Timestamp::from_millis).into_iter().chain(fires).min())
     }
 
     /// Deletes a message by the receipt of its latest receive. An older receipt deletes nothing: somebody else has it.
