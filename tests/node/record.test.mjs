@@ -30,6 +30,11 @@ export const beside = task({ id: "beside", run: async ({ url }: any) => {
   await wait.for({ days: 1 });
   return both.map(({ path }) => path);
 } });
+export const accounts = task({ id: "accounts", run: async ({ url }: any) => {
+  const all = await Promise.all(["a", "b", "c", "d"].map(async (who) => { await sleep(Math.random() * 40); return post(url + "/me", {}, { authorization: who }); }));
+  await wait.for({ days: 1 });
+  return all.map(({ who }) => who);
+} });
 export const keyed = task({ id: "keyed", run: async ({ url }: any) => {
   const both = await Promise.all(["a", "b"].map((key) => post(url + "/pay", { at: Math.random() }, { "idempotency-key": key })));
   await wait.for({ days: 1 });
@@ -104,7 +109,7 @@ before(async () => {
     if (pathname === "/endless") return response.writeHead(200).write("chunk");
     if (pathname === "/broken") return response.writeHead(200, { "content-length": 10 }).write("x", () => response.destroy());
     if (pathname.startsWith("/sized/")) return response.end("x".repeat(Number(pathname.split("/")[2])));
-    response.writeHead(200, { "content-type": "application/json", "x-a": "b", "set-cookie": ["a=1", "b=2"] }).end(JSON.stringify({ n, path: pathname }));
+    response.writeHead(200, { "content-type": "application/json", "x-a": "b", "set-cookie": ["a=1", "b=2"] }).end(JSON.stringify({ n, path: pathname, who: request.headers.authorization }));
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   url = `http://127.0.0.1:${server.address().port}`;
@@ -168,6 +173,12 @@ test("fetches beside one another find their own answers, whatever their order", 
   const result = await through("beside", { url });
   assert.deepEqual(output(result), ["/1", "/2", "/3"]);
   assert.equal(arrived.length, 3);
+});
+
+test("so do those of several accounts, which only a header tells apart", async () => {
+  const result = await through("accounts", { url });
+  assert.deepEqual(output(result), ["a", "b", "c", "d"]);
+  assert.equal(arrived.length, 4);
 });
 
 test("a key of the request tells which is which, whatever its body", async () => {

@@ -63,6 +63,8 @@ export class Api {
     const method = (init.method ?? request?.method ?? "GET").toUpperCase();
     if (run?.over) return never(run, `${method} ${url.pathname}`);
     const headers = new Headers(init.headers ?? request?.headers);
+    // A date in it was so far away then: later, this process may have to wait for its turn.
+    headers.set("x-oncekey-at", String(Date.now()));
     const number = ++this.#numbers;
     const call = { run, parked: false, counts: !BY_ITSELF.test(url.pathname) };
     const step = currentStep();

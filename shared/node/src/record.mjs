@@ -177,10 +177,15 @@ export class Recorder {
 const streamed = (body) =>
   body !== null && typeof body === "object" && (typeof body.getReader === "function" || (Symbol.asyncIterator in body && !(body instanceof Blob)));
 
-/** What stands for a body: the boundary of a form is another each time. */
+/** Headers that are another each time, and tell nothing of what is asked for. */
+const VOLATILE = /^(traceparent|tracestate|baggage|b3|x-b3-.*|x-request-id|x-correlation-id|x-amzn-trace-id|sentry-trace|date|idempotency-key)$/;
+
+/** What stands for a body, and for who asks: two who ask for the same in other headers are two. The boundary of a form is another each time. */
 function print(request, sent) {
   const boundary = /^multipart\/form-data;.*boundary=("?)([^";]+)\1/.exec(request.headers.get("content-type") ?? "")?.[2];
-  return sha(boundary ? sent.toString("latin1").replaceAll(boundary, "boundary") : sent);
+  const plain = (text) => (boundary ? text.replaceAll(boundary, "boundary") : text);
+  const headers = [...request.headers].filter(([name]) => !VOLATILE.test(name)).map(([name, value]) => `${name}: ${plain(value)}\n`);
+  return sha(headers.join("") + plain(sent.toString("latin1")));
 }
 
 /** The body of an answer if it is small and there soon; else what is there and the rest, as a stream. */

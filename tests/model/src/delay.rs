@@ -16,6 +16,8 @@ pub enum Mutant {
     DeleteBeforeCreate,
     /// It is noted that the new start has a message under way before it has.
     NoteBeforeCreate,
+    /// It is noted of a start that another has moved the run to since.
+    NotedByTime,
     /// A move leaves the note of the start before it.
     KeepNote,
     /// A message whose run is due later is done with, and not sent on.
@@ -155,7 +157,8 @@ impl Delay {
                 self.next(step)
             }
             Step::Note(new, _) => {
-                if state.due == new.0 && !state.is_started {
+                let is_its_move = self.mutant == Some(Mutant::NotedByTime) || state.moves == new.1;
+                if state.due == new.0 && is_its_move && !state.is_started {
                     state.carried_to = Some(new.0);
                 }
                 self.next(step)

@@ -29,8 +29,9 @@ fn main() {
     search("trigger: and a message that is dead-lettered", poisoned.clone());
     let wait = Wait { deaths: 2, duplicates: 1, cancels: 1, mutant: None };
     search("wait: two children, two deaths, rival handlers, a cancel", wait.clone());
-    let delay = Delay { movers: 3, deaths: 2, refusals: 1, mutant: None };
-    search("delay: three who move a start, two deaths, a refusal", delay.clone());
+    let delay = Delay { movers: 2, deaths: 1, refusals: 1, mutant: None };
+    search("delay: two who move a start, a death, a refusal", delay);
+    let delay = Delay { movers: 3, deaths: 2, refusals: 0, mutant: None };
     for mutant in [
         trigger::Mutant::PutBeforeSend,
         trigger::Mutant::ClearUnconditionally,
@@ -59,6 +60,7 @@ fn main() {
         delay::Mutant::NamedByTime,
         delay::Mutant::DeleteBeforeCreate,
         delay::Mutant::NoteBeforeCreate,
+        delay::Mutant::NotedByTime,
         delay::Mutant::KeepNote,
         delay::Mutant::DropWhatIsEarly,
     ] {

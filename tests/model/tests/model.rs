@@ -35,7 +35,6 @@ const POISONED: Protocol = Protocol { dead_letters: 1, ..Protocol::PLAIN };
 /// With all of it at once, and two deaths, it is searched by `cargo run --release -p oncekey-model`: some minutes.
 const WAIT: Wait = Wait { deaths: 1, duplicates: 1, cancels: 1, mutant: None };
 
-/// With three movers it is searched by `cargo run --release -p oncekey-model`.
 const DELAY: Delay = Delay { movers: 2, deaths: 1, refusals: 1, mutant: None };
 
 #[test]

@@ -39,7 +39,7 @@ pub async fn reschedule(app: &App, environment: &EnvironmentId, id: &RunId, dela
         Moved::Gone => return Err(missing(environment, id)),
     };
     app.queues.send_run(&RunMessage::of(&run)).await?;
-    app.store.note_carried(id, due_at).await?;
+    app.store.note_carried(id, due_at, run.reschedules).await?;
     app.queues.unschedule(&before).await;
     Ok(run)
 }

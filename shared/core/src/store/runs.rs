@@ -83,19 +83,20 @@ impl Store {
         answer.item.map(read).transpose()
     }
 
-    /// Notes that a message carries a rescheduled run to this start, if that is still its start.
+    /// Notes that a message carries a rescheduled run to this start, if nobody has moved it since it was moved for the so-manyth time.
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn note_carried(&self, id: &RunId, to: Timestamp) -> Result<(), Error> {
+    pub async fn note_carried(&self, id: &RunId, to: Timestamp, reschedules: u32) -> Result<(), Error> {
         let noted = self
             .client
             .update_item()
             .table_name(&self.tables.runs)
             .set_key(Some(run_key(id)))
             .update_expression("SET carried_to = :to")
-            .condition_expression("retry_at = :to")
+            .condition_expression("retry_at = :to AND reschedules = :moves")
             .expression_attribute_values(":to", moment(to))
+            .expression_attribute_values(":moves", number(reschedules))
             .send()
             .await;
         written("dynamodb:UpdateItem", noted).map(drop)

@@ -132,10 +132,12 @@ impl Session<'_> {
                     },
                     Some(FromChild::Wait { id, what }) => under_way.push(verbs.wait(id, what).boxed()),
                     Some(FromChild::Stalled { calls, fetches, unmade }) => {
-                        if calls.is_empty() && fetches.is_empty() {
+                        // What was fetched before and is not now keeps back every answer that came after it.
+                        let is_stuck = !calls.is_empty() || !fetches.is_empty() || !unmade.is_empty();
+                        if !is_stuck {
                             self.traces.stands();
                         }
-                        stuck = (!calls.is_empty() || !fetches.is_empty())
+                        stuck = is_stuck
                             .then(|| (Instant::now() + STUCK, verbs.answers(), other_fetches(&fetches, &unmade)));
                     }
                     Some(FromChild::Looked { look, open }) => self.traces.looked(look, open),
@@ -290,12 +292,13 @@ fn died(event: &str, error: Described) -> TaskError {
 
 /// What is wrong with a task that makes other fetches than before.
 fn other_fetches(fetches: &[String], unmade: &[String]) -> Option<String> {
-    (!fetches.is_empty()).then(|| {
+    let listed = |all: &[String]| if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+    (!fetches.is_empty() || !unmade.is_empty()).then(|| {
         format!(
             "the task was resumed and made other calls than before: now {}; before {}. Between two waits a task must make \
              the same calls",
-            fetches.join(", "),
-            if unmade.is_empty() { "none".to_owned() } else { unmade.join(", ") },
+            listed(fetches),
+            listed(unmade),
         )
     })
 }

@@ -173,6 +173,16 @@ const tasks = {
     await triggerAndWait("echo", 2);
     return run.exchanges;
   },
+  // What was fetched before is not asked for again: every answer that came after it is kept back.
+  "records-once": async () => {
+    if (run.exchanges.length === 0) {
+      say({ type: "fetching", id: 1, what: "GET https://x.example" });
+      say({ type: "recorded", id: 1, record: { what: "GET https://x.example", status: 200 } });
+      return triggerAndWait("slow", 50);
+    }
+    say({ type: "stalled", calls: [], fetches: [], unmade: ["GET https://x.example"], waits: [] });
+    return new Promise(() => {});
+  },
   // The run comes to its wait while the fetch is under way.
   "records-beside": async ({ log }) => {
     if (run.exchanges.length > 0) return [await triggerAndWait("echo", 1), run.exchanges.length];

@@ -16,6 +16,8 @@ use crate::host::over::Over;
 /// A call, as the harness marks it.
 pub(super) struct Calling {
     pub(super) number: Option<u64>,
+    /// When it was made, by the child's clock.
+    pub(super) at: Option<i64>,
     pub(super) beside: Beside,
     /// Whether the harness was told that it waits.
     pub(super) told: AtomicBool,

@@ -70,6 +70,7 @@ impl<'a> Verbs<'a> {
         }
         let call = Calling {
             number: header("x-oncekey-call").and_then(|number| number.parse().ok()),
+            at: header("x-oncekey-at").and_then(|at| at.parse().ok()),
             beside: if header("x-oncekey-beside").as_deref() == Some("0") {
                 Beside::Nothing
             } else {

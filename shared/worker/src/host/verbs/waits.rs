@@ -26,7 +26,8 @@ impl Verbs<'_> {
         }
         let wait: Wait = parse_json(body)?;
         let date = Timestamp::parse(&wait.date).map_err(Error::from)?;
-        let distance = date.since(self.inv.app.clock.now()).as_secs_f64().round();
+        let asked_at = call.at.map_or_else(|| self.inv.app.clock.now(), Timestamp::from_millis);
+        let distance = date.since(asked_at).as_secs_f64().round();
         let wording = Wording::new("wait for a time").with(&wait.date).with(&format!("{distance} s"));
         let begun = self.begin(wording, call).await?;
         let id = format!("waitpoint_{}_{}", self.inv.run.turn.attempt, begun.number);
