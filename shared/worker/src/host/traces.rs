@@ -281,8 +281,9 @@ mod tests {
             quiet(&traces, &standstill).await;
             let mut stopping = (standstill.stop)();
             if poll!(&mut stopping).is_ready() {
-                // It stood at once: there was no time to hear anything.
+                // It stood at once: there was no time to hear anything. Once more.
                 (standstill.go_on)();
+                traces.moved();
                 continue;
             }
             traces.moved();
