@@ -12,7 +12,7 @@ let waits = 0;
 let run;
 let cancelled;
 
-async function call(method, path, body, { beside = 0, name = crypto.randomUUID() } = {}) {
+async function call(method, path, body, { beside = 0, name = crypto.randomUUID(), at = Date.now() } = {}) {
   calls += 1;
   open += 1;
   const response = await fetch(new URL(path, process.env.TRIGGER_API_URL), {
@@ -20,6 +20,7 @@ async function call(method, path, body, { beside = 0, name = crypto.randomUUID()
     headers: {
       authorization: `Bearer ${process.env.TRIGGER_SECRET_KEY}`,
       "content-type": "application/json",
+      "x-oncekey-at": String(at),
       "x-oncekey-call": String(calls),
       "x-oncekey-beside": String(beside),
       "x-trigger-request-idempotency-key": name,
@@ -125,6 +126,17 @@ const tasks = {
   "race": async ({ delay, ms }) => {
     const child = await start("echo", "child", { options: { delay }, beside: 1 });
     return Promise.race([end(child), sleep(ms).then(() => "time")]);
+  },
+  // Of two waits at once each is asked for late when the run is started again, as by a process that has to wait for its turn.
+  "asks-late": async () => {
+    const ask = async (ms) => {
+      const at = Date.now();
+      if (run.replaying) await pause(1_500);
+      const body = { date: new Date(at + ms).toISOString() };
+      const { waitpoint } = await call("POST", `/engine/v1/runs/${run.id}/wait/duration`, body, { beside: 1, at });
+      return wait({ for: "waitpoint", waitpoint: waitpoint.id });
+    };
+    return (await Promise.all([ask(6_000), ask(9_000)])).length;
   },
   // Computes when it is told of one end, and does then what leads to the other one.
   "computes": async () => {
@@ -244,8 +256,8 @@ const tasks = {
   },
 };
 
-async function carryOut({ execution, exchanges }) {
-  run = { id: execution.run.id, attempt: execution.attempt.number, exchanges };
+async function carryOut({ execution, exchanges, replaying }) {
+  run = { id: execution.run.id, attempt: execution.attempt.number, exchanges, replaying };
   cancelled = undefined;
   calls = 0;
   waits = 0;

@@ -242,6 +242,13 @@ async fn i9_of_a_hosted_child_and_a_time_whichever_comes_first_resumes_the_run()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i9_waits_at_once_are_known_again_however_late_they_are_asked_for() {
+    let Some(place) = Place::own_stack() else { return };
+    let Some(hosted) = hosted(place, "mixed", 2, |options| options).await else { return };
+    assert_eq!(hosted.completed("asks-late", json!({})).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i9_a_hosted_run_is_not_suspended_before_it_has_heard_what_it_was_told() {
     let Some(place) = Place::own_stack() else { return };
     let Some(hosted) = hosted(place, "mixed", 2, |options| options).await else { return };
