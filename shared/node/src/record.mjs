@@ -88,6 +88,8 @@ export class Recorder {
       const sent = request.body ? Buffer.from(await request.clone().arrayBuffer()) : Buffer.alloc(0);
       // What is about to fetch beside this one does so first.
       await new Promise(setImmediate);
+      // What an earlier run left going takes nothing that is recorded of this one.
+      if (run !== this.#run || run.over) return await this.send(request);
       state.alone = this.#open.size === 1 && this.beside() === 0;
       const what = `${request.method} ${request.url}`;
       const asked = { what, print: print(request, sent), key: request.headers.get("idempotency-key") ?? undefined, alone: state.alone };
@@ -204,6 +206,8 @@ async function whole(response) {
       const reading = reader.read();
       const next = endless ? "late" : await Promise.race([reading, limit]);
       if (next === "late" || (!next.done && size + next.value.length > LARGEST_BODY)) {
+        // Whoever does not read the stream does not hear that it broke.
+        reading.catch(() => {});
         return { complete: false, stream: rest(chunks, next === "late" ? reading : Promise.resolve(next), reader) };
       }
       if (next.done) return { complete: true, bytes: Buffer.concat(chunks) };
