@@ -54,6 +54,9 @@ fn faults_planted_in_moved_starts_are_found() {
         let moved = Delay { movers: 3, refusals: 0, mutant: Some(mutant), ..DELAY };
         finds(&format!("{mutant:?}"), search(moved), &["I8"]);
     }
+    let mutant = delay::Mutant::NotedByTime;
+    let moved = Delay { movers: 3, deaths: 2, refusals: 0, mutant: Some(mutant) };
+    finds(&format!("{mutant:?}"), search(moved), &["I8"]);
 }
 
 #[test]
