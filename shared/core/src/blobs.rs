@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::payload::path::{BlobPath, OUTPUTS, PAYLOADS};
 use crate::payload::{Payload, PayloadType};
-use crate::requests::{Answer, Requests, Signer, Unexpected};
+use crate::signed::{Answer, Requests, Signer, Unexpected};
 
 /// How long a signed URL works.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);

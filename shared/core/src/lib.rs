@@ -2,8 +2,8 @@
 //!
 //! Pure rules come first and touch no network: [`key`], [`payload`], [`run`], [`span`]. What is asked for is
 //! parsed in [`request`]. [`protocol`] has one file an operation, and [`runs`] what is done with runs that are there.
-//! [`store`] speaks to DynamoDB, [`queue`] to SQS and [`blobs`] to S3, through the official SDKs and nothing else; where
-//! AWS is not at hand, its wire protocols are imitated outside this crate.
+//! [`store`] speaks to DynamoDB, [`queue`] to SQS and EventBridge Scheduler, and [`blobs`] to S3, through the official SDKs or
+//! by requests that their signer signs; where AWS is not at hand, its wire protocols are imitated outside this crate.
 //!
 //! Names, hashes and what else goes over the wire are `oncekey-wire`'s; what callers of this crate need of them stands here
 //! too. This crate knows no HTTP and no Lambda: functions and the worker crate hand it typed values.
@@ -18,10 +18,10 @@ pub mod payload;
 pub mod protocol;
 pub mod queue;
 pub mod request;
-mod requests;
 pub mod run;
 pub mod runs;
 pub mod settings;
+mod signed;
 pub mod span;
 pub mod store;
 pub mod telemetry;
@@ -32,7 +32,7 @@ pub use error::Error;
 pub use key::window::Window;
 pub use key::{IdempotencyKey, KeyHash, Scope};
 pub use oncekey_wire::{BatchId, EnvironmentId, Invalid, Json, RequestId, RunId, TaskId};
-pub use requests::Signer;
 pub use run::Run;
 pub use run::status::RunStatus;
 pub use settings::Settings;
+pub use signed::Signer;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stateright::{Model, Property};
 
-/// The last moment that there is; the run is first due at 1.
+/// The last moment that there is; the run is first due at 2.
 const END: u8 = 3;
 
 /// A fault planted in the protocol.
@@ -22,6 +22,21 @@ pub enum Mutant {
     KeepNote,
     /// A message whose run is due later is done with, and not sent on.
     DropWhatIsEarly,
+    /// A message that is due starts the run, whatever its record says.
+    StartByMessage,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::NamedByTime,
+        Self::DeleteBeforeCreate,
+        Self::NoteBeforeCreate,
+        Self::NotedByTime,
+        Self::KeepNote,
+        Self::DropWhatIsEarly,
+        Self::StartByMessage,
+    ];
 }
 
 /// What may happen, and what is wrong.
@@ -109,6 +124,13 @@ pub enum Action {
 }
 
 impl Delay {
+    /// The least in which this fault is found.
+    #[must_use]
+    pub fn planted(mutant: Mutant) -> Self {
+        let deaths = if mutant == Mutant::NotedByTime { 2 } else { 1 };
+        Self { movers: 3, deaths, refusals: 0, mutant: Some(mutant) }
+    }
+
     fn named(&self, (due, moves): Carrier) -> Carrier {
         (due, if self.mutant == Some(Mutant::NamedByTime) { 0 } else { moves })
     }
@@ -175,8 +197,8 @@ impl Delay {
         let (due, moves) = message;
         if state.is_started || state.is_replaced(message) {
             state.useless.insert(message);
-        } else if state.due <= state.now {
-            state.is_early |= due > state.now && state.due > state.now;
+        } else if state.due <= state.now || (self.mutant == Some(Mutant::StartByMessage) && due <= state.now) {
+            state.is_early = state.due > state.now;
             state.is_started = true;
             state.messages.remove(&message);
         } else if due <= state.now {

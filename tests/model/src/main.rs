@@ -31,7 +31,6 @@ fn main() {
     search("wait: two children, two deaths, rival handlers, a cancel", wait.clone());
     let delay = Delay { movers: 2, deaths: 1, refusals: 1, mutant: None };
     search("delay: two who move a start, a death, a refusal", delay);
-    let delay = Delay { movers: 3, deaths: 2, refusals: 0, mutant: None };
     for mutant in [
         trigger::Mutant::PutBeforeSend,
         trigger::Mutant::ClearUnconditionally,
@@ -56,15 +55,8 @@ fn main() {
     ] {
         search(&format!("fault: {mutant:?}"), Wait { mutant: Some(mutant), cancels: 0, ..wait.clone() });
     }
-    for mutant in [
-        delay::Mutant::NamedByTime,
-        delay::Mutant::DeleteBeforeCreate,
-        delay::Mutant::NoteBeforeCreate,
-        delay::Mutant::NotedByTime,
-        delay::Mutant::KeepNote,
-        delay::Mutant::DropWhatIsEarly,
-    ] {
-        search(&format!("fault: {mutant:?}"), Delay { mutant: Some(mutant), ..delay.clone() });
+    for mutant in delay::Mutant::ALL {
+        search(&format!("fault: {mutant:?}"), Delay::planted(mutant));
     }
 }
 

@@ -35,28 +35,17 @@ const POISONED: Protocol = Protocol { dead_letters: 1, ..Protocol::PLAIN };
 /// With all of it at once, and two deaths, it is searched by `cargo run --release -p oncekey-model`: some minutes.
 const WAIT: Wait = Wait { deaths: 1, duplicates: 1, cancels: 1, mutant: None };
 
-const DELAY: Delay = Delay { movers: 2, deaths: 1, refusals: 1, mutant: None };
-
 #[test]
 fn the_start_of_a_run_that_is_moved_comes() {
-    holds("moved starts", search(DELAY));
+    holds("moved starts", search(Delay { movers: 2, deaths: 1, refusals: 1, mutant: None }));
 }
 
 #[test]
 fn faults_planted_in_moved_starts_are_found() {
-    for mutant in [
-        delay::Mutant::NamedByTime,
-        delay::Mutant::DeleteBeforeCreate,
-        delay::Mutant::NoteBeforeCreate,
-        delay::Mutant::KeepNote,
-        delay::Mutant::DropWhatIsEarly,
-    ] {
-        let moved = Delay { movers: 3, refusals: 0, mutant: Some(mutant), ..DELAY };
-        finds(&format!("{mutant:?}"), search(moved), &["I8"]);
+    for mutant in delay::Mutant::ALL {
+        let invariant = if mutant == delay::Mutant::StartByMessage { "before its time" } else { "I8" };
+        finds(&format!("{mutant:?}"), search(Delay::planted(mutant)), &[invariant]);
     }
-    let mutant = delay::Mutant::NotedByTime;
-    let moved = Delay { movers: 3, deaths: 2, refusals: 0, mutant: Some(mutant) };
-    finds(&format!("{mutant:?}"), search(moved), &["I8"]);
 }
 
 #[test]

@@ -16,6 +16,8 @@ use oncekey_core::{Clock, Timestamp};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::aws::iam::queue_arn;
+
 /// A function, as Lambda would invoke it: a batch and the invocation's deadline.
 pub(crate) type Function = Arc<dyn Fn(SqsEvent, Timestamp) -> BoxFuture<'static, SqsBatchResponse> + Send + Sync>;
 
@@ -146,7 +148,7 @@ impl Mapping {
         record.body = message.body.clone();
         record.md5_of_body = message.md5_of_body.clone();
         record.event_source = Some("aws:sqs".to_owned());
-        record.event_source_arn = Some(format!("arn:aws:sqs:us-east-1:000000000000:{name}"));
+        record.event_source_arn = Some(queue_arn(name));
         record.aws_region = Some("us-east-1".to_owned());
         let attributes = message.attributes.iter().flatten();
         record.attributes = attributes.map(|(name, value)| (name.as_str().to_owned(), value.clone())).collect();

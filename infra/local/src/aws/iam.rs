@@ -119,12 +119,12 @@ impl Caller {
         let Ok(body) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
         let queue = body["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next()).unwrap_or("*");
         let action = format!("sqs:{}", action.strip_suffix("Batch").unwrap_or(action));
-        self.ask(&action, format!("arn:aws:sqs:{PLACE}:{queue}"), None)
+        self.ask(&action, queue_arn(queue), None)
     }
 
     /// Whether it may do this to a schedule.
     pub(crate) fn ask_scheduler(&self, action: &str, group: &str, name: &str) -> Result<(), String> {
-        self.ask(&format!("scheduler:{action}"), format!("arn:aws:scheduler:{PLACE}:schedule/{group}/{name}"), None)
+        self.ask(&format!("scheduler:{action}"), schedule_arn(group, name), None)
     }
 
     /// Whether it may have a service act by this role.
@@ -136,6 +136,16 @@ impl Caller {
     pub(crate) fn ask_s3(&self, action: &str, path: &str) -> Result<(), String> {
         self.ask(&format!("s3:{action}"), format!("arn:aws:s3:::{}", path.trim_start_matches('/')), None)
     }
+}
+
+/// The ARN of a queue.
+pub(crate) fn queue_arn(queue: &str) -> String {
+    format!("arn:aws:sqs:{PLACE}:{queue}")
+}
+
+/// The ARN of a schedule.
+pub(crate) fn schedule_arn(group: &str, name: &str) -> String {
+    format!("arn:aws:scheduler:{PLACE}:schedule/{group}/{name}")
 }
 
 fn table_arn(table: &str) -> String {

@@ -14,7 +14,7 @@ use oncekey_core::{Clock, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::aws::iam::Caller;
+use crate::aws::iam::{Caller, schedule_arn};
 use crate::aws::sqs::{Made, Queues, Schedule};
 
 /// The largest request that is read: an input may be all escapes.
@@ -237,10 +237,6 @@ impl Schedules {
     }
 }
 
-fn arn(group: &str, name: &str) -> String {
-    format!("arn:aws:scheduler:us-east-1:000000000000:schedule/{group}/{name}")
-}
-
 async fn create(
     State(schedules): State<Schedules>,
     Path(name): Path<String>,
@@ -249,7 +245,7 @@ async fn create(
 ) -> Result<Json<Value>, Fault> {
     let schedule = schedules.parsed(&headers, "CreateSchedule", &name, &body)?;
     match schedules.queues.create_schedule(&schedule)? {
-        Made::Created | Made::Before => Ok(Json(json!({ "ScheduleArn": arn(&schedule.group, &name) }))),
+        Made::Created | Made::Before => Ok(Json(json!({ "ScheduleArn": schedule_arn(&schedule.group, &name) }))),
         Made::Conflict => {
             let message = format!("Schedule {name} already exists.");
             Err(Fault(StatusCode::CONFLICT, "ConflictException", message))
@@ -265,7 +261,7 @@ async fn update(
 ) -> Result<Json<Value>, Fault> {
     let schedule = schedules.parsed(&headers, "UpdateSchedule", &name, &body)?;
     if schedules.queues.update_schedule(&schedule)? {
-        return Ok(Json(json!({ "ScheduleArn": arn(&schedule.group, &name) })));
+        return Ok(Json(json!({ "ScheduleArn": schedule_arn(&schedule.group, &name) })));
     }
     Err(missing(&name))
 }
@@ -307,7 +303,7 @@ async fn read(
 fn told(schedule: &Schedule) -> serde_json::Map<String, Value> {
     let seconds = |moment: Timestamp| moment.millis() as f64 / 1000.0;
     let told = json!({
-        "Arn": arn(&schedule.group, &schedule.name),
+        "Arn": schedule_arn(&schedule.group, &schedule.name),
         "Name": schedule.name,
         "GroupName": schedule.group,
         "State": "ENABLED",

@@ -19,7 +19,7 @@ use url::Url;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::queue::message::RunMessage;
-use crate::requests::{Requests, Signer, Unexpected};
+use crate::signed::{Requests, Signer, Unexpected};
 
 /// A schedule fires up to a minute late, and what it sends is not delayed: it is set so much early, and a delay of SQS's makes
 /// the end exact.

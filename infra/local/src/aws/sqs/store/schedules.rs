@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
 
 use super::Queues;
+use crate::aws::iam::{queue_arn, schedule_arn};
 
 pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS schedules (
@@ -23,6 +24,7 @@ pub(super) const SCHEMA: &str = "
         PRIMARY KEY (group_name, name)
     );
     CREATE INDEX IF NOT EXISTS by_queue ON schedules (queue, at) WHERE NOT fired;
+    CREATE INDEX IF NOT EXISTS by_dead_letter ON schedules (dead_letter, at) WHERE NOT fired;
 ";
 
 /// A schedule.
@@ -117,7 +119,9 @@ impl Queues {
     pub(super) fn fire(&self, connection: &Connection, queue: &str, now: Timestamp) -> rusqlite::Result<()> {
         let due: Vec<Schedule> = connection
             .prepare_cached(
-                "SELECT * FROM schedules WHERE NOT fired AND at <= ?2 AND (queue = ?1 OR dead_letter = ?1) ORDER BY at",
+                // Two halves, each by its index: every receive asks.
+                "SELECT * FROM schedules WHERE NOT fired AND queue = ?1 AND at <= ?2 UNION ALL
+                 SELECT * FROM schedules WHERE NOT fired AND dead_letter = ?1 AND queue <> ?1 AND at <= ?2",
             )?
             .query_map(params![queue, now.millis()], read)?
             .collect::<Result<_, _>>()?;
@@ -203,14 +207,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Schedule> {
     })
 }
 
-fn arn(schedule: &Schedule) -> String {
-    format!("arn:aws:scheduler:us-east-1:000000000000:schedule/{}/{}", schedule.group, schedule.name)
-}
-
 /// The input with Scheduler's words for what is known when it fires.
 fn filled_in(schedule: &Schedule) -> String {
     [
-        ("<aws.scheduler.schedule-arn>", arn(schedule)),
+        ("<aws.scheduler.schedule-arn>", schedule_arn(&schedule.group, &schedule.name)),
         ("<aws.scheduler.scheduled-time>", schedule.at.to_string()),
         ("<aws.scheduler.execution-id>", uuid::Uuid::new_v4().to_string()),
         ("<aws.scheduler.attempt-number>", "1".to_owned()),
@@ -221,12 +221,12 @@ fn filled_in(schedule: &Schedule) -> String {
 
 /// What stands among the dead letters of a schedule whose queue is not there: the call that failed, and why.
 fn unsent(schedule: &Schedule) -> (String, String) {
-    let queue_arn = format!("arn:aws:sqs:us-east-1:000000000000:{}", schedule.queue);
+    let queue_arn = queue_arn(&schedule.queue);
     let text = |value: &str| json!({ "DataType": "String", "StringValue": value });
     let attributes = json!({
         "ERROR_CODE": text("AWS.SimpleQueueService.NonExistentQueue"),
         "ERROR_MESSAGE": text("The specified queue does not exist."),
-        "SCHEDULE_ARN": text(&arn(schedule)),
+        "SCHEDULE_ARN": text(&schedule_arn(&schedule.group, &schedule.name)),
         "TARGET_ARN": text(&queue_arn),
         "RETRY_ATTEMPTS": text("0"),
     });
