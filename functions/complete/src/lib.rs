@@ -1,4 +1,4 @@
-//! Run-completion events, and the dead-letter queues of runs and completions: no run is left hanging.
+//! Run-completion events, the dead-letter queues of runs and completions, and the daily sweep: no run is left hanging.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use oncekey_core::protocol::complete::complete;
@@ -7,6 +7,7 @@ use oncekey_core::protocol::wait::rouse;
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, Remains, RunMessage};
 use oncekey_core::queue::schedules::unsent;
+use oncekey_core::runs::sweep::{SweepMessage, sweep};
 use oncekey_core::{App, Error};
 
 /// Handles one batch, from whichever of the three queues it came.
@@ -16,6 +17,9 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
             return dead_letter(app, &message).await;
         }
         let body = message.body.as_deref().unwrap_or_default();
+        if let Some(asked) = SweepMessage::parse(body) {
+            return sweep(app, asked).await;
+        }
         complete(app, &CompletionEvent::parse(body)?).await
     })
     .await

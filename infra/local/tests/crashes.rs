@@ -75,7 +75,12 @@ async fn killed_again_and_again_it_loses_nothing_and_runs_no_key_twice() {
         let callers: Vec<_> = (0..CALLERS)
             .map(|caller| tokio::spawn(call(running.url.clone(), caller, round, Arc::clone(&acknowledged))))
             .collect();
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(5..150))).await;
+        // However slow the machine is, there is load: the death comes some answers after the start, and up to a moment more.
+        let (before, answers) = (acknowledged.lock().unwrap().len(), fastrand::usize(..5));
+        while acknowledged.lock().unwrap().len() < before + answers {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(..120))).await;
         running.child.kill().unwrap();
         running.child.wait().unwrap();
         for caller in callers {

@@ -17,13 +17,14 @@ impl Oncekey {
         Some((answer.status(), answer.json().await.unwrap()))
     }
 
-    /// The schedules that there are, each whole.
+    /// The schedules of runs that there are, each whole.
     pub async fn schedules(&self) -> Vec<Value> {
         let Some((_, listed)) = self.scheduler(Method::GET, "/schedules", String::new()).await else {
             return Vec::new();
         };
         let mut schedules = Vec::new();
-        for summary in listed["Schedules"].as_array().unwrap() {
+        let of_runs = listed["Schedules"].as_array().unwrap().iter().filter(|summary| summary["Name"] != "sweep");
+        for summary in of_runs {
             schedules.push(self.scheduler(Method::GET, &path_of(summary), String::new()).await.unwrap().1);
         }
         schedules

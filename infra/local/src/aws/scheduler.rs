@@ -1,8 +1,9 @@
-//! EventBridge Scheduler, imitated at the wire: one-time schedules that send to the queues of this machine, as durable as those,
-//! on the stack's clock. It refuses what AWS refuses, and by name what only AWS has: rates, crons, other targets.
+//! EventBridge Scheduler, imitated at the wire: schedules, once or at a rate, that send to the queues of this machine, as durable
+//! as those, on the stack's clock. It refuses what AWS refuses, and by name what only AWS has: crons, other targets.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -41,6 +42,26 @@ impl Schedules {
     pub(crate) fn new(queues: Queues, group: &str, callers: Vec<Caller>, clock: Clock) -> Self {
         let callers = callers.into_iter().map(|caller| (caller.function.to_string(), caller)).collect();
         Self { queues, group: group.into(), callers: Arc::new(callers), clock }
+    }
+
+    /// Has `input` sent to a queue every day from tomorrow on, as the template does, unless that is so already.
+    pub(crate) fn every_day(&self, name: &str, queue: &str, input: &str) -> rusqlite::Result<()> {
+        let (now, every) = (self.clock.now(), Duration::from_secs(24 * 60 * 60));
+        let made = self.queues.create_schedule(&Schedule {
+            group: self.group.to_string(),
+            name: name.to_owned(),
+            at: now.plus(every),
+            every: Some(every),
+            queue: queue.to_owned(),
+            dead_letter: None,
+            input: input.to_owned(),
+            is_kept: true,
+            client_token: None,
+            document: json!({ "ScheduleExpression": "rate(1 days)", "Target": { "Input": input } }).to_string(),
+            created_at: now,
+            updated_at: now,
+        });
+        made.map(drop)
     }
 
     /// Refuses what the function that signed may not do.
@@ -144,20 +165,32 @@ struct DeadLetters {
     arn: Option<String>,
 }
 
-/// The moment of `at(2026-11-27T12:00:00)`.
-fn moment(expression: &str) -> Result<Timestamp, Fault> {
+/// When a schedule fires first, and how long after that again: `at(2026-11-27T12:00:00)`, `rate(5 minutes)`.
+fn times(expression: &str, now: Timestamp) -> Result<(Timestamp, Option<Duration>), Fault> {
     let invalid = || Fault::invalid(format!("Invalid Schedule Expression {expression}."));
-    let text = expression.strip_prefix("at(").and_then(|rest| rest.strip_suffix(')')).ok_or_else(|| {
-        if expression.starts_with("rate(") || expression.starts_with("cron(") {
-            return Fault::invalid(format!("this endpoint has one-time schedules alone, and not {expression}"));
+    let (kind, text) = expression.strip_suffix(')').and_then(|text| text.split_once('(')).ok_or_else(invalid)?;
+    match kind {
+        // Seconds, and neither a part of one nor a zone.
+        "at" if text.len() == "2026-11-27T12:00:00".len() => {
+            Timestamp::parse(&format!("{text}Z")).map(|at| (at, None)).map_err(|_| invalid())
         }
-        invalid()
-    })?;
-    // Seconds, and neither a part of one nor a zone.
-    if text.len() != "2026-11-27T12:00:00".len() {
-        return Err(invalid());
+        "rate" => Ok((now, Some(rate(text).ok_or_else(invalid)?))),
+        "cron" => Err(Fault::invalid(format!("this endpoint has no crons, as {expression} is"))),
+        _ => Err(invalid()),
     }
-    Timestamp::parse(&format!("{text}Z")).map_err(|_| invalid())
+}
+
+/// `5 minutes`.
+fn rate(text: &str) -> Option<Duration> {
+    let (count, unit) = text.split_once(' ')?;
+    let seconds = match unit {
+        "minute" | "minutes" => 60,
+        "hour" | "hours" => 60 * 60,
+        "day" | "days" => 24 * 60 * 60,
+        _ => return None,
+    };
+    let count = count.parse::<u32>().ok().filter(|count| *count > 0)?;
+    Some(Duration::from_secs(seconds * u64::from(count)))
 }
 
 /// The name of the queue of an ARN.
@@ -192,7 +225,8 @@ impl Schedules {
             caller.ask_pass_role(&asked.target.role_arn).map_err(denied)?;
         }
         self.known(&group)?;
-        let at = moment(&asked.schedule_expression)?;
+        let now = self.clock.now();
+        let (at, every) = times(&asked.schedule_expression, now)?;
         if asked.schedule_expression_timezone.is_some_and(|zone| zone != "UTC") {
             return Err(Fault::invalid("ScheduleExpressionTimezone: this endpoint has UTC alone"));
         }
@@ -220,11 +254,11 @@ impl Schedules {
             )));
         }
         let dead_letter = asked.target.dead_letter_config.and_then(|config| config.arn);
-        let now = self.clock.now();
         Ok(Schedule {
             group,
             name: name.to_owned(),
             at,
+            every,
             queue: queue_of(&asked.target.arn, "Target.Arn")?,
             dead_letter: dead_letter.map(|arn| queue_of(&arn, "DeadLetterConfig.Arn")).transpose()?,
             input,

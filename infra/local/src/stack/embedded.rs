@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dynoxide::Database;
 use oncekey_core::Clock;
 use oncekey_core::blobs::Blobs;
+use oncekey_core::runs::sweep::SweepMessage;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,6 +20,7 @@ use crate::error::StackError;
 use crate::loopback::{self, Connections, Endpoint};
 use crate::stack::data::DataFolder;
 use crate::stack::options::Options;
+use crate::stack::queues::StackQueues;
 use crate::stack::sdk::{self, sdk_config};
 
 /// The bucket's name, for what it is worth.
@@ -92,6 +94,7 @@ impl Embedded {
                 let listener = listen(0).await?;
                 let url = url_of(&listener);
                 let schedules = Schedules::new(queues.clone(), &options.prefix, callers.clone(), options.clock.clone());
+                schedules.every_day("sweep", &StackQueues::completions_of(&options.prefix), SweepMessage::TEXT)?;
                 listeners.serve(listener, scheduler::router(schedules), scheduler::MAX_REQUEST_BYTES);
                 Some(url)
             }

@@ -46,6 +46,11 @@ impl StackQueues {
         }
     }
 
+    /// The queue of completion events of the stack whose names begin so.
+    pub(crate) fn completions_of(prefix: &str) -> String {
+        format!("{prefix}-completions")
+    }
+
     fn name(&self, end: &str) -> String {
         format!("{}-{end}", self.prefix)
     }
@@ -71,7 +76,7 @@ impl StackQueues {
             queue(self.name("triggers-dead"), FUNCTION_TIMEOUT, None),
             queue(self.name("completions-dead"), FUNCTION_TIMEOUT, None),
             queue(self.name("triggers"), FUNCTION_TIMEOUT, Some((MAX_RECEIVES, "triggers-dead"))),
-            queue(self.name("completions"), FUNCTION_TIMEOUT, Some((MAX_RECEIVES, "completions-dead"))),
+            queue(Self::completions_of(&self.prefix), FUNCTION_TIMEOUT, Some((MAX_RECEIVES, "completions-dead"))),
         ];
         let of_runs =
             |name: &QueueName| queue(self.run_queue(name), self.worker_timeout, Some((MAX_RECEIVES, "runs-dead")));
@@ -104,7 +109,7 @@ impl StackQueues {
             runs_dead_letter: url(self.name("runs-dead")),
             triggers: url(self.name("triggers")),
             triggers_dead_letter: url(self.name("triggers-dead")),
-            completions: url(self.name("completions")),
+            completions: url(Self::completions_of(&self.prefix)),
             completions_dead_letter: url(self.name("completions-dead")),
         }
     }

@@ -176,6 +176,23 @@ pub async fn wake_waiters(app: &App, child: &Run) -> Result<Spread, Error> {
     Ok(Spread::Part)
 }
 
+/// Tells `run` of those ends of its children that nobody has told it of: their messages may be lost. Done twice, it finds none.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub async fn look_for_ends(app: &App, run: &Run) -> Result<(), Error> {
+    for waiter in run.waits() {
+        let pending = app.store.wait(&waiter).await?.pending;
+        for child in overdue::runs(app, &pending.iter().collect::<Vec<_>>()).await? {
+            if child.status.is_final() {
+                tracing::warn!(run_id = %run.id, child = %child.id, "nobody has told it of the end of its child");
+                wake_waiters(app, &child).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The end of a run that has ended, read once.
 async fn known<'a>(app: &App, child: &Run, end: &'a mut Option<End>) -> Result<&'a End, Error> {
     if end.is_none() {

@@ -157,6 +157,14 @@ impl Queues {
         self.send(&self.urls.completions, fitting(message::text(event)?)?, 0).await
     }
 
+    /// Sends what goes on with a sweep, to those who bring runs to their end.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn send_sweep(&self, message: &impl serde::Serialize) -> Result<(), Error> {
+        self.send(&self.urls.completions, fitting(message::text(message)?)?, 0).await
+    }
+
     /// Sends a trigger as a message.
     ///
     /// # Errors

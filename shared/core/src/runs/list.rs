@@ -201,7 +201,7 @@ fn bounds(filter: &Filter, from: &PageStart) -> (String, String) {
 }
 
 /// The next `limit` places over all shards. Every shard is ordered alike, so one place is a cursor for all of them.
-async fn next_places(
+pub(super) async fn next_places(
     app: &App,
     environment: &EnvironmentId,
     (from, end): (&str, &str),

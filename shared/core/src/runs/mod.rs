@@ -9,5 +9,6 @@ pub mod logs;
 pub mod metadata;
 pub mod replay;
 pub mod reschedule;
+pub mod sweep;
 pub mod tag;
 pub mod waiting;

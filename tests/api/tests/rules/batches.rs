@@ -9,7 +9,7 @@ use oncekey_core::runs::batch::{NewItem, add_items, find};
 use oncekey_tests_api::{Oncekey, PROD, Place, answer, dev};
 use serde_json::{Value, json};
 
-async fn create(oncekey: &Oncekey, body: Value) -> Value {
+pub(super) async fn create(oncekey: &Oncekey, body: Value) -> Value {
     let (status, created) = answer(oncekey.post("/api/v3/batches", body.to_string())).await;
     assert!(status.is_success(), "{created}");
     created
@@ -19,7 +19,7 @@ fn ndjson(items: &[Value]) -> String {
     items.iter().map(|item| format!("{item}\n")).collect()
 }
 
-async fn send(oncekey: &Oncekey, batch: &Value, items: &[Value]) -> (u16, Value) {
+pub(super) async fn send(oncekey: &Oncekey, batch: &Value, items: &[Value]) -> (u16, Value) {
     let path = format!("/api/v3/batches/{}/items", batch["id"].as_str().unwrap());
     let (status, sent) =
         answer(oncekey.post(&path, ndjson(items)).header("content-type", "application/x-ndjson")).await;

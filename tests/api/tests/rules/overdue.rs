@@ -1,13 +1,19 @@
-//! I8: a run whose message the queue deleted unread, because no worker came for weeks, is ended by whoever reads it.
+//! I8: a run whose message the queue deleted unread, because no worker came for weeks, is ended by whoever reads it, and by the
+//! daily sweep where nobody does.
 
 use std::time::Duration;
 
 use oncekey_core::protocol::start::{Start, start};
-use oncekey_core::queue::message::RunMessage;
-use oncekey_tests_api::{Oncekey, Place, answer, run_id};
+use oncekey_core::queue::message::{Outcome, RunMessage};
+use oncekey_core::store::{Move, Moved};
+use oncekey_core::{Clock, RunId, Timestamp};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, answer, run_id};
 use oncekey_worker::{Child, Context, Task, Worker};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+
+use super::batches::{create, send};
+use super::protocol::until;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -112,4 +118,112 @@ async fn i9_a_run_whose_wait_is_over_and_whose_message_is_gone_is_woken_by_whoev
     assert_eq!(status(&oncekey, &run.id).await, "WAITING", "it is not over");
     oncekey.clock.advance(Duration::from_secs(2 * 60 * 60));
     assert_eq!(oncekey.in_status(&run.id, "COMPLETED").await["attemptCount"], 1);
+}
+
+/// All runs, page by page.
+async fn listed(oncekey: &Oncekey) -> Vec<RunId> {
+    let (mut ids, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = oncekey.list(&format!("page[size]=100{after}")).await;
+        ids.extend(page["data"].as_array().unwrap().iter().map(|run| run_id(run["id"].as_str().unwrap())));
+        match page["pagination"]["next"].as_str() {
+            Some(next) => after = format!("&page[after]={next}"),
+            None => return ids,
+        }
+    }
+}
+
+/// Moves time on by days, and lets each day's sweep come to its end.
+async fn days_pass(oncekey: &Oncekey, days: u32) {
+    for _ in 0..days {
+        oncekey.clock.advance(DAY);
+        // Sent when somebody asks the queue.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        oncekey.drained("oncekey-completions").await;
+    }
+}
+
+async fn stored(oncekey: &Oncekey, run: &str) -> String {
+    oncekey.app().store.run(&run_id(run)).await.unwrap().unwrap().status.as_str().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_run_that_nobody_looks_at_is_expired_by_the_daily_sweep_and_its_key_freed() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let at_once = oncekey.trigger("echo", json!({ "options": { "idempotencyKey": "at once", "delay": "1s" } })).await;
+    let later = oncekey.trigger("echo", json!({ "options": { "idempotencyKey": "later", "delay": "10d" } })).await;
+    oncekey.purge("oncekey-runs").await;
+    oncekey.forget_schedules().await;
+    days_pass(&oncekey, 15).await;
+    assert_eq!(
+        (stored(&oncekey, &at_once.id).await.as_str(), stored(&oncekey, &later.id).await.as_str()),
+        ("DELAYED", "DELAYED")
+    );
+    days_pass(&oncekey, 3).await;
+    assert_eq!(
+        (stored(&oncekey, &at_once.id).await.as_str(), stored(&oncekey, &later.id).await.as_str()),
+        ("EXPIRED", "DELAYED")
+    );
+    days_pass(&oncekey, 15).await;
+    assert_eq!(stored(&oncekey, &later.id).await, "EXPIRED");
+    for key in ["at%20once", "later"] {
+        let (status, told) = answer(oncekey.get(&format!("/api/v1/idempotencyKeys/{key}?taskIdentifier=echo"))).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_parent_that_nobody_has_told_of_the_end_of_its_child_is_told_by_the_daily_sweep() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let parent = Task::new("parent", |ctx: Context, _: Value| async move {
+        Ok(ctx.trigger_and_wait::<Value>(Child::new("echo", 1).delay("1h")).await.is_err())
+    });
+    let worker = Worker::new().task(parent).task(Task::new("echo", |_: Context, it: Value| async move { Ok(it) }));
+    let clock = Clock::frozen(Timestamp::from_millis(1_790_000_000_000));
+    let oncekey = Oncekey::running(place, worker, |options| oncekey::Options { clock, ..options }).await;
+    let run = oncekey.trigger("parent", json!({})).await.id;
+    oncekey.in_status(&run, "WAITING").await;
+    // The child ends, and the event that tells of it is lost.
+    let ids = listed(&oncekey).await;
+    let child = ids.iter().find(|id| id.as_str() != run).unwrap();
+    let app = oncekey.app();
+    let turn = app.store.run(child).await.unwrap().unwrap().turn;
+    let now = app.clock.now();
+    let end = Move::End {
+        turn,
+        outcome: &Outcome::Canceled,
+        children: &[],
+        unless_leased: false,
+        kept_until: now.plus(DAY * 30),
+        makes_room: false,
+    };
+    let moved = app.store.move_run(child, end, now).await.unwrap();
+    assert!(matches!(moved, Moved::To(_)), "{moved:?}");
+    days_pass(&oncekey, 15).await;
+    assert_eq!(stored(&oncekey, &run).await, "WAITING");
+    days_pass(&oncekey, 2).await;
+    assert_eq!(oncekey.in_status(&run, "COMPLETED").await["output"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_goes_on_by_message_over_more_runs_than_one_looks_at() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    for _ in 0..2 {
+        let batch = create(&oncekey, json!({ "runCount": 1_000 })).await;
+        let item = |index| json!({ "index": index, "task": "echo", "options": { "delay": "10m" } });
+        let (status, sent) = send(&oncekey, &batch, &(0..1_000).map(item).collect::<Vec<_>>()).await;
+        assert_eq!((status, &sent["itemsAccepted"]), (200, &json!(1_000)), "{sent}");
+    }
+    oncekey.drained("oncekey-triggers").await;
+    let ids = listed(&oncekey).await;
+    assert_eq!(ids.len(), 2_000);
+    oncekey.purge("oncekey-runs").await;
+    oncekey.clock.advance(DAY * 16 + DAY / 2);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    until(|| async { oncekey.depth("oncekey-completions").await == [0; 3] }).await;
+    for run in oncekey.app().store.runs(&ids.iter().collect::<Vec<_>>()).await.unwrap() {
+        assert_eq!(run.status.as_str(), "EXPIRED", "{}", run.id);
+    }
 }

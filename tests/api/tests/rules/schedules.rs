@@ -249,7 +249,8 @@ async fn the_scheduler_refuses_what_aws_refuses_and_names_it() {
         ("a%20b", None, "'name' failed to satisfy constraint"),
         ("a", Some(("/ScheduleExpression", json!("at(tomorrow)"))), "Invalid Schedule Expression"),
         ("a", Some(("/ScheduleExpression", json!("at(2030-01-01T00:00:00.5Z)"))), "Invalid Schedule Expression"),
-        ("a", Some(("/ScheduleExpression", json!("rate(5 minutes)"))), "one-time schedules alone"),
+        ("a", Some(("/ScheduleExpression", json!("cron(0 9 * * ? *)"))), "has no crons"),
+        ("a", Some(("/ScheduleExpression", json!("rate(0 minutes)"))), "Invalid Schedule Expression"),
         ("a", Some(("/FlexibleTimeWindow/Mode", json!("FLEXIBLE"))), "FlexibleTimeWindow"),
         (
             "a",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use oncekey_core::queue::QueueUrls;
 use oncekey_core::queue::schedules::ScheduleGroup;
+use oncekey_core::runs::sweep::SweepMessage;
 use oncekey_core::settings::{MORE_RUNS_QUEUES, Settings};
 use oncekey_core::store::TableNames;
 use oncekey_core::store::schema::{ENVIRONMENTS, KEYS, RUNS, Schema};
@@ -105,4 +106,12 @@ fn dead_letters_are_kept_four_days_longer_than_what_they_were() {
             assert_eq!(days, if is_source { 10 } else { 14 }, "{queue}");
         }
     }
+}
+
+#[test]
+fn the_template_asks_for_a_sweep_every_day_in_the_words_that_are_read() {
+    let (_, sweep) = TEMPLATE.split_once("\n  DailySweep:\n").unwrap();
+    let (sweep, _) = sweep.split_once("\n\n").unwrap();
+    assert!(sweep.ends_with(&format!("Input: '{}'", SweepMessage::TEXT)), "{sweep}");
+    assert!(sweep.contains("ScheduleExpression: rate(1 days)"), "{sweep}");
 }

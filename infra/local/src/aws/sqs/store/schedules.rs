@@ -1,5 +1,7 @@
 //! Schedules that send to these queues: each turns into a message when its time has come and somebody looks at its queue.
 
+use std::time::Duration;
+
 use oncekey_core::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
@@ -21,6 +23,7 @@ pub(super) const SCHEMA: &str = "
         created_at INTEGER NOT NULL,
         updated_at INTEGER NOT NULL,
         fired INTEGER NOT NULL DEFAULT 0,
+        every INTEGER,
         PRIMARY KEY (group_name, name)
     );
     CREATE INDEX IF NOT EXISTS by_queue ON schedules (queue, at) WHERE NOT fired;
@@ -33,6 +36,8 @@ pub(in crate::aws) struct Schedule {
     pub group: String,
     pub name: String,
     pub at: Timestamp,
+    /// How long after that it fires again, if it does.
+    pub every: Option<Duration>,
     /// The name of the queue that it sends to.
     pub queue: String,
     /// Where it is sent if there is no such queue.
@@ -132,12 +137,19 @@ impl Queues {
             }
             let (body, attributes) = if is_dead { unsent(&schedule) } else { (filled_in(&schedule), "{}".to_owned()) };
             Self::insert(connection, queue, &body, &attributes, now, now)?;
-            let done = if schedule.is_kept {
-                "UPDATE schedules SET fired = 1 WHERE group_name = ?1 AND name = ?2"
-            } else {
-                "DELETE FROM schedules WHERE group_name = ?1 AND name = ?2"
+            let Schedule { group, name, at, .. } = &schedule;
+            match schedule.every {
+                // Of the times that have passed unseen, one is made up for.
+                Some(every) => connection
+                    .prepare_cached("UPDATE schedules SET at = ?3 WHERE group_name = ?1 AND name = ?2")?
+                    .execute(params![group, name, next(*at, every, now).millis()])?,
+                None if schedule.is_kept => connection
+                    .prepare_cached("UPDATE schedules SET fired = 1 WHERE group_name = ?1 AND name = ?2")?
+                    .execute([group, name])?,
+                None => connection
+                    .prepare_cached("DELETE FROM schedules WHERE group_name = ?1 AND name = ?2")?
+                    .execute([group, name])?,
             };
-            connection.prepare_cached(done)?.execute([&schedule.group, &schedule.name])?;
         }
         Ok(())
     }
@@ -151,6 +163,12 @@ impl Queues {
     }
 }
 
+/// The first time after `now` of those that follow `at` in equal steps.
+fn next(at: Timestamp, every: Duration, now: Timestamp) -> Timestamp {
+    let steps = now.since(at).as_millis() / every.as_millis().max(1) + 1;
+    at.plus(every * u32::try_from(steps).unwrap_or(u32::MAX))
+}
+
 fn find(connection: &Connection, group: &str, name: &str) -> rusqlite::Result<Option<Schedule>> {
     let mut select = connection.prepare_cached("SELECT * FROM schedules WHERE group_name = ?1 AND name = ?2")?;
     select.query_row([group, name], read).optional()
@@ -161,6 +179,7 @@ fn put(connection: &Connection, schedule: &Schedule) -> rusqlite::Result<()> {
         group,
         name,
         at,
+        every,
         queue,
         dead_letter,
         input,
@@ -173,7 +192,7 @@ fn put(connection: &Connection, schedule: &Schedule) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO schedules (group_name, name, at, queue, dead_letter, input, kept, client_token, document,
-             created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             created_at, updated_at, every) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             group,
@@ -186,7 +205,8 @@ fn put(connection: &Connection, schedule: &Schedule) -> rusqlite::Result<()> {
             client_token,
             document,
             created_at.millis(),
-            updated_at.millis()
+            updated_at.millis(),
+            every.map(|every| every.as_millis() as i64)
         ])?;
     Ok(())
 }
@@ -196,6 +216,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Schedule> {
         group: row.get("group_name")?,
         name: row.get("name")?,
         at: Timestamp::from_millis(row.get("at")?),
+        every: row.get::<_, Option<i64>>("every")?.map(|millis| Duration::from_millis(millis.unsigned_abs())),
         queue: row.get("queue")?,
         dead_letter: row.get("dead_letter")?,
         input: row.get("input")?,

@@ -1,6 +1,7 @@
 use oncekey_core::Timestamp;
 
 use super::receive::Received;
+use super::schedules::Schedule;
 use super::*;
 
 const VISIBILITY: Duration = Duration::from_secs(30);
@@ -98,4 +99,46 @@ async fn a_long_poll_ends_when_a_message_arrives() {
     tokio::task::yield_now().await;
     send(&queues, "a", Duration::ZERO);
     assert_eq!(poll.await.expect("poll").len(), 1);
+}
+
+fn schedule(name: &str, at: Timestamp, every: Option<Duration>) -> Schedule {
+    Schedule {
+        group: "default".to_owned(),
+        name: name.to_owned(),
+        at,
+        every,
+        queue: "work".to_owned(),
+        dead_letter: None,
+        input: name.to_owned(),
+        is_kept: every.is_some(),
+        client_token: None,
+        document: "{}".to_owned(),
+        created_at: at,
+        updated_at: at,
+    }
+}
+
+fn bodies(queues: &Queues) -> Vec<String> {
+    receive(queues, "work").into_iter().map(|message| message.body).collect()
+}
+
+#[test]
+fn schedules_outlive_the_process_and_send_once_and_at_a_rate_once_for_the_times_that_were_missed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (file, clock) = (folder.path().join("queues.sqlite"), frozen());
+    let hour = Duration::from_secs(3_600);
+    let first = queues(Some(&file), &clock);
+    for (name, every) in [("once", None), ("hourly", Some(hour))] {
+        first.create_schedule(&schedule(name, clock.now().plus(hour), every)).expect("schedule");
+    }
+    assert!(bodies(&first).is_empty());
+    drop(first);
+    clock.advance(hour * 4 + hour / 2);
+    let again = queues(Some(&file), &clock);
+    let mut sent = bodies(&again);
+    sent.sort();
+    assert_eq!(sent, ["hourly", "once"]);
+    again.lock().execute("DELETE FROM messages", []).expect("delete");
+    clock.advance(hour / 2);
+    assert_eq!(bodies(&again), ["hourly"]);
 }
