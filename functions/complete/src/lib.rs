@@ -1,6 +1,7 @@
 //! Run-completion events, the dead-letter queues of runs and completions, and the daily sweep: no run is left hanging.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use oncekey_core::cron::TickMessage;
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::dead_letter::{end_dead_run, end_unreadable_run, send_unsent_run};
 use oncekey_core::protocol::wait::rouse;
@@ -29,6 +30,10 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
 async fn dead_letter(app: &App, message: &SqsMessage) -> Result<Disposition, Error> {
     let unsent = unsent(message);
     let body = unsent.as_deref().or(message.body.as_deref()).unwrap_or_default();
+    if let Some(tick) = TickMessage::parse(body) {
+        app.queues.send_tick(tick).await?;
+        return Ok(Disposition::Done);
+    }
     match RunMessage::parse(body) {
         Ok(message) if unsent.is_some() => send_unsent_run(app, &message).await,
         Ok(dead) => end_dead_run(app, &dead).await,

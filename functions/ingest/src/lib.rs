@@ -1,10 +1,13 @@
-//! Triggers that arrive as messages on the `triggers` queue, deduplicated exactly as those over HTTP.
+//! Triggers that arrive as messages on the `triggers` queue, deduplicated exactly as those over HTTP; and the ticks of cron
+//! schedules.
 //!
 //! A message is `{"environment": "acme/prod", "task": "send-email", "payload": …, "options": {…}, "requestId"?: "…"}`,
 //! with `payload` and `options` as in the HTTP body. Whoever may send to the queue may trigger in every environment:
 //! its access policy is its lock.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use oncekey_core::cron::TickMessage;
+use oncekey_core::protocol::tick::tick;
 use oncekey_core::protocol::trigger::trigger;
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::request::ignored::Ignored;
@@ -19,6 +22,9 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
 /// Triggers what one message asks for. A message that can never be carried out goes to the dead-letter queue at once,
 /// with the reason; one that merely failed is delivered again.
 async fn ingest(app: &App, message: SqsMessage) -> Result<Disposition, Error> {
+    if let Some(due) = TickMessage::parse(message.body.as_deref().unwrap_or_default()) {
+        return tick(app, due).await;
+    }
     match trigger_from(app, &message).await {
         Ok(()) => {}
         Err(error) if error.is_transient() => return Err(error),

@@ -1,10 +1,11 @@
-//! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; and which run holds a key.
+//! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; which run holds a key; and cron schedules.
 
 mod key;
 mod logs;
 mod notes;
 mod packet;
 mod query;
+mod schedules;
 mod view;
 
 use axum::extract::{RawQuery, State};
@@ -45,6 +46,14 @@ pub fn router(app: App) -> Router {
         .route(routes::RUN_LOGS.path, routes::RUN_LOGS.to(logs::run_logs))
         .route(routes::LOOK_UP_KEY.path, routes::LOOK_UP_KEY.to(key::look_up_key))
         .route(routes::FIND_PACKET.path, routes::FIND_PACKET.to(packet::find_packet))
+        .route(routes::CREATE_SCHEDULE.path, routes::CREATE_SCHEDULE.to(schedules::create))
+        .route(routes::LIST_SCHEDULES.path, routes::LIST_SCHEDULES.to(schedules::list))
+        .route(routes::RETRIEVE_SCHEDULE.path, routes::RETRIEVE_SCHEDULE.to(schedules::retrieve))
+        .route(routes::UPDATE_SCHEDULE.path, routes::UPDATE_SCHEDULE.to(schedules::update))
+        .route(routes::DELETE_SCHEDULE.path, routes::DELETE_SCHEDULE.to(schedules::delete))
+        .route(routes::ACTIVATE_SCHEDULE.path, routes::ACTIVATE_SCHEDULE.to(schedules::activate))
+        .route(routes::DEACTIVATE_SCHEDULE.path, routes::DEACTIVATE_SCHEDULE.to(schedules::deactivate))
+        .route(routes::TIMEZONES.path, routes::TIMEZONES.to(schedules::list_timezones))
         .route(routes::OPENAPI_JSON.path, routes::OPENAPI_JSON.to(openapi_json))
         .route(routes::HEALTH.path, routes::HEALTH.to(health))
         .with_state(app)
@@ -65,7 +74,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         notes::result,
         logs::run_logs,
         key::look_up_key,
-        packet::find_packet
+        packet::find_packet,
+        schedules::create,
+        schedules::list,
+        schedules::retrieve,
+        schedules::update,
+        schedules::delete,
+        schedules::activate,
+        schedules::deactivate
     ))]
     struct Described;
     Described::openapi()

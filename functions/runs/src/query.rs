@@ -1,5 +1,6 @@
 //! The query of a list of runs: `page[…]` and `filter[…]`, parsed at the door.
 
+use oncekey_core::cron::ScheduleId;
 use oncekey_core::runs::list::{Cursor, Filter, MAX_PAGE, PageStart};
 use oncekey_core::{BatchId, Error, RunStatus, TaskId, Timestamp, span};
 
@@ -41,6 +42,7 @@ impl ListQuery {
             "filter[tag]" => filter.tags = list().map(str::to_owned).collect(),
             "filter[queue]" => filter.queues = list().map(str::to_owned).collect(),
             "filter[batch]" => filter.batches = list().map(BatchId::parse).collect::<Result<_, _>>()?,
+            "filter[schedule]" => filter.schedules = list().map(ScheduleId::parse).collect::<Result<_, _>>()?,
             "filter[isTest]" => filter.is_test = Some(value.parse().map_err(|_| wrong(name, "give true or false"))?),
             "filter[createdAt][from]" => filter.from = Some(moment(name, value)?),
             "filter[createdAt][to]" => filter.to = Some(moment(name, value)?),

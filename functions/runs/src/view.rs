@@ -1,7 +1,7 @@
 //! A run as the API shows it. An absent field is left out, as the client refuses `null`.
 
 use oncekey_core::{Json, Run, RunId, RunStatus, Timestamp};
-use oncekey_wire::{Env, Family, RelatedRun, RetrievedRun, RunFields, RunItem};
+use oncekey_wire::{Env, Family, Generator, RelatedRun, RetrievedRun, RunFields, RunItem, RunSchedule};
 use serde_json::Value;
 
 /// A run in a list.
@@ -30,6 +30,12 @@ pub(crate) fn retrieved(
     view.related_runs.root = relative(lineage.map(|line| &line.root));
     view.related_runs.parent = relative(lineage.map(|line| &line.parent));
     view.related_runs.children = run.children.iter().filter_map(|child| relative(Some(child))).collect();
+    view.schedule = run.spec.options.schedule.as_ref().map(|of| RunSchedule {
+        id: of.id.to_string(),
+        external_id: of.external_id.clone(),
+        deduplication_key: of.deduplication_key.clone(),
+        generator: Generator::cron(of.cron.clone(), of.description.clone()),
+    });
     view.payload = payload;
     view.output = output;
     view.error.clone_from(&run.error);

@@ -11,6 +11,7 @@
 pub mod app;
 pub mod blobs;
 pub mod clock;
+pub mod cron;
 pub mod environment;
 pub mod error;
 pub mod key;

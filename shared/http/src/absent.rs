@@ -15,7 +15,7 @@ struct Absent {
     instead: &'static str,
 }
 
-const ABSENT: [Absent; 17] = [
+const ABSENT: [Absent; 16] = [
     Absent {
         paths: &["/realtime/v1/runs/**", "/realtime/v1/batches/**"],
         what: "realtime subscriptions",
@@ -40,11 +40,6 @@ const ABSENT: [Absent; 17] = [
         paths: &["/engine/v1/**"],
         what: "waits of a task from outside of its own process",
         instead: "run the task with `oncekey dev --tasks DIR`, or write it for a worker in Rust",
-    },
-    Absent {
-        paths: &["/api/v1/schedules/**", "/api/v1/timezones"],
-        what: "schedules",
-        instead: "let EventBridge Scheduler send a trigger message to the stack's queue \"triggers\"",
     },
     Absent {
         paths: &["/api/v1/queues/**", "/api/v1/concurrency-limits/**"],
@@ -171,12 +166,10 @@ mod tests {
     #[test]
     fn a_family_is_told_by_whole_segments() {
         let is_absent = |path: &str| answer(&path.parse().expect("a path"), &HeaderMap::new()).is_some();
-        for path in
-            ["/api/v1/schedules", "/api/v1/schedules/s/activate", "/realtime/v1/runs", "/api/v1/runs/run_a/trace"]
-        {
+        for path in ["/api/v1/queues", "/api/v1/queues/q/pause", "/realtime/v1/runs", "/api/v1/runs/run_a/trace"] {
             assert!(is_absent(path), "{path}");
         }
-        for path in ["/api/v1/schedule", "/api/v1/schedulesx", "/api/v1/runs//", "/api/v1/runs/run_a/trace/x", "/api"] {
+        for path in ["/api/v1/queue", "/api/v1/queuesx", "/api/v1/runs//", "/api/v1/runs/run_a/trace/x", "/api"] {
             assert!(!is_absent(path), "{path}");
         }
     }

@@ -47,11 +47,12 @@ enum Verb {
     Get,
     Post,
     Put,
+    Delete,
 }
 
 use Access::{Anyone, ApiKey, Session};
 use Function::{Dashboard, Reset, Runs, Trigger};
-use Verb::{Get, Post, Put};
+use Verb::{Delete, Get, Post, Put};
 
 /// Triggers a task.
 pub const TRIGGER: Route = Route::of(Trigger, ApiKey, Post, "/api/v1/tasks/{task}/trigger").with_free_segment();
@@ -87,6 +88,22 @@ pub const RUN_LOGS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/runs/{id}/logs
 pub const LOOK_UP_KEY: Route = Route::of(Runs, ApiKey, Get, "/api/v1/idempotencyKeys/{key}").with_free_segment();
 /// Tells where a large payload is.
 pub const FIND_PACKET: Route = Route::of(Runs, ApiKey, Get, "/api/v1/packets/{path}").with_free_segment();
+/// Creates a schedule.
+pub const CREATE_SCHEDULE: Route = Route::of(Runs, ApiKey, Post, "/api/v1/schedules");
+/// Lists schedules.
+pub const LIST_SCHEDULES: Route = Route::of(Runs, ApiKey, Get, "/api/v1/schedules");
+/// Shows a schedule.
+pub const RETRIEVE_SCHEDULE: Route = Route::of(Runs, ApiKey, Get, "/api/v1/schedules/{id}");
+/// Changes a schedule.
+pub const UPDATE_SCHEDULE: Route = Route::of(Runs, ApiKey, Put, "/api/v1/schedules/{id}");
+/// Deletes a schedule.
+pub const DELETE_SCHEDULE: Route = Route::of(Runs, ApiKey, Delete, "/api/v1/schedules/{id}");
+/// Starts a schedule.
+pub const ACTIVATE_SCHEDULE: Route = Route::of(Runs, ApiKey, Post, "/api/v1/schedules/{id}/activate");
+/// Stops a schedule.
+pub const DEACTIVATE_SCHEDULE: Route = Route::of(Runs, ApiKey, Post, "/api/v1/schedules/{id}/deactivate");
+/// Lists time zones.
+pub const TIMEZONES: Route = Route::of(Runs, Anyone, Get, "/api/v1/timezones");
 /// The description of the API.
 pub const OPENAPI_JSON: Route = Route::of(Runs, Anyone, Get, "/openapi.json");
 /// Says that it is there, without asking anybody.
@@ -132,7 +149,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 33] = [
+pub const ALL: [Route; 41] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -150,6 +167,14 @@ pub const ALL: [Route; 33] = [
     RUN_LOGS,
     LOOK_UP_KEY,
     FIND_PACKET,
+    CREATE_SCHEDULE,
+    LIST_SCHEDULES,
+    RETRIEVE_SCHEDULE,
+    UPDATE_SCHEDULE,
+    DELETE_SCHEDULE,
+    ACTIVATE_SCHEDULE,
+    DEACTIVATE_SCHEDULE,
+    TIMEZONES,
     OPENAPI_JSON,
     HEALTH,
     HOME_PAGE,
@@ -186,6 +211,7 @@ impl Route {
             Get => Method::GET,
             Post => Method::POST,
             Put => Method::PUT,
+            Delete => Method::DELETE,
         }
     }
 
@@ -207,6 +233,7 @@ impl Route {
             Get => MethodFilter::GET,
             Post => MethodFilter::POST,
             Put => MethodFilter::PUT,
+            Delete => MethodFilter::DELETE,
         };
         on(method, handler)
     }

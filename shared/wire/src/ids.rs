@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::Invalid;
+use crate::time::Timestamp;
 
 /// The isolation boundary of keys and runs: a project and a name in it, such as `acme/prod`.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -74,6 +75,9 @@ impl TaskId {
     }
 }
 
+/// What the ids of schedules' times begin with.
+const TICK: &str = "tick:";
+
 /// What makes a trigger *this* trigger: the same request sent again carries the same id (I3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(String);
@@ -100,6 +104,18 @@ impl RequestId {
     #[must_use]
     pub fn from_batch(batch: &BatchId, index: u32) -> Self {
         Self(format!("batch:{batch}.{index}"))
+    }
+
+    /// A time of a schedule: the same however often its message comes.
+    #[must_use]
+    pub fn of_tick(schedule: &str, at: Timestamp) -> Self {
+        Self(format!("{TICK}{schedule}/{}", at.millis()))
+    }
+
+    /// Whether it is a time of a schedule.
+    #[must_use]
+    pub fn is_tick(&self) -> bool {
+        self.0.starts_with(TICK)
     }
 
     /// A replay of a run: the same as often as this request for it is sent.

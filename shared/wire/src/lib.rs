@@ -16,6 +16,7 @@ mod read;
 mod release;
 mod reported;
 mod run;
+mod schedule;
 mod status;
 mod time;
 mod trigger;
@@ -34,6 +35,9 @@ pub use reported::Reported;
 pub use run::{
     Env, Family, Pagination, RelatedRun, RelatedRuns, RetrievedRun, RunFields, RunItem, RunName, RunsPage,
     TriggerFunction,
+};
+pub use schedule::{
+    DeletedSchedule, Generator, Moment, Pages, RunSchedule, Schedule, ScheduleEnvironment, SchedulesPage, Timezones,
 };
 pub use status::RunStatus;
 pub use time::Timestamp;

@@ -9,6 +9,7 @@ use crate::error::RunError;
 use crate::json::Json;
 use crate::reported::Reported;
 use crate::run::{Env, RelatedRuns, RunFields, TriggerFunction};
+use crate::schedule::RunSchedule;
 
 /// A run. What only a retrieved run has, from `depth` on, a list leaves out. What every view has stands in
 /// [`Run::fields`] and is read as if it stood here: `run.status`.
@@ -40,6 +41,9 @@ pub struct Run {
     /// Where its family stands.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub related_runs: Option<RelatedRuns>,
+    /// The schedule whose tick triggered it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub schedule: Option<RunSchedule>,
     /// What the task is given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub payload: Option<Json>,
@@ -71,7 +75,7 @@ mod tests {
 
     use super::*;
     use crate::run::{Family, RelatedRun, RetrievedRun, RunItem};
-    use crate::{AttemptError, AwaitedRun, BatchId, RunId, RunStatus, TaskId, Timestamp};
+    use crate::{AttemptError, AwaitedRun, BatchId, Generator, RunId, RunStatus, TaskId, Timestamp};
 
     /// A run of which everything is said.
     fn full() -> RetrievedRun {
@@ -125,6 +129,12 @@ mod tests {
                 parent: Some(related.clone()),
                 children: vec![related],
             },
+            schedule: Some(RunSchedule {
+                id: "sched_a".to_owned(),
+                external_id: Some("user".to_owned()),
+                deduplication_key: "k".to_owned(),
+                generator: Generator::cron("@daily".to_owned(), "At 00:00.".to_owned()),
+            }),
             payload: Json::of(&[1u128 << 100]).ok(),
             payload_presigned_url: Some("https://a".to_owned()),
             output: Json::of(&[2]).ok(),

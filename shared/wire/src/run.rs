@@ -8,6 +8,7 @@ use crate::error::RunError;
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::json::Json;
 use crate::reported::Reported;
+use crate::schedule::RunSchedule;
 use crate::status::RunStatus;
 use crate::time::{Timestamp, iso};
 
@@ -278,6 +279,9 @@ pub struct RetrievedRun {
     pub waiting_for: Option<WaitingFor>,
     /// Its parent, root and children.
     pub related_runs: RelatedRuns,
+    /// The schedule whose tick triggered it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub schedule: Option<RunSchedule>,
     /// What the task is given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Value>))]
@@ -309,6 +313,7 @@ impl RetrievedRun {
             attempt_count: 0,
             waiting_for: None,
             related_runs: RelatedRuns::default(),
+            schedule: None,
             payload: None,
             payload_presigned_url: None,
             output: None,

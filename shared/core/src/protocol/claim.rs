@@ -154,7 +154,10 @@ fn claimer_lives(request: &TriggerRequest) -> Duration {
 /// A fingerprint of the key and the payload that a run is asked for with.
 pub(super) fn request_fingerprint(request: &TriggerRequest) -> String {
     let place = request.key.as_ref().map(|key| format!("{}#{}", key.place(&request.task), key.hash));
-    let whole = Sha256::digest(format!("{}\n{}", place.unwrap_or_default(), request.payload.fingerprint()));
+    // A tick is its schedule and its time: what its task is told of others differs between deliveries.
+    let request_id = &request.request_id;
+    let payload = if request_id.is_tick() { request_id.as_str().to_owned() } else { request.payload.fingerprint() };
+    let whole = Sha256::digest(format!("{}\n{payload}", place.unwrap_or_default()));
     // 96 bits: it guards against mistakes, and every byte of a run is written again with each of its moves.
     BASE64URL_NOPAD.encode(whole.get(..12).unwrap_or_default())
 }

@@ -13,6 +13,8 @@ pub mod keep;
 pub mod overdue;
 mod plan;
 pub mod reset;
+pub mod schedule;
 pub mod start;
+pub mod tick;
 pub mod trigger;
 pub mod wait;

@@ -15,6 +15,7 @@ use aws_sdk_sqs::types::MessageAttributeValue;
 use oncekey_wire::TaskId;
 
 use crate::clock::{Clock, Timestamp};
+use crate::cron::{Tick, TickMessage};
 use crate::error::Error;
 use message::{CompletionEvent, RunMessage};
 use name::QueueName;
@@ -117,22 +118,48 @@ impl Queues {
             Error::Configuration(format!("run {run_id} is for the queue {queue}, which is not set up"))
         })?;
         let text = fitting(message::text(message)?)?;
-        if self.is_scheduled(message, &text, url).await {
-            return Ok(());
-        }
-        self.send(url, text, self.delay_seconds(message.due_at)).await
+        let name = message.due_at.map(|due_at| schedules::name(message, due_at));
+        self.send_towards(message.due_at, name, url, text).await
     }
 
-    /// Whether a schedule sends this message.
-    async fn is_scheduled(&self, message: &RunMessage, text: &str, url: &str) -> bool {
-        let (Some(scheduler), Some(due_at)) = (&self.scheduler, message.due_at) else { return false };
+    /// Sends a tick towards its time, as a run message goes.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn send_tick(&self, tick: Tick) -> Result<(), Error> {
+        let (name, at) = (schedules::name_of_tick(&tick), tick.at);
+        let text = fitting(message::text(&TickMessage { tick })?)?;
+        self.send_towards(Some(at), Some(name), &self.urls.triggers, text).await
+    }
+
+    /// Deletes the schedule of a tick that nobody needs any more, if there is one.
+    pub async fn unschedule_tick(&self, tick: &Tick) {
+        self.delete_schedule(schedules::name_of_tick(tick)).await;
+    }
+
+    async fn send_towards(
+        &self,
+        due_at: Option<Timestamp>,
+        name: Option<String>,
+        url: &str,
+        text: String,
+    ) -> Result<(), Error> {
+        if self.is_scheduled(due_at.zip(name), &text, url).await {
+            return Ok(());
+        }
+        self.send(url, text, self.delay_seconds(due_at)).await
+    }
+
+    /// Whether a schedule of this name sends this message.
+    async fn is_scheduled(&self, due: Option<(Timestamp, String)>, text: &str, url: &str) -> bool {
+        let (Some(scheduler), Some((due_at, name))) = (&self.scheduler, due) else { return false };
         if due_at.since(self.clock.now()) <= MAX_DELAY {
             return false;
         }
-        let Some(schedule) = Schedule::of(message, text, due_at, url) else { return false };
+        let Some(schedule) = Schedule::of(name, text, due_at, url) else { return false };
         let created = scheduler.create(schedule).await;
         if let Err(error) = &created {
-            tracing::warn!(run_id = %message.run_id, %error, "no schedule: it goes in hops");
+            tracing::warn!(queue = name_in_url(url), %error, "no schedule: it goes in hops");
         }
         created.is_ok()
     }
@@ -140,12 +167,15 @@ impl Queues {
     /// Deletes the schedule of a message that nobody needs any more, if there is one: should that fail, it is found to be of no
     /// use when it fires.
     pub async fn unschedule(&self, message: &RunMessage) {
-        let (Some(scheduler), Some(due_at)) = (&self.scheduler, message.due_at) else { return };
-        if due_at <= self.clock.now() {
-            return;
+        if let Some(due_at) = message.due_at.filter(|due_at| *due_at > self.clock.now()) {
+            self.delete_schedule(schedules::name(message, due_at)).await;
         }
-        if let Err(error) = scheduler.delete(schedules::name(message, due_at)).await {
-            tracing::warn!(run_id = %message.run_id, %error, "its schedule is still there");
+    }
+
+    async fn delete_schedule(&self, name: String) {
+        let Some(scheduler) = &self.scheduler else { return };
+        if let Err(error) = scheduler.delete(name).await {
+            tracing::warn!(%error, "a schedule that nobody needs is still there");
         }
     }
 

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::clock::{Clock, Timestamp};
+use crate::cron::Tick;
 use crate::error::Error;
 use crate::queue::message::RunMessage;
 use crate::signed::{Requests, Signer, Unexpected};
@@ -63,11 +64,11 @@ pub trait Scheduler: Debug + Send + Sync {
 
 impl Schedule {
     /// That of a message which is due at a moment far enough away. `None` if it is larger than a schedule's may be.
-    pub(super) fn of(message: &RunMessage, text: &str, due_at: Timestamp, queue_url: &str) -> Option<Self> {
+    pub(super) fn of(name: String, text: &str, due_at: Timestamp, queue_url: &str) -> Option<Self> {
         // Only strings of the JSON can hold it.
         let message_text = text.replace(KEYWORD, "\\u003caws.scheduler.");
         (message_text.len() <= MAX_INPUT_BYTES).then(|| Self {
-            name: name(message, due_at),
+            name,
             at: Timestamp::from_millis(due_at.millis().saturating_sub(EARLY.as_millis() as i64)),
             queue_url: queue_url.to_owned(),
             message: message_text,
@@ -84,6 +85,13 @@ pub(super) fn name(message: &RunMessage, due_at: Timestamp) -> String {
         None => format!("start {run_id} {} {} {rescheduled}", turn.attempt, turn.resume),
     };
     BASE32_NOPAD.encode(&Sha256::digest(format!("{what} {}", due_at.millis())))
+}
+
+/// The name of what sends a tick.
+pub(super) fn name_of_tick(tick: &Tick) -> String {
+    let Tick { environment, schedule, generation, at } = tick;
+    let what = format!("tick {environment} {schedule} {generation} {}", at.millis());
+    BASE32_NOPAD.encode(&Sha256::digest(what))
 }
 
 /// Where a stack's schedules are.

@@ -8,6 +8,7 @@ pub mod ignored;
 pub mod object;
 pub mod options;
 mod parse;
+pub mod schedule;
 pub(crate) mod values;
 
 use oncekey_wire::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
@@ -54,6 +55,29 @@ pub struct TriggerRequest {
     pub function: TriggerFunction,
     /// The batch it is an item of.
     pub batch: Option<BatchId>,
+}
+
+impl TriggerRequest {
+    /// One that says nothing more: no key, no options.
+    #[must_use]
+    pub fn new(environment: EnvironmentId, task: TaskId, request_id: RequestId, payload: Payload) -> Self {
+        Self {
+            environment,
+            task,
+            request_id,
+            key: None,
+            window: Window::default(),
+            release: KeyRelease::default(),
+            on_key_held: OnKeyHeld::default(),
+            on_payload_mismatch: OnPayloadMismatch::default(),
+            payload,
+            queue: None,
+            options: RunOptions::default(),
+            parentage: Parentage::None,
+            function: TriggerFunction::Trigger,
+            batch: None,
+        }
+    }
 }
 
 /// Whose child a run will be.

@@ -225,6 +225,7 @@ impl Options {
             return Err(Error::invalid(format!("options.{name}"), format!("it has more than {most} bytes of JSON")));
         }
         Ok(RunOptions {
+            schedule: None,
             tags: self.tags.map(|given| tags("options.tags", given)).transpose()?.unwrap_or_default(),
             metadata: metadata(self.metadata)?,
             delay_until: self.delay.map(|delay| delay_until("options.delay", &delay, now)).transpose()?.flatten(),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::beside::Beside;
 use super::kept::KEPT;
 use crate::clock::Timestamp;
+use crate::cron::OfSchedule;
 use crate::key::{IdempotencyKey, KeyRelease};
 use crate::payload::PayloadType;
 use crate::queue::name::QueueName;
@@ -108,6 +109,9 @@ pub struct RunOptions {
     /// W3C trace context of the trigger.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<String>,
+    /// The schedule whose tick triggered it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub schedule: Option<OfSchedule>,
     /// Options that only tune placement (`machine`, `region`, `priority`, …): recorded as they came, not acted on.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty", default)]
     pub placement: serde_json::Map<String, Value>,

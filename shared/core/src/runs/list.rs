@@ -7,6 +7,7 @@ use oncekey_wire::{BatchId, EnvironmentId, RunId, TaskId};
 
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::cron::ScheduleId;
 use crate::error::Error;
 use crate::key::KeyHash;
 use crate::protocol::overdue;
@@ -36,6 +37,8 @@ pub struct Filter {
     pub queues: Vec<String>,
     /// New runs of one of these batches.
     pub batches: Vec<BatchId>,
+    /// Triggered by one of these schedules.
+    pub schedules: Vec<ScheduleId>,
     /// Marked as a test, or not.
     pub is_test: Option<bool>,
     /// Children of this run.
@@ -51,9 +54,11 @@ pub struct Filter {
 impl Filter {
     /// Whether some runs in the span of time are not wanted, so that more must be looked at than are shown.
     fn leaves_out(&self) -> bool {
-        let any = [self.tasks.is_empty(), self.tags.is_empty(), self.queues.is_empty(), self.batches.is_empty()]
-            .iter()
-            .all(|empty| *empty);
+        let any = self.tasks.is_empty()
+            && self.tags.is_empty()
+            && self.queues.is_empty()
+            && self.batches.is_empty()
+            && self.schedules.is_empty();
         !any || self.statuses.is_some() || self.is_test.is_some() || self.parent.is_some() || self.key.is_some()
     }
 
@@ -65,6 +70,8 @@ impl Filter {
             && among(&self.tasks, &run.spec.task)
             && (self.queues.is_empty() || self.queues.iter().any(|queue| queue == run.spec.queue.as_str()))
             && (self.batches.is_empty() || run.spec.batch.as_ref().is_some_and(|batch| self.batches.contains(batch)))
+            && (self.schedules.is_empty()
+                || run.spec.options.schedule.as_ref().is_some_and(|of| self.schedules.contains(&of.id)))
             && (self.tags.is_empty() || run.tags().any(|tag| self.tags.contains(tag)))
             && self.is_test.is_none_or(|test| test == run.spec.options.test)
             && self.parent.as_ref().is_none_or(|id| run.spec.lineage.as_ref().is_some_and(|line| line.parent == *id))

@@ -81,6 +81,7 @@ fn or(given: RunOptions, first: RunOptions) -> RunOptions {
     let mut placement = first.placement;
     placement.extend(given.placement);
     RunOptions {
+        schedule: None,
         tags: if given.tags.is_empty() { first.tags } else { given.tags },
         metadata: given.metadata.or(first.metadata),
         delay_until: given.delay_until.or(first.delay_until),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::protocol::{overdue, wait};
+use crate::protocol::{overdue, schedule, wait};
 use crate::queue::batch::Disposition;
 use crate::run::Run;
 use crate::run::status::RunStatus;
@@ -88,6 +88,9 @@ async fn go_on(app: &App, mut walk: Walk) -> Result<Option<Walk>, Error> {
     let old =
         |age: Duration| format!("{:015}", walk.at.millis().saturating_sub_unsigned(age.as_millis() as u64).max(0));
     let spans = [(String::new(), old(DAILY)), (old(ONCE + DAY), old(ONCE))];
+    if walk.after.is_empty() {
+        schedule::send_lost_ticks(app, &walk.environment).await?;
+    }
     let mut examined = 0;
     for (from, to) in spans {
         let mut after = from.max(walk.after.clone());

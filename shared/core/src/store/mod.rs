@@ -5,6 +5,7 @@ mod beside;
 mod bulk;
 mod compressed;
 mod conditional;
+mod crons;
 mod environments;
 mod expression;
 mod journal;
@@ -20,6 +21,7 @@ mod waiters;
 use aws_sdk_dynamodb::Client;
 
 pub use beside::{Found, Place, place, take_metadata};
+pub use crons::PutIf;
 pub use environments::ApiKeyRecord;
 pub use journal::{Journal, Settled, StepResult, Wait, step_item};
 pub use keys::{Claimed, KeyAddress, KeyRecord};

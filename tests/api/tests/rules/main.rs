@@ -8,6 +8,7 @@ mod beside;
 mod buckets;
 mod budget;
 mod characters;
+mod crons;
 mod dashboard;
 mod ends;
 mod environments;

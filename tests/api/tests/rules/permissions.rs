@@ -154,6 +154,7 @@ async fn drive(oncekey: &Oncekey, queue: &str) {
     oncekey.send("oncekey-completions-dead", serde_json::to_string(&event).unwrap()).await;
     oncekey.drained("oncekey-completions-dead").await;
     oncekey.drained("oncekey-runs-dead").await;
+    tick(oncekey).await;
     // Whatever takes days.
     oncekey.in_status(&all.id, "WAITING").await;
     overdue(oncekey).await;
@@ -175,6 +176,35 @@ async fn visit(oncekey: &Oncekey, run: &str) {
     visitor.send(&page, &format!("{page}/reset"), &[]).await;
     visitor.send(&page, &format!("{page}/cancel"), &[]).await;
     visitor.send("/keys", "/keys", &[("task", "child"), ("key", "tried")]).await;
+}
+
+/// A cron schedule that ticks, one that is far away, and a tick that could not be sent.
+async fn tick(oncekey: &Oncekey) {
+    let mut paths = Vec::new();
+    for (key, cron) in [("near", "* * * * *"), ("far", "0 0 1 1 *")] {
+        let body = json!({ "task": "child", "cron": cron, "deduplicationKey": key, "onOverlap": "skip" });
+        let schedule = ok(oncekey.post("/api/v1/schedules", body.to_string())).await;
+        paths.push(format!("/api/v1/schedules/{}", schedule["id"].as_str().unwrap()));
+    }
+    oncekey.clock.advance(Duration::from_secs(60));
+    while ok(oncekey.get(&paths[0])).await["lastRun"].is_null() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let dead = json!({
+        "tick": {
+            "environment": "local/dev",
+            "schedule": paths[0].rsplit('/').next(),
+            "generation": "an earlier one",
+            "at": oncekey.app().clock.now(),
+        }
+    });
+    oncekey.send("oncekey-runs-dead", dead.to_string()).await;
+    oncekey.drained("oncekey-runs-dead").await;
+    for path in paths {
+        ok(oncekey.post(&format!("{path}/deactivate"), "")).await;
+        ok(oncekey.request(Method::DELETE, &path)).await;
+    }
+    oncekey.purge("oncekey-triggers").await;
 }
 
 /// Whoever looks at a run whose message is gone ends it.

@@ -1,0 +1,212 @@
+//! Cron schedules: create, retrieve, list, change, stop, start and delete; and the time zones that they are meant in.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use oncekey_core::cron::expression::timezones;
+use oncekey_core::cron::{CronSchedule, OnMissed, OnOverlap, ScheduleId};
+use oncekey_core::protocol::schedule::{self, Change};
+use oncekey_core::request::schedule::ScheduleBody;
+use oncekey_core::{App, Error};
+use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, routes};
+use oncekey_wire::{
+    DeletedSchedule, Generator, Moment, Pages, Schedule, ScheduleEnvironment, SchedulesPage, Timezones,
+};
+
+use crate::query::form_pairs;
+
+/// Schedules on a page where its size is not said.
+const DEFAULT_SIZE: usize = 20;
+/// Schedules on a page at most.
+const MAX_SIZE: usize = 100;
+
+/// Creates a schedule, or changes the one of this key
+///
+/// It is active then. The same request sent again changes nothing.
+#[utoipa::path(
+    post,
+    path = routes::CREATE_SCHEDULE.path,
+    tag = "schedules",
+    request_body = ScheduleBody,
+    responses((status = 200, description = "The schedule", body = Schedule), Refusal),
+    security(("api_key" = []))
+)]
+pub(crate) async fn create(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    Body(body): Body,
+) -> Result<Json<Schedule>, ApiError> {
+    let (key, plan) = ScheduleBody::parse(&body)?.for_create()?;
+    Ok(Json(shown(schedule::create(&app, &environment, key, plan).await?)))
+}
+
+/// Lists schedules
+#[utoipa::path(
+    get,
+    path = routes::LIST_SCHEDULES.path,
+    tag = "schedules",
+    params(
+        ("page" = Option<u32>, Query, minimum = 1, description = "The page; the first if absent"),
+        ("perPage" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Schedules on a page; 20 if absent"),
+    ),
+    responses((status = 200, description = "A page of schedules", body = SchedulesPage), Refusal),
+    security(("api_key" = []))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<SchedulesPage>, ApiError> {
+    let (page, size) = page(query.as_deref().unwrap_or_default())?;
+    let all = app.store.cron_schedules(&environment).await?;
+    let pagination = Pages { current_page: page, total_pages: all.len().div_ceil(size).max(1), count: all.len() };
+    let data = all.into_iter().skip((page - 1).saturating_mul(size)).take(size).map(shown).collect();
+    Ok(Json(SchedulesPage { data, pagination }))
+}
+
+fn page(query: &str) -> Result<(usize, usize), Error> {
+    let number = |name: &str, value: &str, most: usize| {
+        let number = value.parse().ok().filter(|number| (1..=most).contains(number));
+        number.ok_or_else(|| Error::invalid(name, format!("give a whole number from 1 to {most}")))
+    };
+    let (mut page, mut size) = (1, DEFAULT_SIZE);
+    for (name, value) in form_pairs(query) {
+        match name.as_str() {
+            "page" => page = number(&name, &value, u32::MAX as usize)?,
+            "perPage" => size = number(&name, &value, MAX_SIZE)?,
+            _ => {}
+        }
+    }
+    Ok((page, size))
+}
+
+/// Shows a schedule
+#[utoipa::path(
+    get,
+    path = routes::RETRIEVE_SCHEDULE.path,
+    tag = "schedules",
+    params(("id" = String, Path, description = "The schedule's id")),
+    responses((status = 200, description = "The schedule", body = Schedule), Refusal),
+    security(("api_key" = []))
+)]
+pub(crate) async fn retrieve(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    Segment(id): Segment,
+) -> Result<Json<Schedule>, ApiError> {
+    Ok(Json(shown(schedule::find(&app, &environment, &named(&id)?).await?)))
+}
+
+/// Changes a schedule
+///
+/// To what the body says, whole: what it leaves out is as in a new one. It stays active, or stopped.
+#[utoipa::path(
+    put,
+    path = routes::UPDATE_SCHEDULE.path,
+    tag = "schedules",
+    params(("id" = String, Path, description = "The schedule's id")),
+    request_body = ScheduleBody,
+    responses((status = 200, description = "The schedule", body = Schedule), Refusal),
+    security(("api_key" = []))
+)]
+pub(crate) async fn update(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    Segment(id): Segment,
+    Body(body): Body,
+) -> Result<Json<Schedule>, ApiError> {
+    let plan = ScheduleBody::parse(&body)?.for_update()?;
+    let there = schedule::find(&app, &environment, &named(&id)?).await?;
+    let change = Change { plan: Some(plan), is_active: there.is_active };
+    Ok(Json(shown(schedule::change(&app, there, change).await?)))
+}
+
+/// Starts a schedule that was stopped
+#[utoipa::path(
+    post,
+    path = routes::ACTIVATE_SCHEDULE.path,
+    tag = "schedules",
+    params(("id" = String, Path, description = "The schedule's id")),
+    responses((status = 200, description = "The schedule", body = Schedule), Refusal),
+    security(("api_key" = []))
+)]
+pub(crate) async fn activate(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    Segment(id): Segment,
+) -> Result<Json<Schedule>, ApiError> {
+    let there = schedule::find(&app, &environment, &named(&id)?).await?;
+    Ok(Json(shown(schedule::change(&app, there, Change { plan: None, is_active: true }).await?)))
+}
+
+/// Stops a schedule
+///
+/// A tick that was carried out has its run all the same.
+#[utoipa::path(
+    post,
+    path = routes::DEACTIVATE_SCHEDULE.path,
+    tag = "schedules",
+    params(("id" = String, Path, description = "The schedule's id")),
+    responses((status = 200, description = "The schedule", body = Schedule), Refusal),
+    security(("api_key" = []))
+)]
+pub(crate) async fn deactivate(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    Segment(id): Segment,
+) -> Result<Json<Schedule>, ApiError> {
+    let there = schedule::find(&app, &environment, &named(&id)?).await?;
+    Ok(Json(shown(schedule::change(&app, there, Change { plan: None, is_active: false }).await?)))
+}
+
+/// Deletes a schedule
+#[utoipa::path(
+    delete,
+    path = routes::DELETE_SCHEDULE.path,
+    tag = "schedules",
+    params(("id" = String, Path, description = "The schedule's id")),
+    responses((status = 200, description = "It is not there any more", body = DeletedSchedule), Refusal),
+    security(("api_key" = []))
+)]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Caller(environment): Caller,
+    Segment(id): Segment,
+) -> Result<Json<DeletedSchedule>, ApiError> {
+    let id = named(&id)?;
+    schedule::delete(&app, &environment, &id).await?;
+    Ok(Json(DeletedSchedule { id: id.into() }))
+}
+
+/// Lists the time zones that a schedule may be meant in, for everybody. No call to AWS.
+pub(crate) async fn list_timezones(RawQuery(query): RawQuery) -> Json<Timezones> {
+    let without_utc = form_pairs(query.as_deref().unwrap_or_default())
+        .iter()
+        .any(|(name, value)| name == "excludeUtc" && value == "true");
+    let timezones = timezones().into_iter().filter(|name| !(without_utc && name == "UTC")).collect();
+    Json(Timezones { timezones })
+}
+
+fn named(id: &str) -> Result<ScheduleId, Error> {
+    ScheduleId::parse(id)
+        .map_err(|_| Error::NotFound(format!("there is no schedule {id:?}: a schedule id is sched_ and 32 characters")))
+}
+
+fn shown(schedule: CronSchedule) -> Schedule {
+    let CronSchedule { id, environment, deduplication_key, plan, is_active, next_at, last_at, .. } = schedule;
+    let (on_overlap, on_missed) = (plan.on_overlap, plan.on_missed);
+    Schedule {
+        id: id.into(),
+        kind: "IMPERATIVE".to_owned(),
+        active: is_active,
+        deduplication_key,
+        generator: Generator::cron(plan.cron.expression().to_owned(), plan.cron.description()),
+        timezone: plan.cron.timezone().to_owned(),
+        task: plan.task,
+        external_id: plan.external_id,
+        on_overlap: if on_overlap == OnOverlap::Skip { "skip" } else { "run" }.to_owned(),
+        on_missed: if on_missed == OnMissed::Skip { "skip" } else { "run-once" }.to_owned(),
+        next_run: is_active.then_some(Moment(next_at)),
+        last_run: last_at.map(Moment),
+        environments: vec![ScheduleEnvironment::new(environment)],
+    }
+}

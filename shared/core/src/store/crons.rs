@@ -1,0 +1,113 @@
+//! Cron schedules: those of an environment are the items of one partition of the runs table.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use oncekey_wire::EnvironmentId;
+
+use super::Store;
+use super::conditional::written;
+use super::expression::{moment, text};
+use crate::clock::Timestamp;
+use crate::cron::{CronSchedule, ScheduleId, Tick};
+use crate::error::Error;
+
+/// On which condition a schedule is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutIf<'a> {
+    /// There is none of its id.
+    Absent,
+    /// There is one, and it is of this generation.
+    Of(&'a str),
+}
+
+fn partition(environment: &EnvironmentId) -> String {
+    format!("schedules#{environment}")
+}
+
+fn key(environment: &EnvironmentId, id: &ScheduleId) -> HashMap<String, AttributeValue> {
+    HashMap::from([("run_id".to_owned(), text(partition(environment))), ("item".to_owned(), text(id.as_str()))])
+}
+
+fn read(item: HashMap<String, AttributeValue>) -> Result<CronSchedule, Error> {
+    serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a schedule", error))
+}
+
+impl Store {
+    /// A schedule, strongly consistent.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn cron_schedule(
+        &self,
+        environment: &EnvironmentId,
+        id: &ScheduleId,
+    ) -> Result<Option<CronSchedule>, Error> {
+        let get = self.client.get_item().table_name(&self.tables.runs).set_key(Some(key(environment, id)));
+        let answer = get.consistent_read(true).send().await.map_err(Error::aws("dynamodb:GetItem"))?;
+        answer.item.map(read).transpose()
+    }
+
+    /// All schedules of an environment, by their ids.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn cron_schedules(&self, environment: &EnvironmentId) -> Result<Vec<CronSchedule>, Error> {
+        let query = self.client.query().table_name(&self.tables.runs).key_condition_expression("run_id = :of");
+        let query = query.expression_attribute_values(":of", text(partition(environment)));
+        let mut pages = query.into_paginator().items().send();
+        let mut schedules = Vec::new();
+        while let Some(item) = pages.next().await {
+            schedules.push(read(item.map_err(Error::aws("dynamodb:Query"))?)?);
+        }
+        Ok(schedules)
+    }
+
+    /// Puts a schedule. Whether its condition held.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn put_cron_schedule(&self, schedule: &CronSchedule, condition: PutIf<'_>) -> Result<bool, Error> {
+        let item: HashMap<_, _> =
+            serde_dynamo::to_item(schedule).map_err(|error| Error::unreadable("a schedule", error))?;
+        let mut put = self.client.put_item().table_name(&self.tables.runs).set_item(Some(item));
+        for (name, value) in key(&schedule.environment, &schedule.id) {
+            put = put.item(name, value);
+        }
+        let put = match condition {
+            PutIf::Absent => put.condition_expression("attribute_not_exists(run_id)"),
+            PutIf::Of(generation) => put
+                .condition_expression("generation = :generation")
+                .expression_attribute_values(":generation", text(generation)),
+        };
+        Ok(written("dynamodb:PutItem", put.send().await)?.is_done())
+    }
+
+    /// Notes that a tick was carried out and the one at `next` is under way, unless that was noted before.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn advance_cron_schedule(&self, tick: &Tick, next: Timestamp) -> Result<(), Error> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(key(&tick.environment, &tick.schedule)))
+            .update_expression("SET next_at = :next, last_at = :at")
+            .condition_expression("generation = :generation AND next_at = :at")
+            .expression_attribute_values(":next", moment(next))
+            .expression_attribute_values(":at", moment(tick.at))
+            .expression_attribute_values(":generation", text(&tick.generation));
+        written("dynamodb:UpdateItem", update.send().await).map(drop)
+    }
+
+    /// Deletes a schedule, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn delete_cron_schedule(&self, environment: &EnvironmentId, id: &ScheduleId) -> Result<(), Error> {
+        let delete = self.client.delete_item().table_name(&self.tables.runs).set_key(Some(key(environment, id)));
+        delete.send().await.map_err(Error::aws("dynamodb:DeleteItem"))?;
+        Ok(())
+    }
+}
