@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use oncekey_model::cron::{self, Cron};
 use oncekey_model::delay::{self, Delay};
 use oncekey_model::trigger::{self, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
@@ -31,6 +32,8 @@ fn main() {
     search("wait: two children, two deaths, rival handlers, a cancel", wait.clone());
     let delay = Delay { movers: 2, deaths: 1, refusals: 1, mutant: None };
     search("delay: two who move a start, a death, a refusal", delay);
+    let cron = Cron { handlers: 2, changes: 2, deaths: 1, mutant: None };
+    search("cron: two deliveries at once, two changes, a death", cron);
     for mutant in [
         trigger::Mutant::PutBeforeSend,
         trigger::Mutant::ClearUnconditionally,
@@ -57,6 +60,9 @@ fn main() {
     }
     for mutant in delay::Mutant::ALL {
         search(&format!("fault: {mutant:?}"), Delay::planted(mutant));
+    }
+    for mutant in cron::Mutant::ALL {
+        search(&format!("fault: {mutant:?}"), Cron { handlers: 2, changes: 1, deaths: 1, mutant: Some(mutant) });
     }
 }
 

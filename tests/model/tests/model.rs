@@ -1,6 +1,7 @@
 //! Every state of the protocol is looked at, and every fault planted in it found.
 
 use oncekey_model::broken;
+use oncekey_model::cron::{self, Cron};
 use oncekey_model::delay::{self, Delay};
 use oncekey_model::trigger::{self, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
@@ -45,6 +46,24 @@ fn faults_planted_in_moved_starts_are_found() {
     for mutant in delay::Mutant::ALL {
         let invariant = if mutant == delay::Mutant::StartByMessage { "before its time" } else { "I8" };
         finds(&format!("{mutant:?}"), search(Delay::planted(mutant)), &[invariant]);
+    }
+}
+
+#[test]
+fn a_schedule_ticks_once_at_each_of_its_times() {
+    holds("ticks", search(Cron { handlers: 2, changes: 1, deaths: 1, mutant: None }));
+}
+
+#[test]
+fn faults_planted_in_ticks_are_found() {
+    for mutant in cron::Mutant::ALL {
+        let invariant = match mutant {
+            cron::Mutant::FreshRequest => "R82",
+            cron::Mutant::AnyGeneration => "R83",
+            _ => "R81",
+        };
+        let planted = Cron { handlers: 2, changes: 1, deaths: 1, mutant: Some(mutant) };
+        finds(&format!("{mutant:?}"), search(planted), &[invariant]);
     }
 }
 

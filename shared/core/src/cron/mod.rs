@@ -131,6 +131,8 @@ pub struct CronSchedule {
     pub generation: String,
     /// The tick that is under way, while it is active.
     pub next_at: Timestamp,
+    /// Which message of that tick sends the one after it: of two that were sent, one goes on.
+    pub link: String,
     /// The latest tick that was carried out.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_at: Option<Timestamp>,
@@ -141,23 +143,23 @@ pub struct CronSchedule {
 }
 
 impl CronSchedule {
-    /// The message of the tick that is under way.
+    /// The tick that is under way.
     #[must_use]
     pub fn tick(&self) -> Tick {
-        self.tick_at(self.next_at)
+        Tick { link: self.link.clone(), ..self.tick_at(self.next_at) }
     }
 
-    /// The message of a tick at this time.
+    /// Another message of the tick at this time.
     #[must_use]
     pub fn tick_at(&self, at: Timestamp) -> Tick {
         let (environment, schedule, generation) = (self.environment.clone(), self.id.clone(), self.generation.clone());
-        Tick { environment, schedule, generation, at }
+        Tick { environment, schedule, generation, at, link: fresh() }
     }
 }
 
-/// A generation that no other change has.
+/// What tells a change, or a message, from all others.
 #[must_use]
-pub(crate) fn fresh_generation() -> String {
+pub(crate) fn fresh() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
@@ -172,6 +174,8 @@ pub struct Tick {
     pub generation: String,
     /// The time.
     pub at: Timestamp,
+    /// What tells this message of it from others.
+    pub link: String,
 }
 
 /// A tick on its way.

@@ -8,7 +8,7 @@ use oncekey_wire::EnvironmentId;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::cron::{CronSchedule, Plan, ScheduleId, fresh_generation};
+use crate::cron::{CronSchedule, Plan, ScheduleId, fresh};
 use crate::error::Error;
 use crate::store::PutIf;
 
@@ -35,8 +35,9 @@ pub async fn create(
         environment: environment.clone(),
         deduplication_key,
         is_active: true,
-        generation: fresh_generation(),
+        generation: fresh(),
         next_at: next_of(&plan, now)?,
+        link: fresh(),
         plan,
         last_at: None,
         created_at: now,
@@ -70,8 +71,9 @@ pub async fn change(app: &App, there: CronSchedule, change: Change) -> Result<Cr
     }
     let schedule = CronSchedule {
         is_active: change.is_active,
-        generation: fresh_generation(),
+        generation: fresh(),
         next_at: next_of(&plan, now)?,
+        link: fresh(),
         plan,
         updated_at: now,
         ..there.clone()

@@ -2,13 +2,16 @@
 //!
 //! The order of the steps is the protocol: send the next tick, trigger, note both. Who dies in between is followed by another
 //! delivery of the same message, which sends the same next tick again and triggers by the same request: neither makes a second
-//! run. A tick of a schedule that was deleted, stopped or changed since is dropped, and so is one that has been noted.
+//! run. The next tick may come before its sender has come to an end, or while it waits to be delivered again: so each sends the
+//! one after it, unless a later one is noted, and a tick that was overtaken is carried out all the same. Of two messages of one
+//! tick the noted one goes on, so that the chain does not stay double. A tick of a schedule that was deleted, stopped or changed
+//! since is dropped.
 
 use oncekey_wire::RequestId;
 use serde_json::json;
 
 use crate::app::App;
-use crate::cron::{CronSchedule, OfSchedule, OnMissed, OnOverlap, Tick};
+use crate::cron::{CronSchedule, OfSchedule, OnMissed, OnOverlap, Plan, Tick};
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyRelease};
 use crate::payload::{Payload, PayloadType};
@@ -30,28 +33,31 @@ pub async fn tick(app: &App, tick: Tick) -> Result<Disposition, Error> {
         return Ok(Disposition::Done);
     }
     let schedule = app.store.cron_schedule(&tick.environment, &tick.schedule).await?;
-    let is_current = |schedule: &CronSchedule| {
-        schedule.is_active && schedule.generation == tick.generation && schedule.next_at <= tick.at
-    };
+    let is_current = |schedule: &CronSchedule| schedule.is_active && schedule.generation == tick.generation;
     let Some(schedule) = schedule.filter(is_current) else {
         tracing::debug!(schedule = %tick.schedule, at = %tick.at, "a tick of no use");
         return Ok(Disposition::Done);
     };
-    let cron = &schedule.plan.cron;
+    let Plan { cron, on_missed, on_overlap, .. } = &schedule.plan;
     // Those that were missed are passed over, so that a stack which was off does not go through them one by one.
     let is_missed = cron.next_after(tick.at).is_some_and(|next| next <= now);
-    let next = cron.next_after(if is_missed { now } else { tick.at });
-    // A later one than is noted comes of a delivery that died before it was noted: the noted one is under way, too.
-    let is_noted = schedule.next_at == tick.at;
-    if let Some(next) = next.filter(|_| is_noted) {
-        app.queues.send_tick(schedule.tick_at(next)).await?;
+    let is_overtaken = tick.at < schedule.next_at;
+    // Another message of the tick that is noted to be under way: that one goes on.
+    let is_twin = tick.at == schedule.next_at && tick.link != schedule.link;
+    let next = cron.next_after(if is_missed { now } else { tick.at }).filter(|_| !is_overtaken && !is_twin);
+    let next = next.map(|at| schedule.tick_at(at));
+    if let Some(next) = &next {
+        app.queues.send_tick(next.clone()).await?;
     }
-    if is_missed && schedule.plan.on_missed == OnMissed::Skip {
+    if is_missed && *on_missed == OnMissed::Skip {
         tracing::warn!(schedule = %schedule.id, at = %tick.at, "a tick was missed, and is not made up for");
+    } else if is_overtaken && *on_overlap == OnOverlap::Skip {
+        // It may have made no run because there was one, and must not make one now.
+        tracing::debug!(schedule = %schedule.id, at = %tick.at, "a later tick was carried out");
     } else {
         trigger(app, request(&schedule, &tick)?).await?;
     }
-    if let Some(next) = next.filter(|_| is_noted) {
+    if let Some(next) = &next {
         app.store.advance_cron_schedule(&tick, next).await?;
     }
     Ok(Disposition::Done)
@@ -87,7 +93,7 @@ fn payload(schedule: &CronSchedule, tick: &Tick) -> Payload {
     for n in 0..upcoming.len() {
         dates[format!("upcoming.{n}")] = json!(["Date"]);
     }
-    if let Some(last_at) = last_at {
+    if let Some(last_at) = last_at.filter(|last_at| *last_at < tick.at) {
         told["lastTimestamp"] = json!(last_at.to_string());
         dates["lastTimestamp"] = json!(["Date"]);
     }

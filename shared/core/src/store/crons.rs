@@ -8,7 +8,6 @@ use oncekey_wire::EnvironmentId;
 use super::Store;
 use super::conditional::written;
 use super::expression::{moment, text};
-use crate::clock::Timestamp;
 use crate::cron::{CronSchedule, ScheduleId, Tick};
 use crate::error::Error;
 
@@ -83,21 +82,22 @@ impl Store {
         Ok(written("dynamodb:PutItem", put.send().await)?.is_done())
     }
 
-    /// Notes that a tick was carried out and the one at `next` is under way, unless that was noted before.
+    /// Notes that a tick was carried out and the `next` one is under way, unless a later one is.
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn advance_cron_schedule(&self, tick: &Tick, next: Timestamp) -> Result<(), Error> {
+    pub async fn advance_cron_schedule(&self, done: &Tick, next: &Tick) -> Result<(), Error> {
         let update = self
             .client
             .update_item()
             .table_name(&self.tables.runs)
-            .set_key(Some(key(&tick.environment, &tick.schedule)))
-            .update_expression("SET next_at = :next, last_at = :at")
-            .condition_expression("generation = :generation AND next_at = :at")
-            .expression_attribute_values(":next", moment(next))
-            .expression_attribute_values(":at", moment(tick.at))
-            .expression_attribute_values(":generation", text(&tick.generation));
+            .set_key(Some(key(&done.environment, &done.schedule)))
+            .update_expression("SET next_at = :next, last_at = :at, link = :link")
+            .condition_expression("generation = :generation AND next_at <= :at")
+            .expression_attribute_values(":next", moment(next.at))
+            .expression_attribute_values(":link", text(&next.link))
+            .expression_attribute_values(":at", moment(done.at))
+            .expression_attribute_values(":generation", text(&done.generation));
         written("dynamodb:UpdateItem", update.send().await).map(drop)
     }
 

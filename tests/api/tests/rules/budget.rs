@@ -7,8 +7,10 @@ use std::time::Duration;
 use dynoxide::Database;
 use oncekey::Options;
 use oncekey::aws::dynamodb::execute;
+use oncekey_core::cron::ScheduleId;
+use oncekey_core::protocol::tick::tick;
 use oncekey_core::store::SHARDS;
-use oncekey_tests_api::{DEV, Oncekey, Place};
+use oncekey_tests_api::{DEV, Oncekey, Place, answer, dev};
 use oncekey_worker::{Child, Context, Task, Worker};
 use serde_json::{Value, json};
 
@@ -111,6 +113,22 @@ async fn the_budget_of_a_trigger_a_duplicate_a_start_and_a_success_holds() {
         (4.0, ends),
         "two runs, each one write to start and one to succeed, and a look for waiters"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_time_of_a_cron_schedule_holds() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let (oncekey, units) = counted(place).await;
+    let body = json!({ "task": "echo", "cron": "0 * * * *", "deduplicationKey": "k" });
+    let (_, schedule) = answer(oncekey.post("/api/v1/schedules", body.to_string())).await;
+    let id = ScheduleId::parse(schedule["id"].as_str().unwrap()).unwrap();
+    let stored = oncekey.app().store.cron_schedule(&dev(), &id).await.unwrap().unwrap();
+    oncekey.purge("oncekey-triggers").await;
+    oncekey.clock.advance(Duration::from_secs(3_600));
+    take(&units);
+    tick(oncekey.app(), stored.tick()).await.unwrap();
+    settled(&oncekey).await;
+    assert_eq!(take(&units), (5.0, 2.0), "the note and a read of the schedule, besides a run without a key");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,13 +128,53 @@ async fn r82_a_tick_is_one_run_however_often_it_is_delivered_and_whatever_became
     oncekey.drained("oncekey-completions").await;
     // As after a death before it was noted, and with other words for its task.
     let now = stored(&oncekey, &schedule).await;
-    let forgotten = CronSchedule { next_at: before.next_at, last_at: Some(before.next_at), ..now.clone() };
+    let (next_at, link) = (before.next_at, before.link.clone());
+    let forgotten = CronSchedule { next_at, link, last_at: Some(next_at), ..now.clone() };
     assert!(app.store.put_cron_schedule(&forgotten, PutIf::Of(&now.generation)).await.unwrap());
     for _ in 0..5 {
         tick(app, before.tick()).await.unwrap();
     }
     assert_eq!(oncekey.all_runs().await, all);
     assert_eq!(stored(&oncekey, &schedule).await.next_at, now.next_at);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r82_of_two_messages_of_a_tick_one_goes_on() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = frozen(place).await;
+    let schedule = created(&oncekey, "told", "*/5 * * * *", json!({})).await;
+    for _ in 0..5 {
+        created(&oncekey, "told", "*/5 * * * *", json!({})).await;
+        oncekey.app().queues.send_tick(stored(&oncekey, &schedule).await.tick()).await.unwrap();
+    }
+    for round in 1..=4 {
+        oncekey.clock.advance(5 * MINUTE);
+        ticked(&oncekey, &schedule).await;
+        until(|| async { oncekey.depth(TRIGGERS).await[..2] == [0, 0] }).await;
+        assert_eq!(runs(&oncekey).await, round);
+    }
+    assert_eq!(oncekey.depth(TRIGGERS).await, [0, 0, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r81_a_tick_that_comes_while_the_one_before_is_not_noted_goes_on_and_the_one_before_is_not_lost() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = frozen(place).await;
+    let schedule = created(&oncekey, "told", "*/5 * * * *", json!({})).await;
+    oncekey.purge(TRIGGERS).await;
+    let (app, first) = (oncekey.app(), stored(&oncekey, &schedule).await);
+    // Whoever had the first died when it had sent the second, and the second comes first.
+    oncekey.clock.advance(7 * MINUTE);
+    let second = first.tick_at(first.next_at.plus(5 * MINUTE));
+    tick(app, second).await.unwrap();
+    assert_eq!(stored(&oncekey, &schedule).await.next_at, first.next_at.plus(10 * MINUTE));
+    tick(app, first.tick()).await.unwrap();
+    assert_eq!(runs(&oncekey).await, 2);
+    let third = first.next_at.plus(10 * MINUTE);
+    assert_eq!(stored(&oncekey, &schedule).await.next_at, third);
+    oncekey.clock.advance(5 * MINUTE);
+    ticked(&oncekey, &schedule).await;
+    assert_eq!(runs(&oncekey).await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +216,7 @@ async fn r84_on_overlap_skip_makes_no_run_while_an_earlier_one_is_under_way() {
         oncekey.clock.advance(5 * MINUTE);
         ticked(&oncekey, &schedule).await;
     }
-    assert_eq!(oncekey.all_runs().await, [first.clone()]);
+    assert_eq!(oncekey.all_runs().await, std::slice::from_ref(&first));
     // Any end makes room, and a cancellation too.
     let (status, told) = answer(oncekey.post(&format!("/api/v2/runs/{first}/cancel"), "")).await;
     assert_eq!(status, StatusCode::OK, "{told}");

@@ -38,6 +38,7 @@ fn request(oncekey: &Oncekey, route: &Route, run: &str, batch: &str) -> RequestB
         routes::ADD_BATCH_ITEMS => json!({ "index": 0, "task": "echo" }).to_string(),
         routes::RESET_KEY => json!({ "taskIdentifier": "echo" }).to_string(),
         routes::RESCHEDULE_RUN => json!({ "delay": "1m" }).to_string(),
+        routes::UPDATE_SCHEDULE => json!({ "task": "echo", "cron": "* * * * *" }).to_string(),
         routes::ADD_TAGS => json!({ "tags": ["a"] }).to_string(),
         routes::TRIGGER | routes::CREATE_BATCH | routes::CHANGE_METADATA => "{}".to_owned(),
         _ => String::new(),
@@ -51,8 +52,15 @@ fn doors() -> impl Iterator<Item = Route> {
 }
 
 /// Those that make things, or ask for no particular one.
-const NAMING_NOTHING: [Route; 5] =
-    [routes::TRIGGER, routes::CREATE_BATCH, routes::LIST_RUNS, routes::PLACE_PACKET, routes::FIND_PACKET];
+const NAMING_NOTHING: [Route; 7] = [
+    routes::TRIGGER,
+    routes::CREATE_BATCH,
+    routes::LIST_RUNS,
+    routes::PLACE_PACKET,
+    routes::FIND_PACKET,
+    routes::CREATE_SCHEDULE,
+    routes::LIST_SCHEDULES,
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i6_no_door_leads_from_one_environment_into_another() {
