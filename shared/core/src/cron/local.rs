@@ -55,9 +55,7 @@ impl CronDateTime for Local {
         let shown = self.zone.to_ambiguous_timestamp(datetime(civil)?);
         Ok(match shown.offset() {
             AmbiguousOffset::Unambiguous { .. } => Resolution::Single(self.at(shown.unambiguous())?),
-            AmbiguousOffset::Fold { .. } => {
-                Resolution::Ambiguous(self.at(shown.clone().earlier())?, self.at(shown.later())?)
-            }
+            AmbiguousOffset::Fold { .. } => Resolution::Ambiguous(self.at(shown.earlier())?, self.at(shown.later())?),
             AmbiguousOffset::Gap { .. } => Resolution::Gap,
         })
     }
