@@ -12,7 +12,6 @@ import {
   query,
   queues,
   runs,
-  schedules,
   sessions,
   tasks,
   wait,
@@ -48,12 +47,6 @@ const calls = {
     () => wait.completeToken("waitpoint_a", {}),
   ],
   "waits of a task from outside of its own process": [() => client().waitForDuration(run, { date: new Date() })],
-  schedules: [
-    () => schedules.create({ task: "echo", cron: "0 0 * * *", deduplicationKey: "k" }),
-    () => schedules.list(),
-    () => schedules.del("sched_a"),
-    () => schedules.deactivate("sched_a"),
-  ],
   "queues that are steered over HTTP": [
     () => queues.list(),
     () => queues.pause("queue_a"),

@@ -3,14 +3,12 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use oncekey_core::cron::expression::timezones;
-use oncekey_core::cron::{CronSchedule, OnMissed, OnOverlap, ScheduleId};
+use oncekey_core::cron::{CronSchedule, ScheduleId};
 use oncekey_core::protocol::schedule::{self, Change};
 use oncekey_core::request::schedule::ScheduleBody;
 use oncekey_core::{App, Error};
 use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, routes};
-use oncekey_wire::{
-    DeletedSchedule, Generator, Moment, Pages, Schedule, ScheduleEnvironment, SchedulesPage, Timezones,
-};
+use oncekey_wire::{DeletedSchedule, Generator, Pages, Schedule, ScheduleEnvironment, SchedulesPage, Timezones};
 
 use crate::query::form_pairs;
 
@@ -193,7 +191,6 @@ fn named(id: &str) -> Result<ScheduleId, Error> {
 
 fn shown(schedule: CronSchedule) -> Schedule {
     let CronSchedule { id, environment, deduplication_key, plan, is_active, next_at, last_at, .. } = schedule;
-    let (on_overlap, on_missed) = (plan.on_overlap, plan.on_missed);
     Schedule {
         id: id.into(),
         kind: "IMPERATIVE".to_owned(),
@@ -203,10 +200,10 @@ fn shown(schedule: CronSchedule) -> Schedule {
         timezone: plan.cron.timezone().to_owned(),
         task: plan.task,
         external_id: plan.external_id,
-        on_overlap: if on_overlap == OnOverlap::Skip { "skip" } else { "run" }.to_owned(),
-        on_missed: if on_missed == OnMissed::Skip { "skip" } else { "run-once" }.to_owned(),
-        next_run: is_active.then_some(Moment(next_at)),
-        last_run: last_at.map(Moment),
+        on_overlap: plan.on_overlap.into(),
+        on_missed: plan.on_missed.into(),
+        next_run: is_active.then_some(next_at),
+        last_run: last_at,
         environments: vec![ScheduleEnvironment::new(environment)],
     }
 }

@@ -165,6 +165,63 @@ fn r40_a_key_is_shown_and_reset() {
 }
 
 #[test]
+fn r80_a_schedule_is_created_once_for_its_key_and_changed_by_the_next() {
+    let stack = Stack::start();
+    let first = ["schedules", "create", "echo", "0 0 1 1 *", "--key", "k", "--timezone", "America/New_York"];
+    let first = stack.run(&[&first[..], &["--external-id", "customer-7", "--skip-overlap", "--skip-missed"]].concat());
+    let (id, next) = first.out.trim().split_once("  next ").unwrap();
+    assert!(first.code == 0 && id.starts_with("sched_"), "{}{}", first.out, first.err);
+    assert!(next.ends_with("-01-01T05:00:00.000Z"), "{next}");
+    let told = stack.run(&["schedules", "get", id, "--json"]).json();
+    assert_eq!((&told["task"], &told["deduplicationKey"]), (&"echo".into(), &Value::from("k")));
+    assert_eq!((&told["timezone"], &told["externalId"]), (&"America/New_York".into(), &Value::from("customer-7")));
+    assert_eq!((&told["onOverlap"], &told["onMissed"]), (&"skip".into(), &Value::from("skip")));
+
+    let again = stack.run(&["schedules", "create", "echo", "@daily", "--key", "k", "--json"]).json();
+    assert_eq!((&again["id"], &again["generator"]["expression"]), (&id.into(), &Value::from("@daily")));
+    assert_eq!((&again["timezone"], again.get("externalId")), (&"UTC".into(), None));
+    assert_eq!((&again["onOverlap"], &again["onMissed"]), (&"run".into(), &Value::from("run-once")));
+    assert_eq!(stack.run(&["schedules", "list", "--json"]).out.lines().count(), 1);
+}
+
+#[test]
+fn r83_schedules_are_listed_shown_stopped_started_and_deleted() {
+    let stack = Stack::start();
+    assert_eq!(stack.run(&["schedules", "list"]).out.trim(), "no schedules");
+    let created = stack.run(&["schedules", "create", "echo", "0 9 * * 1-5", "-k", "a\u{1b}b", "--json"]).json();
+    let (id, next) = (created["id"].as_str().unwrap(), created["nextRun"].as_str().unwrap());
+    let list = stack.run(&["schedules", "list"]);
+    let (head, row) = list.out.split_once('\n').unwrap();
+    assert!(head.starts_with("SCHEDULE") && row.starts_with(id) && row.trim().ends_with(next), "{}", list.out);
+    assert!(row.contains("0 9 * * 1-5") && row.contains("a\\u{1b}b"), "{row:?}");
+    let shown = stack.run(&["schedules", "get", id]).out;
+    let has = |name: &str, value: &str| shown.lines().any(|line| line == format!("{name:<12} {value}"));
+    assert!(has("schedule", id) && has("cron", "0 9 * * 1-5") && has("time zone", "UTC"), "{shown}");
+    assert!(has("on overlap", "run") && has("on missed", "run-once") && has("next", next), "{shown}");
+
+    assert_eq!(stack.run(&["schedules", "deactivate", id]).out.trim(), format!("{id}  stopped"));
+    assert!(stack.run(&["schedules", "list"]).out.trim().ends_with("stopped"));
+    assert_eq!(stack.run(&["schedules", "activate", id]).out.trim(), format!("{id}  next {next}"));
+    assert_eq!(stack.run(&["runs", "list", "--schedule", id]).out.trim(), "no runs");
+    assert_eq!(stack.run(&["schedules", "delete", id]).out.trim(), format!("{id} is deleted"));
+    for gone in ["get", "activate", "deactivate", "delete"].map(|command| stack.run(&["schedules", command, id])) {
+        assert!(gone.code == 1 && gone.err.contains("there is no schedule"), "{}", gone.err);
+    }
+}
+
+#[test]
+fn what_no_schedule_can_be_made_of_is_refused_in_one_line() {
+    let stack = Stack::start();
+    let create = |cron, more: &[&str]| stack.run(&[&["schedules", "create", "echo", cron], more].concat());
+    let refused = create("every day", &["--key", "k"]);
+    assert!(refused.code == 1 && refused.err.starts_with("oncekey: cron: \"every day\" is no cron"), "{}", refused.err);
+    let nowhere = create("@daily", &["--key", "k", "--timezone", "Mars/Olympus"]);
+    assert!(nowhere.code == 1 && nowhere.err.contains("is no time zone"), "{}", nowhere.err);
+    assert_eq!((create("@daily", &[]).code, create("@daily", &["--key", ""]).code), (2, 2));
+    assert_eq!(stack.run(&["runs", "list", "--schedule", "nonsense"]).code, 1);
+}
+
+#[test]
 fn r55_lines_that_ran_are_found_again_and_a_mended_one_runs() {
     let stack = Stack::start();
     let runs = || stack.run(&["runs", "list", "--limit", "100", "--json"]).out.lines().count();

@@ -38,6 +38,7 @@ mod error;
 mod key;
 mod keys;
 mod runs;
+mod schedules;
 mod trigger;
 
 pub use batch::BatchItem;
@@ -47,9 +48,11 @@ pub use key::Key;
 pub use oncekey_wire::options::misnamed;
 pub use oncekey_wire::{
     Attempt, AttemptError, AttemptStatus, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus,
-    Env, EnvironmentId, Family, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease, KeyStatus,
-    Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields, RunId, RunStatus, Scope, TaskId,
-    Timestamp, TriggerFunction, TriggerOptions, WaitingFor,
+    Env, EnvironmentId, Family, Generator, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease,
+    KeyStatus, OnMissed, OnOverlap, Pages, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields,
+    RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, SchedulesPage, Scope, TaskId, Timestamp,
+    TriggerFunction, TriggerOptions, WaitingFor,
 };
 pub use runs::{ListRuns, Page, Runs};
+pub use schedules::{ListSchedules, SchedulePlan, Schedules};
 pub use trigger::Trigger;

@@ -240,6 +240,11 @@ impl ListRuns {
         self.with("filter[batch]", batch.as_ref())
     }
 
+    /// Triggered by this schedule.
+    pub fn schedule(self, schedule: impl AsRef<str>) -> Self {
+        self.with("filter[schedule]", schedule.as_ref())
+    }
+
     /// Created within this span, like `7d`.
     pub fn period(self, span: &str) -> Self {
         self.with("filter[createdAt][period]", span)

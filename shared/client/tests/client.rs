@@ -11,7 +11,9 @@ use axum::response::IntoResponse;
 use axum::{Json, Router};
 use futures_util::TryStreamExt;
 use oncekey::{Options, Stack};
-use oncekey_client::{BatchItem, BatchStatus, Client, Error, Key, KeyStatus, RunStatus, Scope};
+use oncekey_client::{
+    BatchItem, BatchStatus, Client, Error, Key, KeyStatus, OnMissed, OnOverlap, RunStatus, SchedulePlan, Scope,
+};
 use serde_json::{Value, json};
 
 async fn start() -> (Stack, Client) {
@@ -162,6 +164,119 @@ async fn r06_a_key_of_any_length_holds_alone_in_a_batch_and_of_a_batch() {
     }
     assert_eq!((runs.len(), &runs[0]), (3, &runs[1]));
     assert_ne!(runs[0], runs[2]);
+}
+
+/// A schedule that ticks next on the first of January.
+fn yearly() -> SchedulePlan {
+    SchedulePlan::new("echo", "0 0 1 1 *")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r80_a_schedule_is_one_of_its_key_and_does_what_was_said_last() {
+    let (_stack, client) = start().await;
+    let schedules = client.schedules();
+    let told = yearly().timezone("America/New_York").external_id("customer-7");
+    let told = told.on_overlap(OnOverlap::Skip).on_missed(OnMissed::Skip);
+    let first = schedules.create("k", &told).await.unwrap();
+    assert_eq!((first.task.as_str(), first.deduplication_key.as_str(), first.active), ("echo", "k", true));
+    assert_eq!((first.timezone.as_str(), first.external_id.as_deref()), ("America/New_York", Some("customer-7")));
+    assert!(first.on_overlap == OnOverlap::Skip && first.on_missed == OnMissed::Skip, "{first:?}");
+    assert!(first.next_run.unwrap().to_string().ends_with("-01-01T05:00:00.000Z"), "{first:?}");
+    assert_eq!(schedules.create("k", &told).await.unwrap(), first);
+    assert_eq!(schedules.retrieve(&first.id).await.unwrap(), first);
+
+    let plain = schedules.create("k", &yearly()).await.unwrap();
+    assert_eq!((&plain.id, plain.timezone.as_str(), plain.external_id), (&first.id, "UTC", None));
+    assert!(plain.on_overlap == OnOverlap::Run && plain.on_missed == OnMissed::RunOnce);
+    let updated = schedules.update(&first.id, &SchedulePlan::new("echo", "@daily")).await.unwrap();
+    assert_eq!((&updated.id, updated.generator.expression.as_str()), (&first.id, "@daily"));
+    assert_ne!(schedules.create("other", &yearly()).await.unwrap().id, first.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r83_a_schedule_is_stopped_started_and_deleted() {
+    let (_stack, client) = start().await;
+    let schedules = client.schedules();
+    let id = schedules.create("k", &yearly()).await.unwrap().id;
+    let stopped = schedules.deactivate(&id).await.unwrap();
+    assert_eq!((stopped.active, stopped.next_run), (false, None));
+    assert!(!schedules.update(&id, &SchedulePlan::new("echo", "@daily")).await.unwrap().active);
+    let started = schedules.activate(&id).await.unwrap();
+    assert!(started.active && started.next_run.is_some());
+    schedules.delete(&id).await.unwrap();
+    for gone in [schedules.retrieve(&id).await.map(drop), schedules.delete(&id).await] {
+        assert_eq!(gone.unwrap_err().status(), Some(404));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r81_a_tick_makes_a_run_that_is_found_by_its_schedule() {
+    let options = Options::in_memory();
+    let clock = options.clock.clone();
+    let stack = Stack::start(options).await.unwrap();
+    let client = Client::new(&stack.url(), "tr_dev_local").unwrap();
+    let plan = SchedulePlan::new("echo", "@hourly").external_id("customer-7");
+    let schedule = client.schedules().create("k", &plan).await.unwrap();
+    let other = client.schedules().create("other", &yearly()).await.unwrap();
+    let next = schedule.next_run.unwrap();
+    clock.advance(next.since(clock.now()));
+    let runs_of = |id: String| client.runs().list().schedule(id).stream().try_collect::<Vec<_>>();
+    let runs = loop {
+        match runs_of(schedule.id.clone()).await.unwrap() {
+            none if none.is_empty() => tokio::time::sleep(Duration::from_millis(20)).await,
+            runs => break runs,
+        }
+    };
+    assert_eq!((runs.len(), runs_of(other.id).await.unwrap().len()), (1, 0));
+    let run = client.runs().poll(&runs[0].id).await.unwrap();
+    let told = run.output.clone().unwrap().value();
+    assert_eq!((&told["timestamp"], &told["externalId"]), (&json!(next.to_string()), &json!("customer-7")));
+    let of = run.schedule.unwrap();
+    assert_eq!((of.id, of.deduplication_key.as_str()), (schedule.id, "k"));
+    assert_eq!(of.external_id.as_deref(), Some("customer-7"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_are_listed_page_by_page() {
+    let (_stack, client) = start().await;
+    let schedules = client.schedules();
+    let none = schedules.list().page().await.unwrap();
+    assert_eq!((none.data.len(), none.pagination.total_pages, none.pagination.count), (0, 1, 0));
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(schedules.create(&format!("k{n}"), &yearly()).await.unwrap().id);
+    }
+    ids.sort();
+    let list = || schedules.list().page_size(2);
+    let all: Vec<_> = list().stream().map_ok(|schedule| schedule.id).try_collect().await.unwrap();
+    assert_eq!(all, ids);
+    let last = list().page_number(3).page().await.unwrap();
+    assert_eq!(last.data.iter().map(|schedule| &schedule.id).collect::<Vec<_>>(), [&ids[4]]);
+    let pages = last.pagination;
+    assert_eq!((pages.current_page, pages.total_pages, pages.count), (3, 3, 5));
+    let rest: Vec<_> = list().page_number(2).stream().map_ok(|schedule| schedule.id).try_collect().await.unwrap();
+    assert_eq!(rest, ids[2..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_schedule_is_refused_in_words_that_name_the_field() {
+    let (_stack, client) = start().await;
+    let schedules = client.schedules();
+    let timezones = schedules.timezones().await.unwrap();
+    assert!(["UTC", "Europe/Berlin"].iter().all(|name| timezones.iter().any(|known| known == name)));
+    for (key, plan, words) in [
+        ("", yearly(), "deduplicationKey: is missing"),
+        ("k", SchedulePlan::new("echo", "every day"), "cron: "),
+        ("k", SchedulePlan::new("", "@daily"), "task id: "),
+        ("k", yearly().timezone("Mars/Olympus"), "timezone: "),
+    ] {
+        let refused = schedules.create(key, &plan).await.unwrap_err();
+        assert!(
+            matches!(&refused, Error::Refused { status: 400, message } if message.contains(words)),
+            "{words}: {refused}"
+        );
+    }
+    assert_eq!(schedules.list().page().await.unwrap().data, []);
 }
 
 /// An id that a run may have.

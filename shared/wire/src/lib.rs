@@ -37,7 +37,8 @@ pub use run::{
     TriggerFunction,
 };
 pub use schedule::{
-    DeletedSchedule, Generator, Moment, Pages, RunSchedule, Schedule, ScheduleEnvironment, SchedulesPage, Timezones,
+    DeletedSchedule, Generator, OnMissed, OnOverlap, Pages, RunSchedule, Schedule, ScheduleEnvironment, SchedulesPage,
+    Timezones,
 };
 pub use status::RunStatus;
 pub use time::Timestamp;

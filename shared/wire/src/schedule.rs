@@ -1,9 +1,72 @@
 //! Cron schedules, as the API shows them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EnvironmentId, TaskId};
-use crate::time::Timestamp;
+use crate::reported::Reported;
+use crate::time::{Timestamp, iso};
+
+/// What a tick does while the run of an earlier one is under way.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnOverlap {
+    /// It makes its run all the same. The default.
+    #[default]
+    Run,
+    /// It makes none.
+    Skip,
+}
+
+impl OnOverlap {
+    /// The wire's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// The name on the wire.
+impl fmt::Display for OnOverlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What becomes of the ticks that nobody carried out before the next was due, as while a stack was off.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnMissed {
+    /// The first of them makes its run, late; the others make none. The default.
+    #[default]
+    RunOnce,
+    /// None of them makes a run.
+    Skip,
+}
+
+impl OnMissed {
+    /// The wire's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RunOnce => "run-once",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// The name on the wire.
+impl fmt::Display for OnMissed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// A schedule.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -28,37 +91,22 @@ pub struct Schedule {
     pub generator: Generator,
     /// The time zone of that.
     pub timezone: String,
-    /// `run` or `skip`: what a tick does while the run of an earlier one is under way.
-    pub on_overlap: String,
-    /// `run-once` or `skip`: what becomes of ticks that nobody carried out before the next was due.
-    pub on_missed: String,
+    /// What a tick does while the run of an earlier one is under way.
+    #[cfg_attr(feature = "openapi", schema(value_type = OnOverlap))]
+    pub on_overlap: Reported<OnOverlap>,
+    /// What becomes of ticks that nobody carried out before the next was due.
+    #[cfg_attr(feature = "openapi", schema(value_type = OnMissed))]
+    pub on_missed: Reported<OnMissed>,
     /// Its next tick, while it is active.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
-    pub next_run: Option<Moment>,
+    pub next_run: Option<Timestamp>,
     /// The latest tick that was carried out.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
-    pub last_run: Option<Moment>,
+    pub last_run: Option<Timestamp>,
     /// Where it triggers: one environment.
     pub environments: Vec<ScheduleEnvironment>,
-}
-
-/// A moment, written as a date.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment(pub Timestamp);
-
-impl Serialize for Moment {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Timestamp::parse(&text).map(Self).map_err(serde::de::Error::custom)
-    }
 }
 
 /// What makes a schedule's times.
@@ -161,4 +209,34 @@ pub struct RunSchedule {
     pub deduplication_key: String,
     /// Its expression.
     pub generator: Generator,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_wire_name_is_the_name() {
+        for on_overlap in [OnOverlap::Run, OnOverlap::Skip] {
+            assert_eq!(json!(on_overlap), on_overlap.as_str());
+        }
+        for on_missed in [OnMissed::RunOnce, OnMissed::Skip] {
+            assert_eq!(json!(on_missed), on_missed.as_str());
+        }
+    }
+
+    #[test]
+    fn a_schedule_of_a_newer_server_is_read_and_written_again() {
+        let newer = json!({
+            "id": "sched_a", "type": "IMPERATIVE", "task": "t", "active": true, "deduplicationKey": "k",
+            "generator": { "type": "CRON", "expression": "@daily", "description": "every day" }, "timezone": "UTC",
+            "onOverlap": "cancel", "onMissed": "run-all", "nextRun": "2026-01-31T09:30:00.000Z",
+            "environments": [{ "id": "acme/prod", "type": "PRODUCTION" }],
+        });
+        let schedule: Schedule = serde_json::from_value(newer.clone()).expect("a schedule");
+        assert_eq!((schedule.on_overlap.known(), schedule.on_missed.to_string().as_str()), (None, "run-all"));
+        assert_eq!(json!(schedule), newer);
+    }
 }

@@ -8,6 +8,7 @@ mod keys;
 mod output;
 mod remote;
 mod runs;
+mod schedules;
 mod trigger;
 
 use std::fmt;
@@ -61,6 +62,9 @@ enum Command {
     /// Show who holds an idempotency key, and reset it
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Create, list, show, stop, start and delete cron schedules
+    #[command(subcommand)]
+    Schedules(schedules::SchedulesCommand),
     /// Create environments; list, rotate and revoke their API keys
     #[command(subcommand)]
     Env(env::EnvCommand),
@@ -82,6 +86,7 @@ impl Cli {
             Command::Batch(args) => batch::batch(args).await,
             Command::Runs(command) => runs::runs(command).await,
             Command::Keys(command) => keys::keys(command).await,
+            Command::Schedules(command) => schedules::schedules(command).await,
             Command::Env(command) => env::env(command).await,
             Command::Openapi => {
                 output::print(crate::openapi());

@@ -47,6 +47,9 @@ pub(crate) struct ListArgs {
     /// Of this batch
     #[arg(long)]
     batch: Option<String>,
+    /// Triggered by this schedule
+    #[arg(long)]
+    schedule: Option<String>,
     /// Created within this span, like 7d
     #[arg(long)]
     period: Option<String>,
@@ -128,6 +131,9 @@ async fn list(args: ListArgs) -> Result<(), Failure> {
     }
     if let Some(batch) = &args.batch {
         list = list.batch(batch);
+    }
+    if let Some(schedule) = &args.schedule {
+        list = list.schedule(schedule);
     }
     if let Some(period) = &args.period {
         list = list.period(period);

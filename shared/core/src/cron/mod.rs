@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 
 pub use self::expression::Cron;
+pub use oncekey_wire::{OnMissed, OnOverlap};
 
 /// A schedule's id: `sched_` and 32 characters of lower-case base32, made from its environment and its deduplication key, so that
 /// there is one schedule of a key however often it is created.
@@ -70,30 +71,6 @@ impl From<ScheduleId> for String {
     fn from(id: ScheduleId) -> Self {
         id.0
     }
-}
-
-/// What a tick does while the run of an earlier one is under way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum OnOverlap {
-    /// It makes its run all the same.
-    #[default]
-    Run,
-    /// It makes none.
-    Skip,
-}
-
-/// What becomes of the ticks that nobody carried out before the next was due, as while a stack was off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum OnMissed {
-    /// The first of them makes its run, late; the others make none.
-    #[default]
-    RunOnce,
-    /// None of them makes a run.
-    Skip,
 }
 
 /// What a schedule is to do.
