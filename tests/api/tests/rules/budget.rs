@@ -128,7 +128,11 @@ async fn the_budget_of_a_time_of_a_cron_schedule_holds() {
     take(&units);
     tick(oncekey.app(), stored.tick()).await.unwrap();
     settled(&oncekey).await;
-    assert_eq!(take(&units), (5.0, 2.0), "the note and a read of the schedule, besides a run without a key");
+    assert_eq!(
+        take(&units),
+        (6.0, 2.0),
+        "the note, a read of the schedule and what its task is told, besides a run without a key"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
