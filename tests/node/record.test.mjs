@@ -63,6 +63,8 @@ export const one = task({ id: "one", run: async ({ url, init, take }: any) => {
   if (take === "chunk") { const reader = answer.body!.getReader(); const { value } = await reader.read(); void reader.cancel(); return Buffer.from(value!).toString(); }
   return { status: answer.status, url: answer.url, redirected: answer.redirected, header: answer.headers.get("x-a"), cookies: answer.headers.getSetCookie(), size: (await answer.arrayBuffer()).byteLength };
 } });
+export const empty = task({ id: "empty", run: async () => {} });
+export const trips = task({ id: "trips", run: async ({ url }: any) => { await empty.trigger({}); await fetch(url + "/a"); } });
 export const form = task({ id: "form", run: async ({ url }: any) => {
   const body = new FormData(); body.set("a", "1"); body.set("file", new Blob(["x"]), "x.txt");
   await fetch(url, { method: "POST", body });
@@ -235,6 +237,14 @@ test("an answer from the record is like the one from outside", async () => {
     assert.deepEqual(output(await host.end()), first, at);
     assert.equal(arrived.length, before, at);
   }
+});
+
+test("an answer of the host that the SDK does not take is not counted among those that were given", async () => {
+  let refused = 0;
+  host.onRequest = ({ path }) => (path.endsWith("/trigger") && refused++ === 0 ? { status: 503, json: { error: "not now" } } : undefined);
+  assert.equal((await host.run("trips", { url }, { record: true })).ok, true);
+  host.onRequest = undefined;
+  assert.deepEqual([refused, recorded().map(({ after }) => after)], [2, [1]]);
 });
 
 test("it is said before its bytes go, and closed when it is over", async () => {
