@@ -30,6 +30,7 @@ import https from "node:https";
 import net from "node:net";
 import tls from "node:tls";
 import { promisify } from "node:util";
+import traceEvents from "node:trace_events";
 import v8 from "node:v8";
 import { Worker } from "node:worker_threads";
 import zlib from "node:zlib";
@@ -71,6 +72,13 @@ const ways: Record<string, (p: any) => any> = {
   "a WriteStream": (p) => new Promise((resolve) => (new (fs as any).WriteStream(p.file)).end("x", resolve)),
   "a file opened for writing": async (p) => { await (await fs.promises.open(p.file, "a")).close(); },
   "a file opened with flags": (p) => fs.closeSync(fs.openSync(p.file, fs.constants.O_WRONLY)),
+  "readFile with a flag that writes": (p) => fs.promises.readFile(p.file, { flag: "w+" }),
+  "readFile with a number for a flag that writes": (p) => fs.promises.readFile(p.file, { flag: fs.constants.O_RDWR | fs.constants.O_TRUNC }),
+  "readFile by callback with a flag that writes": (p) => new Promise((resolve) => fs.readFile(p.file, { flag: "w+" }, resolve)),
+  "readFileSync with a flag that writes": (p) => { fs.readFileSync(p.file, { encoding: "utf8", flag: "a+" }); },
+  "a stream for reading that empties its file": (p) => once(fs.createReadStream(p.file, { flags: "w+" }).resume(), "end"),
+  "a ReadStream that empties its file": (p) => once(new (fs as any).ReadStream(p.file, { flags: "w+" }).resume(), "end"),
+  "traces of Node's events": () => { const traces = traceEvents.createTracing({ categories: ["node.perf"] }); traces.enable(); traces.disable(); },
   "a heap snapshot": (p) => { v8.writeHeapSnapshot(p.file); },
   "a report": (p) => { process.report!.writeReport(p.file); },
 };
@@ -117,11 +125,16 @@ const keeps: Record<string, [(p: any) => any, (p: any) => any, ((p: any) => any)
     () => kept.fifo.destroy(),
   ],
   "a process": [() => { kept.child = spawn("sleep", ["60"]); }, () => {}, () => { kept.child.kill("SIGKILL"); return once(kept.child, "exit"); }],
+  "a trace of Node's events": [
+    () => { kept.traces = traceEvents.createTracing({ categories: ["node.perf"] }); kept.traces.enable(); },
+    () => {},
+    () => kept.traces.disable(),
+  ],
   "a thread": [async () => { kept.thread = new Worker("setInterval(() => {}, 1e6)", { eval: true }); await once(kept.thread, "online"); }, () => {}, () => kept.thread.terminate()],
 };
 const harmless: Record<string, (p: any) => any> = {
   "nothing": () => {},
-  "reading a file": async (p) => { fs.readFileSync(p.there); await fs.promises.readFile(p.there); await (await fs.promises.open(p.there)).close(); fs.createReadStream(p.there).destroy(); },
+  "reading a file": async (p) => { fs.readFileSync(p.there); await fs.promises.readFile(p.there, { flag: "rs" }); fs.readFileSync(p.there, "utf8"); await (await fs.promises.open(p.there)).close(); fs.createReadStream(p.there).destroy(); },
   "looking at a folder": () => { fs.readdirSync("/"); fs.statSync("/"); fs.existsSync("/x"); },
   "a look-up of a name": () => dns.lookup("localhost"),
   "timers": () => new Promise((resolve) => setTimeout(resolve, 5)),
@@ -164,6 +177,21 @@ export const files = task({
       const answer = (object as any)[name](...args, ...(of === "fs" && !name.endsWith("Sync") ? [resolve] : []));
       if (of !== "fs") answer.then(resolve, reject); else if (name.endsWith("Sync")) resolve(answer);
     }) })());
+  },
+});
+export const flagged = task({
+  id: "flagged", retry: { maxAttempts: 1 },
+  run: async ({ of, name, file }: any) => {
+    const object: any = of === "fs" ? fs : fs.promises;
+    for (const options of [{ flag: "w+" }, { flags: "w+" }, "w+"]) {
+      await ignored((async () => {
+        const made = object[name](file, options, ...(of === "fs" ? [() => {}] : []));
+        if (typeof made?.resume === "function") { made.on("error", () => {}).resume(); await once(made, "close"); }
+        return made;
+      })());
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    return fs.existsSync(file);
   },
 });
 export const names = task({ id: "names", run: async (p: any) => ({ ways, keeps, harmless, blind } as any)[p.of] && Object.keys(({ ways, keeps, harmless, blind } as any)[p.of]) });
@@ -255,6 +283,17 @@ for (const [of, object] of [["fs", fs], ["fs.promises", fs.promises]]) {
     test(`${of}.${name} is told`, async () => {
       ran(await host.run("files", { of, name }));
       assert.ok(host.effects.length > 0);
+    });
+  }
+}
+
+// Whatever of these makes a file, if a flag says so, must be told: also what a newer Node brings along.
+for (const [of, object] of [["fs", fs], ["fs.promises", fs.promises]]) {
+  for (const name of Object.keys(object).filter((name) => typeof object[name] === "function" && READS.test(name) && !/^(close|watch|unwatch|_)/.test(name))) {
+    test(`${of}.${name} is told if it makes its file`, async () => {
+      const result = await host.run("flagged", { of, name, file: path.join(host.root, `flagged-${of}-${name}`) });
+      ran(result);
+      if (JSON.parse(result.output).json) assert.ok(host.effects.length > 0);
     });
   }
 }

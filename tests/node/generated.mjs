@@ -1,5 +1,5 @@
 // Random programs of fetches, calls, waits, branches and races, suspended at random moments and started again from the top, on the
-// recorder and the order that the harness has. No fetch may go out twice, and each branch must get its own answer.
+// recorder and the order that the harness has. No fetch may go out twice, and each must get its own answer: none to what another says.
 //
 // node generated.mjs [--seed 1] [--count 20000]
 
@@ -25,13 +25,13 @@ function dice(seed) {
 }
 
 /** A program: a tree of what is done one after the other, at once, or in a race. */
-function program(random, depth = 0, state = { ops: 0 }) {
+function program(random, depth = 0, state = { ops: 0, timed: random.chance(0.3) }) {
   const kind = depth === 0 ? 0 : random.below(depth > 3 ? 4 : 10);
   if (kind > 0 && kind < 7) {
     state.ops += 1;
     if (kind <= 3) {
-      // Some say the same as others; some tell the time, which only those may that are made one by one.
-      return { op: "fetch", name: random.chance(0.25) ? "same" : `f${state.ops}`, timed: random.chance(0.2), turns: random.below(6) };
+      // Some say the same as others; of some programs some tell the time, and are not known again.
+      return { op: "fetch", name: random.chance(0.25) ? "same" : `f${state.ops}`, timed: state.timed && random.chance(0.2), turns: random.below(6) };
     }
     if (kind <= 5) return { op: "wait", name: `w${state.ops}`, turns: random.below(8) };
     return { op: "sleep", turns: random.below(6) };
@@ -44,11 +44,8 @@ function program(random, depth = 0, state = { ops: 0 }) {
 const some = (node, wanted) => wanted(node) || Boolean(node.parts?.some((part) => some(part, wanted)));
 const races = (tree) => some(tree, ({ op }) => op === "race");
 
-/** Whether it must come to its end: a race with a timer, or times that are told in what is beside, may make it another program. */
-function strict(tree) {
-  const beside = (node, many) => (node.op === "fetch" ? node.timed && many : Boolean(node.parts?.some((part) => beside(part, many || (node.op === "all" && node.parts.length > 1)))));
-  return !(races(tree) && some(tree, ({ op, timed }) => op === "sleep" || timed)) && !beside(tree, false);
-}
+/** Whether it must come to its end: a race with a timer, or times that are told, may make it another program. */
+const strict = (tree) => !(races(tree) && some(tree, ({ op }) => op === "sleep")) && !some(tree, ({ timed }) => timed);
 
 /** The outside, and what the host keeps of an attempt. */
 class World {
@@ -65,7 +62,6 @@ function execute(tree, world, random, { suspendable }) {
   const said = [];
   const fetching = new Set();
   let alive = true;
-  let pending = 0;
   const waits = new Map();
   const before = [...world.given];
   const replaying = before.length > 0 || world.exchanges.length > 0;
@@ -82,7 +78,6 @@ function execute(tree, world, random, { suspendable }) {
     effect(what) {
       throw new Error(`an effect: ${what}`);
     },
-    beside: () => pending + waits.size,
     order,
     async send(request) {
       if (!alive) return forever;
@@ -90,7 +85,7 @@ function execute(tree, world, random, { suspendable }) {
       world.arrived.push(what);
       const n = world.arrived.length;
       for (let turns = Number(request.headers.get("x-turns")); turns > 0; turns -= 1) await turn();
-      return alive ? new Response(JSON.stringify({ n, name: request.headers.get("x-op") })) : forever;
+      return alive ? new Response(JSON.stringify({ n, name: request.headers.get("x-op"), to: await request.text() })) : forever;
     },
   });
   const run = { id: "run", over: false };
@@ -118,11 +113,12 @@ function execute(tree, world, random, { suspendable }) {
   };
   const ops = {
     async fetch({ name, timed, turns }) {
+      const says = timed ? String(world.arrived.length * 1000 + Math.random()) : name;
       const answer = await recorder.fetch(`http://outside/${name}`, {
-        method: "POST", body: timed ? String(world.arrived.length * 1000 + Math.random()) : name, headers: { "x-op": name, "x-turns": String(turns) },
+        method: "POST", body: says, headers: { "x-op": name, "x-turns": String(turns) },
       });
       const body = await answer.json();
-      if (body.name !== name) throw new Error(`${name} got the answer of ${body.name}`);
+      if (body.name !== name || body.to !== says) throw new Error(`${name}, which says ${says}, got the answer of ${body.name} to ${body.to}`);
       return alive ? body.n : forever;
     },
     wait: ({ name, turns }) => new Promise((resolve) => {
@@ -136,10 +132,8 @@ function execute(tree, world, random, { suspendable }) {
       })();
     }),
     async sleep({ turns: usual }) {
-      pending += 1;
       const turns = strict(tree) ? usual : random.below(6);
       for (let left = turns; left > 0; left -= 1) await turn();
-      pending -= 1;
       return alive ? 0 : forever;
     },
     async seq({ parts }) {

@@ -5,6 +5,7 @@ import { once } from "node:events";
 import http from "node:http";
 import net from "node:net";
 import { after, before, beforeEach, test } from "node:test";
+import zlib from "node:zlib";
 
 import { startHost } from "./host.mjs";
 
@@ -20,7 +21,7 @@ export const drip = task({ id: "drip", run: async ({ url }: any) => {
   const user = await (await fetch(url + "/user")).json();
   const sent = [];
   for (const mail of [1, 2, 3]) {
-    sent.push(await post(url + "/mail", { to: user.n, mail, at: Date.now() }));
+    sent.push(await post(url + "/mail", { to: user.n, mail }));
     if (mail < 3) await wait.for({ days: 1 });
   }
   return sent.map(({ n }) => n);
@@ -37,6 +38,28 @@ export const accounts = task({ id: "accounts", run: async ({ url }: any) => {
 } });
 export const keyed = task({ id: "keyed", run: async ({ url }: any) => {
   const both = await Promise.all(["a", "b"].map((key) => post(url + "/pay", { at: Math.random() }, { "idempotency-key": key })));
+  await wait.for({ days: 1 });
+  return both.map(({ n }) => n);
+} });
+export const clock = task({ id: "clock", run: async ({ url }: any) => {
+  const sent = await post(url + "/mail", { at: Date.now() });
+  await wait.for({ days: 1 });
+  return sent;
+} });
+export const rpc = task({ id: "rpc", run: async ({ url }: any) => {
+  const { n } = await post(url + "/rpc", { jsonrpc: "2.0", id: 1, method: (globalThis as any).changed });
+  await wait.for({ days: 1 });
+  return n;
+} });
+const part = (value: any) => Buffer.from(JSON.stringify(value)).toString("base64url");
+const signed = (app: string) => "Bearer " + [{ alg: "RS256" }, { iss: app, iat: Math.random(), exp: Math.random() }, Math.random()].map(part).join(".");
+export const signs = task({ id: "signs", run: async ({ url }: any) => {
+  const all = await Promise.all(["1", "2"].map((app) => post(url + "/token", {}, { authorization: signed(app) })));
+  await wait.for({ days: 1 });
+  return all.map(({ who }) => JSON.parse(Buffer.from(who.split(".")[1], "base64url").toString()).iss);
+} });
+export const shared = task({ id: "shared-key", run: async ({ url }: any) => {
+  const both = await Promise.all(["a", "b"].map((who) => post(url + "/pay", { who, at: Math.random() }, { "idempotency-key": "k" })));
   await wait.for({ days: 1 });
   return both.map(({ n }) => n);
 } });
@@ -61,14 +84,47 @@ export const race = task({ id: "race", run: async ({ url }: any) => {
 export const one = task({ id: "one", run: async ({ url, init, take }: any) => {
   const answer = await fetch(url, init);
   if (take === "chunk") { const reader = answer.body!.getReader(); const { value } = await reader.read(); void reader.cancel(); return Buffer.from(value!).toString(); }
-  return { status: answer.status, url: answer.url, redirected: answer.redirected, header: answer.headers.get("x-a"), cookies: answer.headers.getSetCookie(), size: (await answer.arrayBuffer()).byteLength };
+  const shown = ({ status, statusText, ok, url, redirected, type, body }: any) => ({ status, statusText, ok, url, redirected, type, body: body !== null });
+  const clone = answer.clone();
+  const headers = [...answer.headers].filter(([name]) => name !== "date");
+  const sizes = [(await answer.arrayBuffer()).byteLength, (await clone.clone().arrayBuffer()).byteLength];
+  return { ...shown(answer), clone: shown(clone), again: shown(clone.clone()), headers, cookies: answer.headers.getSetCookie(), sizes };
 } });
+export const stops = task({ id: "stops", run: async ({ url, how }: any) => {
+  const control = new AbortController();
+  const init = { signal: how === "any" ? AbortSignal.any([control.signal]) : control.signal };
+  const answer = await (how === "request" ? fetch(new Request(url, init)) : fetch(url, init));
+  control.abort(new Error("enough"));
+  const read = await answer.text().catch((error) => error.message);
+  if (how !== "stream") await wait.for({ days: 1 });
+  return read;
+} });
+export const stopped = task({ id: "stopped", run: async ({ url }: any) => fetch(url, { signal: AbortSignal.abort(new Error("before")) }).catch((error) => error.message) });
+export const empty = task({ id: "empty", run: async () => {} });
+export const trips = task({ id: "trips", run: async ({ url }: any) => { await empty.trigger({}); await fetch(url + "/a"); } });
+const forever = () => new ReadableStream({ pull: () => new Promise(() => {}) });
+const upload = (url: string, make: (url: string, init: any) => any) => { void fetch(make(url + "/never", { method: "POST", body: forever(), duplex: "half" })).catch(() => {}); };
+const going: Record<string, (url: string) => any> = {
+  "nothing": () => {},
+  "a fetch that is over, of a signal with a time": async (url) => { await (await fetch(url + "/a", { signal: AbortSignal.timeout(60_000) })).text(); },
+  "one of a Request": async (url) => { await (await fetch(new Request(url + "/a", { signal: AbortSignal.any([AbortSignal.timeout(60_000)]) }))).text(); },
+  "a signal with a time, which somebody hears of": () => { AbortSignal.timeout(60_000).addEventListener("abort", () => {}); },
+  "one that has a function for it": () => { AbortSignal.timeout(60_000).onabort = () => {}; },
+  "one among others": () => { AbortSignal.any([new AbortController().signal, AbortSignal.timeout(60_000)]).addEventListener("abort", () => {}); },
+  "a body that is a stream": (url) => { void fetch(url + "/never", { method: "POST", body: forever(), duplex: "half" } as any).catch(() => {}); },
+  "a Request with a stream": (url) => upload(url, (at, init) => new Request(at, init)),
+  "an answer that is a stream": async (url) => { void (await fetch(url + "/endless")).text().catch(() => {}); await sleep(20); },
+};
+export const goes = task({ id: "goes", run: async ({ url, what }: any) => { await going[what](url); await empty.trigger({}); } });
 export const form = task({ id: "form", run: async ({ url }: any) => {
   const body = new FormData(); body.set("a", "1"); body.set("file", new Blob(["x"]), "x.txt");
   await fetch(url, { method: "POST", body });
 } });
 export const streams = task({ id: "streams", run: async ({ url }: any) => {
   await fetch(url, { method: "POST", duplex: "half", body: new ReadableStream({ start(controller) { controller.enqueue(Buffer.from("x")); controller.close(); } }) } as any);
+} });
+export const requested = task({ id: "requested-stream", run: async ({ url }: any) => {
+  await fetch(new Request(url, { method: "POST", duplex: "half", body: new Blob(["x"]).stream() } as any));
 } });
 export const gives = task({ id: "gives-up", run: async ({ url }: any) => { await fetch(url, { signal: AbortSignal.timeout(50) }).catch(() => {}); } });
 const agent = new http.Agent({ keepAlive: true });
@@ -87,9 +143,17 @@ export const own = task({ id: "own", run: async ({ url }: any) => {
   const dispatcher = new (globalThis as any)[Symbol.for("undici.globalDispatcher.1")].constructor();
   await fetch(url, { dispatcher } as any);
 } });
+export const requests = task({ id: "own-requests", run: async ({ url, how }: any) => {
+  const dispatcher = new (globalThis as any)[Symbol.for("undici.globalDispatcher.1")].constructor();
+  const request = new Request(url, { dispatcher } as any);
+  if (!(request instanceof Request) || request.constructor !== Request) throw new Error("it is none");
+  await fetch({ itself: request, clone: request.clone(), another: new Request(request) }[how as "itself"]);
+} });
 export const left = task({ id: "left", run: async ({ url }: any) => { void fetch(url + "/slow").catch(() => {}); } });
 export const pages = task({ id: "pages", run: async ({ url, pages, bytes }: any) => { for (let page = 0; page < pages; page++) await (await fetch(url + "/sized/" + bytes + "?page=" + page)).text(); } });
 `;
+
+const packed = zlib.gzipSync("x".repeat(1000));
 
 let host;
 let server;
@@ -104,6 +168,9 @@ before(async () => {
     if (pathname === "/slow") await new Promise((resolve) => setTimeout(resolve, 120));
     if (pathname === "/never") return;
     if (pathname === "/redirect") return response.writeHead(302, { location: "/to" }).end();
+    if (pathname.startsWith("/status/")) return response.writeHead(Number(pathname.split("/")[2]), "as it is").end("x");
+    if (pathname === "/early") return response.socket.end("HTTP/1.1 150 Wait\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx");
+    if (pathname === "/gzip") return response.writeHead(200, { "content-encoding": "gzip", "content-length": packed.length }).end(packed);
     if (pathname === "/empty") return response.writeHead(204).end();
     if (pathname === "/events") return response.writeHead(200, { "content-type": "text/event-stream" }).write("data: x\n\n");
     if (pathname === "/endless") return response.writeHead(200).write("chunk");
@@ -187,12 +254,47 @@ test("a key of the request tells which is which, whatever its body", async () =>
   assert.equal(arrived.length, 2);
 });
 
+test("a key that two requests share does not", async () => {
+  const end = await through("shared-key", { url });
+  assert.deepEqual([end.type, end.unmade?.length, arrived.length], ["stalled", 2, 2]);
+  await host.kill();
+});
+
 test("two that cannot be told apart are not sent again, and that is told", async () => {
   const end = await through("timed", { url });
   assert.equal(end.type, "stalled");
-  assert.deepEqual([end.fetches, end.unmade], [[`POST ${url}/x`, `POST ${url}/x`], [`POST ${url}/x`, `POST ${url}/x`]]);
+  const other = `POST ${url}/x (its body or its headers are others than before)`;
+  assert.deepEqual([end.fetches, end.unmade], [[other, other], [`POST ${url}/x`, `POST ${url}/x`]]);
   assert.equal(arrived.length, 2);
   await host.kill();
+});
+
+test("one with another body is not answered from the record of one to the same address, and that is told", async () => {
+  await host.run("change", { to: "balance" });
+  host.onWait = undefined;
+  await host.begin("rpc", { url }, { record: true });
+  await host.message(({ type }) => type === "wait");
+  const exchanges = recorded();
+  await host.kill();
+  await host.run("change", { to: "transfer" });
+  await host.begin("rpc", { url }, { record: true, replaying: true, exchanges });
+  const stalled = await host.message(({ type }) => ["stalled", "wait"].includes(type));
+  assert.deepEqual([stalled.fetches, stalled.unmade], [[`POST ${url}/rpc (its body or its headers are others than before)`], [`POST ${url}/rpc`]]);
+  assert.deepEqual(arrived, ["POST /rpc"]);
+  await host.kill();
+});
+
+test("nor is one that tells the time, though fetches are made one by one", async () => {
+  const end = await through("clock", { url });
+  assert.equal(end.type, "stalled", JSON.stringify(end));
+  assert.deepEqual(arrived, ["POST /mail"]);
+  await host.kill();
+});
+
+test("a token that a task signs for itself is known by what it claims", async () => {
+  const result = await through("signs", { url });
+  assert.deepEqual(output(result), ["1", "2"]);
+  assert.equal(arrived.length, 2);
 });
 
 test("a branch that had not fetched before fetches for itself", async () => {
@@ -223,19 +325,63 @@ test("a race is won by whom it was won before", async () => {
   assert.deepEqual(arrived, ["POST /slow"]);
 });
 
-test("an answer from the record is like the one from outside", async () => {
-  for (const at of ["/a", "/redirect", "/empty", "/sized/0", "/sized/60000"]) {
-    const payload = { url: url + at };
-    const first = output(await host.run("one", payload, { record: true }));
+for (const [at, init] of [
+  ["/a"], ["/redirect"], ["/empty"], ["/sized/0"], ["/sized/60000"], ["/gzip"], ["/status/304"], ["/status/599"], ["/status/600"], ["/status/999"], ["/early"],
+  ["/sized/60000", { method: "HEAD" }], ["/gzip", { method: "HEAD" }],
+]) {
+  test(`an answer from the record is like the one of Node's fetch: ${init?.method ?? "GET"} ${at}`, async () => {
+    const payload = { url: url + at, init };
+    const native = output(await host.run("one", payload));
+    assert.deepEqual(output(await host.run("one", payload, { record: true })), native);
     const exchanges = recorded();
-    assert.equal(exchanges.length, 1, at);
+    assert.equal(exchanges.length, 1);
     const before = arrived.length;
     host.onWait = undefined;
     await host.begin("one", payload, { record: true, replaying: true, exchanges });
-    assert.deepEqual(output(await host.end()), first, at);
-    assert.equal(arrived.length, before, at);
-  }
+    assert.deepEqual(output(await host.end()), native);
+    assert.equal(arrived.length, before);
+  });
+}
+
+for (const how of ["fetch", "request", "any"]) {
+  test(`an abort after the headers came breaks the body, now and again (${how})`, async () => {
+    const result = await through("stops", { url: `${url}/sized/100`, how });
+    assert.equal(output(result), "enough");
+    assert.equal(arrived.length, 1);
+  });
+}
+
+test("so it does that of a stream", async () => {
+  assert.equal(output(await host.run("stops", { url: `${url}/endless`, how: "stream" }, { record: true })), "enough");
 });
+
+test("a fetch that was aborted before is not sent, and no effect", async () => {
+  assert.equal(output(await host.run("stopped", { url }, { record: true })), "before");
+  assert.deepEqual([arrived, host.effects, recorded()], [[], [], []]);
+});
+
+test("an answer of the host that the SDK does not take is not counted among those that were given", async () => {
+  let refused = 0;
+  host.onRequest = ({ path }) => (path.endsWith("/trigger") && refused++ === 0 ? { status: 503, json: { error: "not now" } } : undefined);
+  assert.equal((await host.run("trips", { url }, { record: true })).ok, true);
+  host.onRequest = undefined;
+  assert.deepEqual([refused, recorded().map(({ after }) => after)], [2, [1]]);
+});
+
+for (const [what, counts] of [
+  ["nothing", false], ["a fetch that is over, of a signal with a time", false], ["one of a Request", false], ["a signal with a time, which somebody hears of", true],
+  ["one that has a function for it", true], ["one among others", true], ["a body that is a stream", true], ["a Request with a stream", true],
+  ["an answer that is a stream", true],
+]) {
+  test(`${what} ${counts ? "goes" : "does not go"} on beside a call`, async () => {
+    host.requests.length = 0;
+    await host.begin("goes", { url, what }, { record: true });
+    await Promise.race([host.end(), new Promise((resolve) => setTimeout(resolve, 1000))]);
+    const { headers } = host.requests.find(({ path }) => path.endsWith("/trigger"));
+    assert.equal(Number(headers["x-oncekey-beside"]) > 0, counts);
+    await host.kill();
+  });
+}
 
 test("it is said before its bytes go, and closed when it is over", async () => {
   host.onWait = undefined;
@@ -261,9 +407,13 @@ for (const [what, task, payload] of [
     assert.deepEqual(recorded(), []);
   });
 }
-for (const [what, task] of [["a body that can be read once", "streams"], ["a dispatcher of the task's own", "own"]]) {
+for (const [what, task, how] of [
+  ["a body that can be read once", "streams"], ["a Request whose body can be read once", "requested-stream"], ["a dispatcher of the task's own", "own"],
+  ["a Request with a dispatcher of the task's own", "own-requests", "itself"], ["the clone of one", "own-requests", "clone"],
+  ["a Request that is made of one", "own-requests", "another"],
+]) {
   test(`a fetch with ${what} is an effect`, async () => {
-    await host.run(task, { url }, { record: true });
+    assert.equal((await host.run(task, { url, how }, { record: true })).ok, true);
     assert.ok(host.effects.length > 0);
     assert.deepEqual(recorded(), []);
   });
@@ -280,7 +430,7 @@ test("without leave to record, a fetch is an effect", async () => {
 
 test("a form is known again, though its boundary is another", async () => {
   await host.run("form", { url }, { record: true });
-  const exchanges = recorded().map((record) => ({ ...record, alone: false }));
+  const exchanges = recorded();
   const before = arrived.length;
   assert.equal((await host.run("form", { url }, { record: true, replaying: true, exchanges })).ok, true);
   assert.equal(arrived.length, before);

@@ -78,10 +78,18 @@ export class Api {
       const response = await this.send(request ?? url, { ...init, headers });
       if (method !== "POST" || step || !JOURNALLED.test(url.pathname)) return response;
       const body = await response.arrayBuffer();
-      await this.order.answer();
+      // The run does not get one after which the SDK asks once more, and a replay has no such answer.
+      if (!isAskedAgain(response)) await this.order.answer();
       return new Response(response.status === 204 ? null : body, response);
     } finally {
       this.#open.delete(number);
     }
   }
+}
+
+/** Whether the SDK asks again after this answer, as it decides that itself. */
+function isAskedAgain({ status, headers }) {
+  const told = headers.get("x-should-retry");
+  if (told === "true" || told === "false") return told === "true";
+  return [408, 409, 429].includes(status) || status >= 500;
 }

@@ -9,6 +9,7 @@ import { watchHttp2 } from "./effects/http2.mjs";
 import { watchNative } from "./effects/native.mjs";
 import { watchProcesses } from "./effects/processes.mjs";
 import { watchSockets } from "./effects/sockets.mjs";
+import { watchTraces } from "./effects/traces.mjs";
 
 /** As many are told of one run: one is enough to know, a few more are for the error message. */
 const TOLD = 5;
@@ -52,6 +53,7 @@ export function watchEffects({ notify, silent, harmless = "" }) {
   watchFiles(report);
   watchProcesses(report);
   watchNative(report);
+  watchTraces(report);
   syncBuiltinESMExports();
 
   return {

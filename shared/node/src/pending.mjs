@@ -5,6 +5,7 @@ import { syncBuiltinESMExports } from "node:module";
 import zlib from "node:zlib";
 
 import { replace } from "./replace.mjs";
+import { isHeeded } from "./requests.mjs";
 
 /** What works in the thread pool, and is not among Node's active resources. */
 let hidden = 0;
@@ -12,8 +13,49 @@ let hidden = 0;
 /** How much works in the thread pool that Node does not tell of. */
 export const hiddenWork = () => hidden;
 
+/** What was begun beside, and is not over, whatever it waits for: a body that is a stream may wait for anything. */
+let begun = 0;
+
+/** Counts something as going on beside until it is over. Returns what it comes to: nobody else hears of its failure. */
+export function aside(promise) {
+  begun += 1;
+  return promise.finally(() => {
+    begun -= 1;
+  });
+}
+
+/** Signals that a timer will abort. Node does not count that timer, since it does not keep the loop alive. */
+const timed = new Set();
+const known = new WeakSet();
+
+/** How many of them do something then, other than to end a fetch: one whose fetch is over goes on for nothing. */
+function heededTimers() {
+  let count = 0;
+  for (const reference of timed) {
+    const signal = reference.deref();
+    if (!signal || signal.aborted) timed.delete(reference);
+    else if (isHeeded(signal)) count += 1;
+  }
+  return count;
+}
+
+function countTimedSignals() {
+  const note = (signal) => {
+    known.add(signal);
+    timed.add(new WeakRef(signal));
+    return signal;
+  };
+  replace(AbortSignal, "timeout", (timeout) => (...args) => note(Reflect.apply(timeout, AbortSignal, args)));
+  replace(AbortSignal, "any", (any) => (signals, ...rest) => {
+    const all = [...signals];
+    const made = Reflect.apply(any, AbortSignal, [all, ...rest]);
+    return all.some((signal) => known.has(signal)) ? note(made) : made;
+  });
+}
+
 /** Counts what Node does not tell of. */
 export function countHidden() {
+  countTimedSignals();
   const done = () => {
     hidden -= 1;
   };
@@ -66,7 +108,7 @@ export class Loop {
   /** How much is under way beside the host's own answers. */
   busy() {
     const now = kinds();
-    let count = hidden;
+    let count = hidden + begun + heededTimers();
     for (const [kind, number] of now) {
       // What was there and ended must not hide what begins later.
       const first = Math.min(this.#first.get(kind) ?? 0, number);

@@ -3,7 +3,9 @@
 
 import { createHash } from "node:crypto";
 
+import { answer, restOf } from "./answers.mjs";
 import { currentRun, never } from "./context.mjs";
+import { hasStream, signalOf } from "./requests.mjs";
 
 /** The largest body that is recorded, in bytes. */
 export const LARGEST_BODY = 64 * 1024;
@@ -17,29 +19,29 @@ const sha = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
 export class Recorder {
   #run;
+  #recorded = [];
   #left = [];
-  #open = new Map();
+  #open = new Set();
   #parked = new Map();
   #live = true;
   #total = 0;
-  #places = 0;
   #ids = 0;
 
   /**
-   * `say(message)` tells the host, `effect(what)` notes an effect, `beside()` counts what else is under way but for fetches,
-   * `order` is in which order answers are given, and `send(request)` sends over sockets that are not watched.
+   * `say(message)` tells the host, `effect(what)` notes an effect, `order` is in which order answers are given, and
+   * `send(request)` sends over sockets that are not watched.
    */
-  constructor({ say, effect, beside, order, send }) {
-    Object.assign(this, { say, effect, beside, order, send });
+  constructor({ say, effect, order, send }) {
+    Object.assign(this, { say, effect, order, send });
   }
 
   /** A run begins. It was suspended before if it is replayed: `exchanges` is what it had recorded. */
   start(run, { exchanges, replaying }) {
     this.#run = run;
-    this.#left = exchanges.toSorted((one, other) => one.id - other.id);
+    this.#recorded = exchanges.toSorted((one, other) => one.id - other.id);
+    this.#left = [...this.#recorded];
     this.#ids = exchanges.reduce((most, { id }) => Math.max(most, id), 0);
     this.#total = exchanges.reduce((sum, record) => sum + JSON.stringify(record).length, 0);
-    this.#places = 0;
     this.#live = !replaying;
     this.#parked.clear();
     this.#open.clear();
@@ -63,7 +65,9 @@ export class Recorder {
 
   /** Fetches that wait until everything recorded was asked for again. */
   get parked() {
-    return [...this.#parked.values()];
+    const unmade = new Set(this.unmade);
+    const other = " (its body or its headers are others than before)";
+    return [...this.#parked.values()].map((what) => (unmade.has(what) ? `${what}${other}` : what));
   }
 
   /** Fetches under way. */
@@ -72,51 +76,54 @@ export class Recorder {
   }
 
   /** Whether this fetch may be recorded: one of the present run, with a body that can be read twice. */
-  records(init) {
+  records(input, init) {
     const run = currentRun();
-    return run !== undefined && run === this.#run && !run.over && !init?.dispatcher && !streamed(init?.body);
+    return run !== undefined && run === this.#run && !run.over && !hasStream(input, init);
   }
 
   /** Fetches: from the record, or from outside and into it. */
   async fetch(input, init) {
     const run = this.#run;
     const request = new Request(input, init);
-    const state = { alone: false };
+    // Nothing of it goes out.
+    request.signal.throwIfAborted();
+    const signal = signalOf(input, init);
     const mine = Symbol("fetch");
-    this.#open.set(mine, state);
+    this.#open.add(mine);
     try {
       const sent = request.body ? Buffer.from(await request.clone().arrayBuffer()) : Buffer.alloc(0);
       // What is about to fetch beside this one does so first.
       await new Promise(setImmediate);
       // What an earlier run left going takes nothing that is recorded of this one.
       if (run !== this.#run || run.over) return await this.send(request);
-      state.alone = this.#open.size === 1 && this.beside() === 0;
       const what = `${request.method} ${request.url}`;
-      const asked = { what, print: print(request, sent), key: request.headers.get("idempotency-key") ?? undefined, alone: state.alone };
+      const asked = { what, print: print(request, sent), key: request.headers.get("idempotency-key") ?? undefined };
       const found = this.#claim(asked);
       if (found) {
         await this.order.exchange(found.id);
-        return answer(found);
+        return answered(found, signal);
       }
       if (this.behind || !this.#live) {
         await new Promise((resolve) => this.#parked.set(resolve, what));
         if (run.over) return never(run, what);
       }
-      return await this.#exchange(run, request, asked);
+      request.signal.throwIfAborted();
+      return await this.#exchange(run, request, asked, signal);
     } finally {
       this.#open.delete(mine);
     }
   }
 
-  /** The recorded exchange that this one is. */
-  #claim(asked) {
-    const like = this.#left.filter(({ what, key }) => what === asked.what && key === asked.key);
-    let found = like.find(({ print }) => print === asked.print);
-    // With another body it is the same only under the same key, or if nothing could have come between.
-    if (!found && asked.key !== undefined) found = like[0];
-    if (!found && asked.alone && this.#left[0]?.alone && like[0] === this.#left[0] && this.#left[0].place === this.#places) found = like[0];
+  /**
+   * The recorded exchange that this one is: it says the same, to the last letter, or comes under a key that stood for one request
+   * alone. How far the task has got tells nothing: the next request to an address may be quite another.
+   */
+  #claim({ what, print, key }) {
+    const isLike = (record) => record.what === what && record.key === key;
+    const like = this.#left.filter(isLike);
+    const isTold = key !== undefined && new Set(this.#recorded.filter(isLike).map((record) => record.print)).size === 1;
+    const found = like.find((record) => record.print === print) ?? (isTold ? like[0] : undefined);
     if (!found) return undefined;
-    this.#places += 1;
     this.#left.splice(this.#left.indexOf(found), 1);
     this.#release();
     return found;
@@ -128,11 +135,10 @@ export class Recorder {
     this.#parked.clear();
   }
 
-  async #exchange(run, request, asked) {
+  async #exchange(run, request, asked, signal) {
     // What a run sends in its last moment is sent: there is nothing to start again any more.
     if (run.over) return this.send(request);
     const id = ++this.#ids;
-    const place = this.#places++;
     let closed = false;
     const close = (message) => {
       if (closed) return;
@@ -147,23 +153,22 @@ export class Recorder {
       this.say({ type: "fetching", id, what: asked.what });
     }
     let response;
-    let body;
     try {
       response = await this.send(request);
-      body = await whole(response);
     } catch (error) {
       // It may have arrived: nobody can tell, so it must not be sent again.
       lost("sent something, and got no answer, to");
       throw error;
     }
-    if (!body.complete) {
+    const { complete, ...body } = await whole(response);
+    if (!complete) {
       lost("fetched what cannot be recorded (a stream, or much) from");
-      return answerOf(response, body.stream);
+      return answer(response, { ...body, signal });
     }
     const record = {
-      id, place, ...asked, after: this.order.given, status: response.status, statusText: response.statusText, url: response.url,
-      redirected: response.redirected, headers: [...response.headers].filter(([name]) => !/^content-(encoding|length)$/.test(name)),
-      body: body.bytes.toString("base64"),
+      id, ...asked, after: this.order.given, status: response.status, statusText: response.statusText, url: response.url,
+      redirected: response.redirected, type: response.type, headers: [...response.headers],
+      body: body.chunks && Buffer.concat(body.chunks).toString("base64"),
     };
     const size = JSON.stringify(record).length;
     if (size > LARGEST_RECORD || this.#total + size > LARGEST_TOTAL) {
@@ -172,12 +177,9 @@ export class Recorder {
       this.#total += size;
       close({ type: "recorded", id, record });
     }
-    return answer(record);
+    return answered(record, signal);
   }
 }
-
-const streamed = (body) =>
-  body !== null && typeof body === "object" && (typeof body.getReader === "function" || (Symbol.asyncIterator in body && !(body instanceof Blob)));
 
 /** Headers that are another each time, and tell nothing of what is asked for. */
 const VOLATILE = /^(traceparent|tracestate|baggage|b3|x-b3-.*|x-request-id|x-correlation-id|x-amzn-trace-id|sentry-trace|date|idempotency-key)$/;
@@ -186,13 +188,26 @@ const VOLATILE = /^(traceparent|tracestate|baggage|b3|x-b3-.*|x-request-id|x-cor
 function print(request, sent) {
   const boundary = /^multipart\/form-data;.*boundary=("?)([^";]+)\1/.exec(request.headers.get("content-type") ?? "")?.[2];
   const plain = (text) => (boundary ? text.replaceAll(boundary, "boundary") : text);
-  const headers = [...request.headers].filter(([name]) => !VOLATILE.test(name)).map(([name, value]) => `${name}: ${plain(value)}\n`);
+  const said = (name, value) => (name === "authorization" ? claims(value) : plain(value));
+  const telling = [...request.headers].filter(([name]) => !VOLATILE.test(name));
+  const headers = telling.map(([name, value]) => `${name}: ${said(name, value)}\n`);
   return sha(headers.join("") + plain(sent.toString("latin1")));
 }
 
-/** The body of an answer if it is small and there soon; else what is there and the rest, as a stream. */
+/** Who asks. A token that a task signs for itself is another each time: it is the same if it claims the same, but for when. */
+function claims(value) {
+  const [, key, claimed] = /^Bearer ([\w-]+)\.([\w-]+)\.[\w-]+$/i.exec(value) ?? [];
+  try {
+    const { iat, exp, nbf, jti, ...who } = JSON.parse(Buffer.from(claimed, "base64url").toString());
+    return Object.keys(who).length > 0 ? `${key} ${JSON.stringify(who)}` : value;
+  } catch {
+    return value;
+  }
+}
+
+/** What is there of the body of an answer: all, if it is small and there soon; else `more` is the rest. None has no chunks. */
 async function whole(response) {
-  if (!response.body) return { complete: true, bytes: Buffer.alloc(0) };
+  if (!response.body) return { complete: true };
   const reader = response.body.getReader();
   const chunks = [];
   let size = 0;
@@ -204,13 +219,14 @@ async function whole(response) {
   try {
     for (;;) {
       const reading = reader.read();
-      const next = endless ? "late" : await Promise.race([reading, limit]);
-      if (next === "late" || (!next.done && size + next.value.length > LARGEST_BODY)) {
+      // One that breaks off does so for whoever reads it: the answer has come.
+      const next = endless ? "late" : await Promise.race([reading, limit]).catch(() => "broken");
+      if (typeof next === "string" || (!next.done && size + next.value.length > LARGEST_BODY)) {
         // Whoever does not read the stream does not hear that it broke.
         reading.catch(() => {});
-        return { complete: false, stream: rest(chunks, next === "late" ? reading : Promise.resolve(next), reader) };
+        return { complete: false, chunks, more: restOf(reader, reading) };
       }
-      if (next.done) return { complete: true, bytes: Buffer.concat(chunks) };
+      if (next.done) return { complete: true, chunks };
       chunks.push(next.value);
       size += next.value.length;
     }
@@ -219,31 +235,7 @@ async function whole(response) {
   }
 }
 
-function rest(chunks, reading, reader) {
-  let next = reading;
-  return new ReadableStream({
-    start(controller) {
-      for (const chunk of chunks) controller.enqueue(chunk);
-    },
-    async pull(controller) {
-      const { done, value } = await next;
-      if (done) return controller.close();
-      controller.enqueue(value);
-      next = reader.read();
-    },
-    cancel: (why) => reader.cancel(why),
-  }, { highWaterMark: 0 });
-}
-
-const NO_BODY = [101, 204, 205, 304];
-
-function answer(record) {
-  return answerOf(record, NO_BODY.includes(record.status) ? null : Buffer.from(record.body, "base64"));
-}
-
-/** An answer as `fetch` gives it: a response that is made has no address of its own. */
-function answerOf({ status, statusText, headers, url, redirected }, body) {
-  const made = new Response(body, { status, statusText, headers });
-  for (const [name, value] of [["url", url], ["redirected", redirected]]) Object.defineProperty(made, name, { value, configurable: true });
-  return made;
+function answered(record, signal) {
+  const chunks = typeof record.body === "string" ? [Buffer.from(record.body, "base64")] : undefined;
+  return answer(record, { chunks, signal });
 }

@@ -9,10 +9,11 @@ import { currentStep } from "./context.mjs";
 import { watchEffects } from "./effects.mjs";
 import { load } from "./load.mjs";
 import { Order } from "./order.mjs";
-import { Loop, countHidden, hiddenWork } from "./pending.mjs";
+import { Loop, aside, countHidden, hiddenWork } from "./pending.mjs";
 import { described, listen, say } from "./pipe.mjs";
 import { Quiet } from "./quiet.mjs";
 import { Recorder } from "./record.mjs";
+import { hasDispatcher, heedless, noteRequests } from "./requests.mjs";
 import { Runner } from "./run.mjs";
 import { watchForStall } from "./stall.mjs";
 import { offerSteps } from "./steps.mjs";
@@ -54,6 +55,7 @@ export async function serve() {
     );
     const recorded = await dispatcher((socket) => effects.exempt(socket));
     const { fetch } = globalThis;
+    noteRequests();
     const usual = ordinary();
 
     const order = new Order();
@@ -68,18 +70,19 @@ export async function serve() {
     const recorder = new Recorder({
       say,
       effect: effects.effect,
-      beside: () => waits.open.length + api.open.length + loop.busy(),
       order,
       send: (request) => fetch(request, { dispatcher: recorded }),
     });
     globalThis.fetch = function (input, init) {
       const url = address(input);
       if (url?.origin === api.origin) return api.fetch(input, init);
+      const native = (from = init) => heedless([input, from], () => aside(fetch(input, from)));
       // A dispatcher of the task's own may do anything.
-      if (!/^https?:$/.test(url?.protocol ?? "") || init?.dispatcher || ordinary() !== usual) return fetch(input, init);
-      if (currentStep()) return fetch(input, { ...init, dispatcher: recorded });
-      if (runner?.records && recorder.records(init) && !effects.harmless(url.hostname, url.port || (url.protocol === "https:" ? 443 : 80))) return recorder.fetch(input, init);
-      return fetch(input, init);
+      if (!/^https?:$/.test(url?.protocol ?? "") || hasDispatcher(input, init) || ordinary() !== usual) return native();
+      if (currentStep()) return native({ ...init, dispatcher: recorded });
+      const port = url.port || (url.protocol === "https:" ? 443 : 80);
+      const isRecorded = runner?.records && recorder.records(input, init) && !effects.harmless(url.hostname, port);
+      return isRecorded ? recorder.fetch(input, init) : native();
     };
 
     const bundle = await read(required("ONCEKEY_BUNDLE"));

@@ -14,6 +14,9 @@ const CHANGES = [
 const DESCRIPTOR_CHANGES = ["write", "writev", "ftruncate", "fchmod", "fchown", "futimes"];
 const HANDLE_CHANGES = ["write", "writev", "writeFile", "appendFile", "truncate", "chmod", "chown", "utimes", "createWriteStream"];
 
+/** What reads, but makes or empties its file first if a flag says so. Streams open theirs with `open`. */
+const FLAGGED = ["readFile"];
+
 /** Watches files, and keeps the host's pipes from being written to. */
 export function watchFiles({ effect, silent }) {
   const change = (name, [path]) => {
@@ -29,6 +32,8 @@ export function watchFiles({ effect, silent }) {
   watch(fs.promises, CHANGES, (name, [path]) => effect(`${name} ${shown(path)}`));
   watch(fs, ["open", "openSync"], (name, args) => opens(name, args));
   watch(fs.promises, ["open"], (name, args) => opens(name, args));
+  watch(fs, both(FLAGGED), flagged);
+  watch(fs.promises, FLAGGED, flagged);
   watch(fs, ["createWriteStream"], (_, [path, options]) => {
     guard("createWriteStream", options?.fd);
     if (typeof options?.fd !== "number" || options.fd > 2) effect(`wrote ${shown(path)}`);
@@ -41,7 +46,7 @@ export function watchFiles({ effect, silent }) {
   for (const [name, written] of [["write", (args) => length(args[1])], ["writev", (args) => args[1].reduce((sum, part) => sum + part.byteLength, 0)]]) {
     silence(name, written, (args, bytes) => process.nextTick(args.findLast((argument) => typeof argument === "function"), null, bytes, args[1]));
   }
-  watch(v8, ["writeHeapSnapshot", "setHeapSnapshotNearHeapLimit", "startCpuProfile"], (name) => effect(name));
+  watch(v8, ["writeHeapSnapshot", "setHeapSnapshotNearHeapLimit", "startCpuProfile", "takeCoverage", "stopCoverage"], (name) => effect(name));
   watch(process.report, ["writeReport"], (name) => effect(name));
   watch(inspector, ["open"], () => effect("opened the inspector"));
   // Handles have a class that nothing exports. /dev/null is opened for reading, before any run.
@@ -50,10 +55,13 @@ export function watchFiles({ effect, silent }) {
     await handle.close();
   }, () => {});
 
-  function opens(name, [path, flags = "r"]) {
-    const { O_CREAT, O_TRUNC, O_APPEND } = fs.constants;
-    const reads = typeof flags === "number" ? (flags & (3 | O_CREAT | O_TRUNC | O_APPEND)) === 0 : /^(r|rs|sr)$/.test(String(flags)) || typeof flags === "function";
-    if (!reads) effect(`${name} ${shown(path)} for writing`);
+  function opens(name, [path, flags]) {
+    if (writes(flags)) effect(`${name} ${shown(path)} for writing`);
+  }
+
+  function flagged(name, [path, options]) {
+    // An open file has its flags already.
+    if (typeof path !== "number" && !isHandle(path)) opens(name, [path, options?.flag]);
   }
 
   function silence(name, written, later) {
@@ -65,6 +73,15 @@ export function watchFiles({ effect, silent }) {
       });
   }
 }
+
+/** Whether a file that is opened with these flags may be made, emptied or written. */
+function writes(flags) {
+  if (flags === undefined || flags === null || typeof flags === "function") return false;
+  const { O_CREAT, O_TRUNC, O_APPEND } = fs.constants;
+  return typeof flags === "number" ? (flags & (3 | O_CREAT | O_TRUNC | O_APPEND)) !== 0 : !/^(r|rs|sr)$/.test(String(flags));
+}
+
+const isHandle = (file) => typeof file === "object" && file !== null && "fd" in file;
 
 function guard(name, fd) {
   if (fd === IN || fd === OUT) throw new Error(`${name}: file descriptors ${IN} and ${OUT} are Oncekey's own`);

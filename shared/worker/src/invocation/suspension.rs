@@ -14,6 +14,7 @@ use crate::call::CallError;
 use crate::calls::Open;
 use crate::gate::Pass;
 use crate::invocation::Invocation;
+use crate::patience::until_read;
 use crate::standstill::Findings;
 
 /// A wait's message is sent again with a suspension that is so near its end: clocks differ, and the message may have come.
@@ -31,14 +32,14 @@ impl Invocation {
     /// what must not be done twice is held in place until then instead.
     pub(crate) async fn suspend(&self, number: u32) -> Result<Pass<'_>, CallError> {
         let mut rounds = 0;
+        let mut next_look = self.next_look();
         loop {
             let shut = self.gate.shut().await;
-            let wakes = self.wakes();
-            let has_seen = |open: &Open| open.seen == wakes;
-            if !self.calls().open.get(&number).is_some_and(has_seen) {
+            if self.is_over_or_behind(number) {
                 break;
             }
-            let all_have = self.calls().open.values().all(has_seen);
+            let wakes = self.wakes();
+            let all_have = self.calls().open.values().all(|open| open.seen == wakes);
             // Another wait may not have looked yet. One that the task holds without awaiting it now never does, and is not
             // missed: it is looked at when it is awaited.
             if rounds < UNTIL_ALL_LOOK && !all_have {
@@ -47,7 +48,14 @@ impl Invocation {
             }
             match self.stand_still().await {
                 Findings::Clean => self.suspend_standing(wakes).await?,
-                Findings::More => {}
+                // That may take as long as it likes, such as a fetch that is under way: what is waited for may be over before.
+                Findings::More => {
+                    drop(shut);
+                    if self.app.clock.now() >= next_look {
+                        self.look_for_wakes().await?;
+                        next_look = self.next_look();
+                    }
+                }
                 Findings::Effects(effects) => {
                     drop(shut);
                     self.hold(number, &effects).await?;
@@ -56,6 +64,18 @@ impl Invocation {
             }
         }
         Ok(self.gate.pass().await)
+    }
+
+    /// Whether the time of an open wait has come, or there was a wake-up since it looked.
+    fn is_over_or_behind(&self, number: u32) -> bool {
+        let now = self.app.clock.now();
+        let is_over = |open: &Open| open.due_at.is_some_and(|due_at| now >= due_at);
+        self.calls().open.get(&number).is_none_or(|open| is_over(open) || open.seen != self.wakes())
+    }
+
+    /// When wake-ups are looked for next, by who is not suspended meanwhile.
+    fn next_look(&self) -> Timestamp {
+        self.app.clock.now().plus(self.look_every.get().copied().unwrap_or(LOOK_EVERY))
     }
 
     async fn stand_still(&self) -> Findings {
@@ -88,31 +108,28 @@ impl Invocation {
         if due_at.is_some_and(|due_at| due_at > last) {
             return Err(refuse(due_at));
         }
-        let look_every = self.look_every.get().copied().unwrap_or(LOOK_EVERY);
         loop {
-            let now = clock.now();
-            if now >= last {
+            // Another wait that is held may have been told of the wake-up first.
+            if self.is_over_or_behind(number) {
+                return Ok(());
+            }
+            if clock.now() >= last {
                 return Err(refuse(None));
             }
-            if due_at.is_some_and(|due_at| now >= due_at) {
-                return Ok(());
-            }
-            let next = now.plus(look_every).min(last);
+            let next = self.next_look().min(last);
             clock.sleep_until(due_at.map_or(next, |due_at| due_at.min(next))).await;
-            if self.look_for_wakes().await? {
-                return Ok(());
-            }
+            self.look_for_wakes().await?;
         }
     }
 
-    /// Whether there was a wake-up since this was asked last. Ends the invocation if the run is not ours any more.
-    async fn look_for_wakes(&self) -> Result<bool, CallError> {
-        let run = self.app.store.run(&self.run.id).await?;
-        let Some(run) = run.filter(|run| run.status == RunStatus::Executing && run.turn == self.run.turn) else {
-            self.halt().await;
-            return Ok(false);
-        };
-        Ok(self.wakes.swap(run.wakes, Ordering::SeqCst) != run.wakes)
+    /// Looks whether there were wake-ups. Ends the invocation if the run is not ours any more.
+    async fn look_for_wakes(&self) -> Result<(), CallError> {
+        let run = until_read(&self.app, || self.app.store.run(&self.run.id)).await?;
+        match run.filter(|run| run.status == RunStatus::Executing && run.turn == self.run.turn) {
+            Some(run) => self.wakes.store(run.wakes, Ordering::SeqCst),
+            None => self.halt().await,
+        }
+        Ok(())
     }
 
     async fn suspend_now(&self, seen: u32) -> Result<(), CallError> {
