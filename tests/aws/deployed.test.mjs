@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { test } from "node:test";
+import { before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { call, processes, trigger, until } from "./deployment.mjs";
@@ -17,6 +17,15 @@ const aws = (...args) => {
   return text ? JSON.parse(text) : undefined;
 };
 const queue = (name) => aws("sqs", "get-queue-url", "--queue-name", `${stack}-${name}`).QueueUrl;
+
+// It ticks beside the other tests, the last of which looks at what came of it.
+let schedule;
+before(async () => {
+  const minutely = { task: "echo", cron: "* * * * *", deduplicationKey: "minutely", onOverlap: "skip" };
+  const made = await call("POST", "/api/v1/schedules", minutely);
+  assert.equal(made.status, 200, JSON.stringify(made.body));
+  schedule = made.body;
+});
 
 test("a killed worker's run goes on in another attempt, and keeps its key", async () => {
   const body = { payload: { ms: 20_000 }, options: { idempotencyKey: "killed" } };
@@ -137,4 +146,30 @@ test("metrics are told", async () => {
     assert.deepEqual([told._aws.CloudWatchMetrics[0].Metrics[0].Name, told.Stack], [name, stack]);
     assert.equal(typeof told[name], "number");
   }
+});
+
+test("a cron schedule has ticked, each of its times once, and does not tick once it is deleted", async () => {
+  const path = `/api/v1/schedules/${schedule.id}`;
+  const ticks = async () => (await call("GET", `/api/v1/runs?page[size]=100&filter[schedule]=${schedule.id}`)).body.data;
+  while ((await ticks()).length < 2) await sleep(1_000);
+  const runs = await Promise.all((await ticks()).map(({ id }) => until(id, ({ isCompleted }) => isCompleted)));
+  assert.deepEqual([...new Set(runs.map(({ status }) => status))], ["COMPLETED"]);
+  const times = runs.map(({ output }) => output.timestamp);
+  assert.equal(new Set(times).size, times.length, `a time twice: ${times}`);
+  assert.equal((await call("DELETE", path)).status, 200);
+  assert.equal((await call("GET", path)).status, 404);
+});
+
+test("the sweep of every day is there, and does what it is asked for", async () => {
+  const sweep = aws("scheduler", "get-schedule", "--name", "sweep", "--group-name", stack);
+  assert.equal(sweep.ScheduleExpression, "rate(1 days)");
+  assert.equal(sweep.Target.Input, '{"sweep":{}}');
+  const completions = queue("completions");
+  aws("sqs", "send-message", "--queue-url", completions, "--message-body", sweep.Target.Input);
+  const counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
+  const left = () => {
+    const args = ["get-queue-attributes", "--queue-url", completions, "--attribute-names", ...counts];
+    return Object.values(aws("sqs", ...args).Attributes).some((count) => count !== "0");
+  };
+  while (left()) await sleep(500);
 });

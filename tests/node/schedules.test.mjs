@@ -13,11 +13,13 @@ export const told = schedules.task({ id: "told", run: async (payload) => ({
   dates: [payload.timestamp, payload.lastTimestamp, ...payload.upcoming].map((date) => date instanceof Date),
   minute: payload.timestamp.toISOString(),
 }) });
+export const declared = schedules.task({ id: "declared", cron: "0 9 * * *", run: async () => 1 });
 `;
 
 test("r81: a scheduled task is told the time of its tick as a date, and the earlier one's", { timeout: 240_000 }, async () => {
   const stack = await startTasks({ "told.ts": TASKS });
   try {
+    assert.match(stack.printed, /its cron "0 9 \* \* \*" is not read.*task=declared/);
     const told = { timezone: "Europe/Berlin", externalId: "customer-7" };
     const wanted = { task: "told", cron: "* * * * *", deduplicationKey: "k", ...told };
     const { status, body: schedule } = await stack.call("POST", "/api/v1/schedules", wanted);

@@ -13,6 +13,7 @@ mod overview;
 mod page;
 mod run;
 mod runs;
+mod schedules;
 mod session;
 mod sign_in;
 mod timeline;
@@ -72,6 +73,7 @@ pub fn router_beside(app: App, tasks: impl Fn() -> Vec<TaskId> + Send + Sync + '
         .route(routes::CANCEL_BUTTON.path, routes::CANCEL_BUTTON.to(actions::cancel_run))
         .route(routes::REPLAY_BUTTON.path, routes::REPLAY_BUTTON.to(actions::replay_run))
         .route(routes::RESET_BUTTON.path, routes::RESET_BUTTON.to(actions::reset_key_of_run))
+        .route(routes::SCHEDULES_PAGE.path, routes::SCHEDULES_PAGE.to(schedules::schedules))
         .route(routes::KEYS_PAGE.path, routes::KEYS_PAGE.to(keys::keys))
         .route(routes::FREE_KEY_BUTTON.path, routes::FREE_KEY_BUTTON.to(actions::reset_key))
         .route(routes::TRY_PAGE.path, routes::TRY_PAGE.to(try_it::ask))

@@ -33,7 +33,8 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 });
 
 /// The pages that lead everywhere.
-const NAVIGATION: [(&str, &str); 4] = [("/", "Overview"), ("/runs", "Runs"), ("/keys", "Keys"), ("/try", "Try it")];
+const NAVIGATION: [(&str, &str); 5] =
+    [("/", "Overview"), ("/runs", "Runs"), ("/schedules", "Schedules"), ("/keys", "Keys"), ("/try", "Try it")];
 
 /// A page.
 pub(crate) struct Page(Markup);

@@ -208,6 +208,10 @@ fn details(run: &Run, now: Timestamp) -> Markup {
             @if let Some(metadata) = run.metadata().and_then(|metadata| Json::of(metadata).ok()) {
                 dt { "Metadata" } dd { pre { (pretty(&metadata).0) } }
             }
+            @if let Some(of) = &options.schedule {
+                dt { "Schedule" }
+                dd { a href=(format!("/runs?schedule={}", of.id)) { (of.deduplication_key) } " " code { (of.cron) } }
+            }
             @if let Some(trace) = &options.traceparent { dt { "Trace" } dd { code { (trace) } } }
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use maud::{Markup, html};
+use oncekey_core::cron::ScheduleId;
 use oncekey_core::runs::list::{Cursor, Filter, Page as RunsPage, PageStart, list};
 use oncekey_core::{App, Error, KeyHash, Run, RunStatus, TaskId, Timestamp, span};
 
@@ -17,7 +18,7 @@ const SIZE: usize = 50;
 /// Spans that the filter offers.
 const PERIODS: [&str; 4] = ["1h", "1d", "7d", "30d"];
 /// What a filter may say.
-const FIELDS: [&str; 5] = ["task", "status", "tag", "key", "period"];
+const FIELDS: [&str; 6] = ["task", "status", "tag", "key", "period", "schedule"];
 
 /// Shows a page of the list.
 pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, Query(query): Query) -> Result<Page, Failure> {
@@ -64,6 +65,7 @@ fn filter(query: &Fields, now: Timestamp) -> Result<Filter, Error> {
         tasks: query.given("task").map(TaskId::parse).transpose()?.into_iter().collect(),
         tags: query.given("tag").map(str::to_owned).into_iter().collect(),
         key: query.given("key").map(|text| KeyHash::from_wire("key", text)).transpose()?,
+        schedules: query.given("schedule").map(ScheduleId::parse).transpose()?.into_iter().collect(),
         from: period.transpose()?.map(back),
         ..Filter::default()
     })
@@ -92,6 +94,7 @@ fn filters(query: &Fields) -> Markup {
                     @for period in PERIODS { option selected[query.get("period") == period] { (period) } }
                 }
             }
+            @if let Some(schedule) = query.given("schedule") { input type="hidden" name="schedule" value=(schedule); }
             button.primary { "Filter" }
             @if FIELDS.iter().any(|field| query.given(field).is_some()) { a href="/runs" { "Clear" } }
         }

@@ -128,6 +128,8 @@ pub const CANCEL_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}
 pub const REPLAY_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}/replay");
 /// The button that frees a run's key.
 pub const RESET_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}/reset");
+/// The page of cron schedules.
+pub const SCHEDULES_PAGE: Route = Route::of(Dashboard, Session, Get, "/schedules");
 /// The page of keys.
 pub const KEYS_PAGE: Route = Route::of(Dashboard, Session, Get, "/keys");
 /// The button that frees a key that was looked up.
@@ -149,7 +151,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 41] = [
+pub const ALL: [Route; 42] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -187,6 +189,7 @@ pub const ALL: [Route; 41] = [
     CANCEL_BUTTON,
     REPLAY_BUTTON,
     RESET_BUTTON,
+    SCHEDULES_PAGE,
     KEYS_PAGE,
     FREE_KEY_BUTTON,
     TRY_PAGE,

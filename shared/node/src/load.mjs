@@ -34,7 +34,9 @@ export async function load({ folder, core: entry, entries }, waits) {
   if (twice) throw new Error(`two tasks have the id "${twice.id}"${twice.filePaths?.length ? ` (${[...new Set(twice.filePaths)].join(", ")})` : ""}: give one of them another`);
   // Tasks that a run imports while it is under way.
   core.resourceCatalog.setCurrentFileContext(workers.NO_FILE_CONTEXT, workers.NO_FILE_CONTEXT);
-  const tasks = catalog.listTaskManifests().map(({ id, filePath, queue, retry, maxDuration, machine }) => ({ id, filePath, queue, retry, maxDuration, machine }));
+  const tasks = catalog.listTaskManifests().map(({ id, filePath, queue, retry, maxDuration, machine, schedule }) => ({
+    id, filePath, queue, retry, maxDuration, machine, cron: schedule?.cron,
+  }));
   if (tasks.length === 0) {
     throw new Error(`no file registers a task: ${entries.map(({ source }) => source).join(", ") || "there is none"}. A task is made by task({ id, run }) of @trigger.dev/sdk, and exported`);
   }

@@ -80,6 +80,9 @@ pub(crate) struct Manifest {
     pub retry: Option<RetryManifest>,
     #[serde(default)]
     pub max_duration: Option<f64>,
+    /// The times that the task's file declares it for.
+    #[serde(default)]
+    pub cron: Option<String>,
 }
 
 impl Manifest {

@@ -163,7 +163,7 @@ async fn drive(oncekey: &Oncekey, queue: &str) {
 /// The pages, and every button on them.
 async fn visit(oncekey: &Oncekey, run: &str) {
     let visitor = Visitor::signed_in(oncekey, DEV).await;
-    for page in ["/", "/runs", "/keys", "/try"] {
+    for page in ["/", "/runs", "/schedules", "/keys", "/try"] {
         visitor.get(page).await;
     }
     let page = format!("/runs/{run}");
