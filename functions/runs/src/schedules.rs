@@ -14,6 +14,8 @@ use crate::query::form_pairs;
 
 /// Schedules on a page where its size is not said.
 const DEFAULT_SIZE: usize = 20;
+/// The last page that is asked for.
+const LAST_PAGE: usize = 1_000_000;
 /// Schedules on a page at most.
 const MAX_SIZE: usize = 100;
 
@@ -43,7 +45,7 @@ pub(crate) async fn create(
     path = routes::LIST_SCHEDULES.path,
     tag = "schedules",
     params(
-        ("page" = Option<u32>, Query, minimum = 1, description = "The page; the first if absent"),
+        ("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "The page; the first if absent"),
         ("perPage" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Schedules on a page; 20 if absent"),
     ),
     responses((status = 200, description = "A page of schedules", body = SchedulesPage), Refusal),
@@ -69,7 +71,7 @@ fn page(query: &str) -> Result<(usize, usize), Error> {
     let (mut page, mut size) = (1, DEFAULT_SIZE);
     for (name, value) in form_pairs(query) {
         match name.as_str() {
-            "page" => page = number(&name, &value, u32::MAX as usize)?,
+            "page" => page = number(&name, &value, LAST_PAGE)?,
             "perPage" => size = number(&name, &value, MAX_SIZE)?,
             _ => {}
         }
