@@ -282,6 +282,26 @@ for (const colorScheme of ["light", "dark"]) {
   });
 }
 
+test("schedules are told with their next time, wide and narrow, and lead to their runs", async () => {
+  const headers = { authorization: `Bearer ${DEV}` };
+  const schedule = async (body) => (await fetch(`${stack.url}/api/v1/schedules`, { method: "POST", headers, body: JSON.stringify(body) })).json();
+  const daily = { task: "echo", cron: "0 9 * * 1-5", timezone: "Europe/Berlin", onOverlap: "skip", externalId: "user_1" };
+  const { id } = await schedule({ ...daily, deduplicationKey: "<b>the digest of a customer with a long name</b>" });
+  for (const width of [1280, 390]) {
+    const page = await visit("/schedules", { viewport: { width, height: 700 } });
+    assert.match(await page.locator("table").innerText(), /<b>the digest of a customer/);
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
+    const next = page.locator("tbody time").first();
+    const { x, width: wide } = await next.boundingBox();
+    assert.ok(x + wide <= width && /^in \d+/.test(await next.innerText()), `at ${x}, ${wide} wide`);
+    await picture(page, `schedules-${width}`);
+    await page.locator("tbody a").first().click();
+    await page.waitForURL((url) => url.pathname === "/runs" && url.search === `?schedule=${id}`);
+    assert.match(await page.locator("#live").innerText(), /No run is like that/);
+    assert.deepEqual(page.problems, []);
+  }
+});
+
 test("dark and light can be chosen, and stay", async () => {
   const page = await visit("/", { colorScheme: "light" });
   const back = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);

@@ -35,7 +35,7 @@ pub(crate) async fn schedules(State(app): State<App>, visitor: Visitor) -> Resul
 fn table(all: &[CronSchedule], now: Timestamp) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th { "Task and key" } th { "When" } th { "Next" } th.roomy { "Last" } th.roomy { "Runs" } } }
+            thead { tr { th { "Task and key" } th { "Next" } th { "When" } th.roomy { "Last" } th.roomy { "Runs" } } }
             tbody { @for schedule in all.iter().take(MOST) { (row(schedule, now)) } }
         } }
         @if all.len() > MOST { p.muted { (all.len() - MOST) " more are not shown here." } }
@@ -53,12 +53,6 @@ fn row(schedule: &CronSchedule, now: Timestamp) -> Markup {
                 @if let Some(external_id) = &plan.external_id { div.muted { (external_id) } }
             }
             td {
-                code { (plan.cron.expression()) } " " span.muted { (plan.cron.timezone()) }
-                div.muted { (plan.cron.description()) }
-                @if plan.on_overlap == OnOverlap::Skip { div.muted { "none while an earlier run is under way" } }
-                @if plan.on_missed == OnMissed::Skip { div.muted { "missed ones are not made up for" } }
-            }
-            td {
                 @if !is_active {
                     (badge_of(Kind::Stopped, "stopped"))
                 } @else if *next_at > now {
@@ -66,6 +60,13 @@ fn row(schedule: &CronSchedule, now: Timestamp) -> Markup {
                 } @else {
                     (badge_of(Kind::Busy, "due"))
                 }
+            }
+            td {
+                code { (plan.cron.expression()) }
+                div.muted { (plan.cron.timezone()) }
+                div.muted.roomy { (plan.cron.description()) }
+                @if plan.on_overlap == OnOverlap::Skip { div.muted.roomy { "none while an earlier run is under way" } }
+                @if plan.on_missed == OnMissed::Skip { div.muted.roomy { "missed ones are not made up for" } }
             }
             td.roomy { @if let Some(last_at) = last_at { (moment(*last_at, now)) } @else { span.muted { "never" } } }
             td.roomy { a href=(runs) { "show" } }

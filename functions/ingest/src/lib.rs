@@ -23,7 +23,7 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
 /// with the reason; one that merely failed is delivered again.
 async fn ingest(app: &App, message: SqsMessage) -> Result<Disposition, Error> {
     if let Some(due) = TickMessage::parse(message.body.as_deref().unwrap_or_default()) {
-        return tick(app, due).await;
+        return tick(app, due, message.message_id.as_deref().unwrap_or_default()).await;
     }
     match trigger_from(app, &message).await {
         Ok(()) => {}

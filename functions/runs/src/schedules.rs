@@ -115,9 +115,8 @@ pub(crate) async fn update(
     Body(body): Body,
 ) -> Result<Json<Schedule>, ApiError> {
     let plan = ScheduleBody::parse(&body)?.for_update()?;
-    let there = schedule::find(&app, &environment, &named(&id)?).await?;
-    let change = Change { plan: Some(plan), is_active: there.is_active };
-    Ok(Json(shown(schedule::change(&app, there, change).await?)))
+    let change = Change { plan: Some(plan), ..Change::default() };
+    Ok(Json(shown(schedule::change(&app, &environment, &named(&id)?, change).await?)))
 }
 
 /// Starts a schedule that was stopped
@@ -134,8 +133,8 @@ pub(crate) async fn activate(
     Caller(environment): Caller,
     Segment(id): Segment,
 ) -> Result<Json<Schedule>, ApiError> {
-    let there = schedule::find(&app, &environment, &named(&id)?).await?;
-    Ok(Json(shown(schedule::change(&app, there, Change { plan: None, is_active: true }).await?)))
+    let change = Change { is_active: Some(true), ..Change::default() };
+    Ok(Json(shown(schedule::change(&app, &environment, &named(&id)?, change).await?)))
 }
 
 /// Stops a schedule
@@ -154,8 +153,8 @@ pub(crate) async fn deactivate(
     Caller(environment): Caller,
     Segment(id): Segment,
 ) -> Result<Json<Schedule>, ApiError> {
-    let there = schedule::find(&app, &environment, &named(&id)?).await?;
-    Ok(Json(shown(schedule::change(&app, there, Change { plan: None, is_active: false }).await?)))
+    let change = Change { is_active: Some(false), ..Change::default() };
+    Ok(Json(shown(schedule::change(&app, &environment, &named(&id)?, change).await?)))
 }
 
 /// Deletes a schedule

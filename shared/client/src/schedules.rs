@@ -71,8 +71,8 @@ impl SchedulePlan {
         Self { on_overlap: Some(on_overlap), ..self }
     }
 
-    /// What becomes of the ticks that nobody carried out before the next was due: the first makes its run, late, unless
-    /// something else is said.
+    /// What becomes of missed ticks, which nobody carried out within a quarter of an hour, nor before the next was due: the first
+    /// makes its run, late, unless something else is said.
     #[must_use]
     pub fn on_missed(self, on_missed: OnMissed) -> Self {
         Self { on_missed: Some(on_missed), ..self }

@@ -38,7 +38,8 @@ impl fmt::Display for OnOverlap {
     }
 }
 
-/// What becomes of the ticks that nobody carried out before the next was due, as while a stack was off.
+/// What becomes of the ticks that nobody carried out within a quarter of an hour, nor before the next was due, as while a stack was
+/// off.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -94,7 +95,7 @@ pub struct Schedule {
     /// What a tick does while the run of an earlier one is under way.
     #[cfg_attr(feature = "openapi", schema(value_type = OnOverlap))]
     pub on_overlap: Reported<OnOverlap>,
-    /// What becomes of ticks that nobody carried out before the next was due.
+    /// What becomes of missed ticks: those that nobody carried out within a quarter of an hour, nor before the next was due.
     #[cfg_attr(feature = "openapi", schema(value_type = OnMissed))]
     pub on_missed: Reported<OnMissed>,
     /// Its next tick, while it is active.

@@ -10,35 +10,38 @@ const END: u8 = 3;
 /// A fault planted in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
-    /// The next tick is noted before it is sent.
-    NoteBeforeSend,
+    /// Whoever finds that its own message has noted the next tick does not send that once more.
+    SendOnce,
     /// A tick triggers by a request of its own each time it is delivered.
     FreshRequest,
     /// A tick is carried out whatever has become of its schedule.
     AnyGeneration,
     /// A tick is noted whatever has become of its schedule.
     NoteUnconditionally,
-    /// A tick sends the next one if the schedule notes it to be under way, and not if an earlier one.
-    OnlyTheNoted,
     /// A tick is dropped if the schedule notes a later one to be under way.
-    DropTheOvertaken,
+    DropTheNoted,
     /// A message is acknowledged before the next one is sent.
     AcknowledgeFirst,
     /// Who changes a schedule sends its first tick before that is written.
     SendBeforeWrite,
+    /// Who asks again for what is there makes it anew.
+    MakeAnew,
+    /// A change is written though the schedule has ticked since it was read.
+    WriteOverTicks,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::NoteBeforeSend,
+    pub const ALL: [Self; 9] = [
+        Self::SendOnce,
         Self::FreshRequest,
         Self::AnyGeneration,
         Self::NoteUnconditionally,
-        Self::OnlyTheNoted,
-        Self::DropTheOvertaken,
+        Self::DropTheNoted,
         Self::AcknowledgeFirst,
         Self::SendBeforeWrite,
+        Self::MakeAnew,
+        Self::WriteOverTicks,
     ];
 }
 
@@ -51,26 +54,28 @@ pub struct Cron {
     pub changes: u8,
     /// How many handlers and callers die.
     pub deaths: u8,
+    /// How late a tick may be and is not missed.
+    pub patience: u8,
     /// The fault.
     pub mutant: Option<Mutant>,
 }
 
-/// A tick's message: the generation of its schedule, its time, and who sent it.
+/// A tick's message: the generation of its schedule, its time, and which copy it is.
 type Tick = (u8, u8, u8);
-/// The caller, as the one who sent a message.
-const CALLER: u8 = u8::MAX;
 
 /// What a handler does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
     /// It waits for a message.
     Idle,
-    /// It has one, and sends the next, at this time, if it is to.
-    Send(Tick, Option<u8>),
+    /// It has one, and notes the next tick, at this time.
+    Note(Tick, u8),
+    /// It looks who has noted it.
+    Look(Tick),
+    /// It sends the next, at this time.
+    Send(Tick, u8),
     /// It triggers.
-    Trigger(Tick, Option<u8>),
-    /// It notes the next.
-    Note(Tick, Option<u8>),
+    Trigger(Tick),
     /// It acknowledges.
     Acknowledge(Tick),
 }
@@ -80,11 +85,11 @@ enum Step {
 enum Caller {
     /// Nothing that it has begun is open.
     Idle,
-    /// It writes that the schedule is active.
-    Write(Tick),
+    /// It has read this generation and this tick, and writes that the schedule is active and ticks at this time.
+    Write((u8, u8), u8),
     /// It sends the first tick of what it has written.
-    Send(Tick),
-    /// It has had no answer, and asks again.
+    Send(u8, u8),
+    /// It has had no answer, or another came before it, and begins again.
     Again,
 }
 
@@ -95,8 +100,8 @@ pub struct State {
     is_active: bool,
     generation: u8,
     next_at: u8,
-    /// Whose message of that tick goes on.
-    link: u8,
+    /// The tick before that, and the message that noted it.
+    noted_by: Option<Tick>,
     messages: BTreeSet<Tick>,
     handlers: Vec<Step>,
     caller: Caller,
@@ -108,6 +113,10 @@ pub struct State {
     is_stray: bool,
     /// Whether one that was to be carried out was not.
     is_lost: bool,
+    /// Whether a due tick was passed over by who asked for what was there.
+    is_skipped: bool,
+    /// Whether a time that has its run was given to a schedule that was changed.
+    is_given_again: bool,
 }
 
 /// One call, or what happens to one.
@@ -131,87 +140,119 @@ pub enum Action {
     CallerDies,
 }
 
+impl State {
+    fn is_of_the_schedule(&self, (generation, ..): Tick) -> bool {
+        self.is_active && generation == self.generation
+    }
+
+    /// Sends a tick: the first copy of it, or another one.
+    fn send(&mut self, generation: u8, at: u8) {
+        let is_first = !self.messages.contains(&(generation, at, 0));
+        self.messages.insert((generation, at, u8::from(!is_first)));
+    }
+
+    /// The copies of the tick that is under way, and the message that noted it, which sends it when it is delivered again.
+    fn is_under_way(&self) -> bool {
+        let copies = [0, 1].map(|copy| (self.generation, self.next_at, copy));
+        copies.iter().chain(&self.noted_by).any(|message| self.messages.contains(message))
+    }
+}
+
 impl Cron {
     fn deliver(&self, state: &mut State, tick: Tick) -> Step {
-        let (generation, at, link) = tick;
-        let is_overtaken = at < state.next_at;
-        let drops = is_overtaken && self.mutant == Some(Mutant::DropTheOvertaken);
-        let is_current = state.is_active && generation == state.generation && !drops;
-        if !is_current && self.mutant != Some(Mutant::AnyGeneration) {
+        let at = tick.1;
+        let drops = at < state.next_at && self.mutant == Some(Mutant::DropTheNoted);
+        if drops || (!state.is_of_the_schedule(tick) && self.mutant != Some(Mutant::AnyGeneration)) {
             return Step::Acknowledge(tick);
         }
-        state.is_stray |= generation != state.generation || !state.is_active;
-        let is_missed = at < state.now;
+        state.is_stray |= !state.is_of_the_schedule(tick);
+        let is_missed = at + self.patience < state.now;
         let next = if is_missed { state.now } else { at } + 1;
-        let is_twin = at == state.next_at && link != state.link;
-        let later_ones = self.mutant != Some(Mutant::OnlyTheNoted);
-        let sends = !is_twin && (at == state.next_at || (later_ones && !is_overtaken));
-        let next = sends.then_some(next);
         if self.mutant == Some(Mutant::AcknowledgeFirst) {
             state.messages.remove(&tick);
         }
-        self.first(tick, next)
+        if state.next_at == at { Step::Note(tick, next) } else { Self::look(self, state, tick) }
     }
 
-    fn first(&self, tick: Tick, next: Option<u8>) -> Step {
-        match self.mutant {
-            Some(Mutant::NoteBeforeSend) => Step::Note(tick, next),
-            _ => Step::Send(tick, next),
-        }
+    fn look(&self, state: &State, tick: Tick) -> Step {
+        let is_mine = state.noted_by == Some(tick) && self.mutant != Some(Mutant::SendOnce);
+        if is_mine { Step::Send(tick, state.next_at) } else { Step::Trigger(tick) }
     }
 
-    fn handle(&self, state: &mut State, who: u8, step: Step) -> Step {
-        let note_first = self.mutant == Some(Mutant::NoteBeforeSend);
+    fn handle(&self, state: &mut State, step: Step) -> Step {
         match step {
             Step::Idle => Step::Idle,
-            Step::Send(tick, next) => {
-                state.messages.extend(next.map(|next| (tick.0, next, who)));
-                Step::Trigger(tick, next)
+            Step::Note(tick, next) => {
+                let holds = state.generation == tick.0 && state.next_at == tick.1;
+                if !holds && self.mutant != Some(Mutant::NoteUnconditionally) {
+                    return Step::Look(tick);
+                }
+                (state.next_at, state.noted_by) = (next, Some(tick));
+                Step::Send(tick, next)
             }
-            Step::Trigger(tick, next) => {
+            Step::Look(tick) if !state.is_of_the_schedule(tick) => Step::Acknowledge(tick),
+            Step::Look(tick) => self.look(state, tick),
+            Step::Send(tick, next) => {
+                state.send(tick.0, next);
+                Step::Trigger(tick)
+            }
+            Step::Trigger(tick) => {
                 let runs = &mut state.runs[usize::from(tick.1)];
                 *runs = if self.mutant == Some(Mutant::FreshRequest) { (*runs + 1).min(2) } else { 1 };
-                if note_first { Step::Acknowledge(tick) } else { Step::Note(tick, next) }
-            }
-            Step::Note(tick, next) => {
-                let holds = state.generation == tick.0 && state.next_at <= tick.1;
-                if let Some(next) = next.filter(|_| holds || self.mutant == Some(Mutant::NoteUnconditionally)) {
-                    (state.next_at, state.link) = (next, who);
-                }
-                if note_first { Step::Send(tick, next) } else { Step::Acknowledge(tick) }
+                Step::Acknowledge(tick)
             }
             Step::Acknowledge(tick) => {
-                let is_current = state.is_active && tick.0 == state.generation;
-                state.is_lost |= is_current && state.runs[usize::from(tick.1)] == 0;
+                state.is_lost |= state.is_of_the_schedule(tick) && state.runs[usize::from(tick.1)] == 0;
                 state.messages.remove(&tick);
                 Step::Idle
             }
         }
     }
 
-    /// What begins a change to an active schedule.
+    /// What begins a change to an active schedule: its first time comes after this one, and after the last that was carried out.
     fn make(&self, state: &State) -> Caller {
-        let tick = (state.generation + 1, state.now + 1, CALLER);
-        if self.mutant == Some(Mutant::SendBeforeWrite) { Caller::Send(tick) } else { Caller::Write(tick) }
+        let last = state.noted_by.map_or(0, |(_, at, _)| at);
+        let next = state.now.max(last) + 1;
+        if self.mutant == Some(Mutant::SendBeforeWrite) {
+            Caller::Send(state.generation + 1, next)
+        } else {
+            Caller::Write((state.generation, state.next_at), next)
+        }
     }
 
     fn call(&self, state: &mut State) {
         let send_first = self.mutant == Some(Mutant::SendBeforeWrite);
         state.caller = match state.caller {
             Caller::Idle => Caller::Idle,
-            Caller::Write(tick) => {
-                (state.is_active, state.generation, state.next_at, state.link) = (true, tick.0, tick.1, tick.2);
-                if send_first { Caller::Idle } else { Caller::Send(tick) }
+            Caller::Write((generation, next_at), next) => {
+                let holds = state.generation == generation
+                    && (state.next_at == next_at || self.mutant == Some(Mutant::WriteOverTicks));
+                if !holds && !send_first {
+                    state.caller = Caller::Again;
+                    return;
+                }
+                // A time that has its run already gets another by this.
+                state.is_given_again |= state.runs.get(usize::from(next)).is_some_and(|runs| *runs > 0);
+                (state.is_active, state.generation) = (true, generation + 1);
+                (state.next_at, state.noted_by) = (next, None);
+                if send_first { Caller::Idle } else { Caller::Send(generation + 1, next) }
             }
-            Caller::Send(tick) => {
-                state.messages.insert(tick);
-                if send_first { Caller::Write(tick) } else { Caller::Idle }
+            Caller::Send(generation, next) => {
+                state.send(generation, next);
+                if send_first {
+                    Caller::Write((generation.saturating_sub(1), state.next_at), next)
+                } else {
+                    Caller::Idle
+                }
             }
-            // It is as it is to be: its tick is sent once more.
-            Caller::Again if state.is_active && state.next_at > state.now => {
-                Caller::Send((state.generation, state.next_at, state.link))
+            // It is as it is to be: its tick is sent once more, also when it is due.
+            Caller::Again if state.is_active && self.mutant != Some(Mutant::MakeAnew) => {
+                Caller::Send(state.generation, state.next_at)
             }
-            Caller::Again => self.make(state),
+            Caller::Again => {
+                state.is_skipped |= state.is_active && state.next_at <= state.now;
+                self.make(state)
+            }
         };
     }
 }
@@ -226,8 +267,8 @@ impl Model for Cron {
             is_active: true,
             generation: 0,
             next_at: 1,
-            link: CALLER,
-            messages: BTreeSet::from([(0, 1, CALLER)]),
+            noted_by: None,
+            messages: BTreeSet::from([(0, 1, 0)]),
             handlers: vec![Step::Idle; self.handlers],
             caller: Caller::Idle,
             changes: self.changes,
@@ -235,6 +276,8 @@ impl Model for Cron {
             runs: [0; END as usize + 1],
             is_stray: false,
             is_lost: false,
+            is_skipped: false,
+            is_given_again: false,
         }]
     }
 
@@ -273,7 +316,7 @@ impl Model for Cron {
             Action::Deliver(handler, tick) => state.handlers[handler] = self.deliver(&mut state, tick),
             Action::Handle(handler) => {
                 let step = state.handlers[handler];
-                state.handlers[handler] = self.handle(&mut state, handler as u8, step);
+                state.handlers[handler] = self.handle(&mut state, step);
             }
             Action::Die(handler) => {
                 state.handlers[handler] = Step::Idle;
@@ -302,10 +345,17 @@ impl Model for Cron {
             Property::always("R82: a tick makes one run", |_, state: &State| state.runs.iter().all(|runs| *runs <= 1)),
             Property::always("R81: an active schedule has its next tick under way", |_, state: &State| {
                 let is_being_changed = state.caller != Caller::Idle;
-                let tick = (state.generation, state.next_at, state.link);
-                !state.is_active || is_being_changed || state.messages.contains(&tick)
+                let notes =
+                    |step: &Step| matches!(step, Step::Send((generation, ..), _) if *generation == state.generation);
+                !state.is_active || is_being_changed || state.is_under_way() || state.handlers.iter().any(notes)
             }),
             Property::always("R81: no tick is lost", |_, state: &State| !state.is_lost),
+            Property::always("R80: who asks for what is there takes no tick from it", |_, state: &State| {
+                !state.is_skipped
+            }),
+            Property::always("R82: no time is carried out for a schedule and for its change", |_, state: &State| {
+                !state.is_given_again
+            }),
             Property::always("R83: no tick of a schedule that was changed since is carried out", |_, state: &State| {
                 !state.is_stray
             }),

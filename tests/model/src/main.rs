@@ -32,8 +32,8 @@ fn main() {
     search("wait: two children, two deaths, rival handlers, a cancel", wait.clone());
     let delay = Delay { movers: 2, deaths: 1, refusals: 1, mutant: None };
     search("delay: two who move a start, a death, a refusal", delay);
-    let cron = Cron { handlers: 2, changes: 2, deaths: 1, mutant: None };
-    search("cron: two deliveries at once, two changes, a death", cron);
+    let cron = Cron { handlers: 2, changes: 2, deaths: 1, patience: 1, mutant: None };
+    search("cron: two deliveries at once, two changes, a death", cron.clone());
     for mutant in [
         trigger::Mutant::PutBeforeSend,
         trigger::Mutant::ClearUnconditionally,
@@ -62,7 +62,7 @@ fn main() {
         search(&format!("fault: {mutant:?}"), Delay::planted(mutant));
     }
     for mutant in cron::Mutant::ALL {
-        search(&format!("fault: {mutant:?}"), Cron { handlers: 2, changes: 1, deaths: 1, mutant: Some(mutant) });
+        search(&format!("fault: {mutant:?}"), Cron { mutant: Some(mutant), changes: 1, ..cron.clone() });
     }
 }
 

@@ -51,18 +51,21 @@ fn faults_planted_in_moved_starts_are_found() {
 
 #[test]
 fn a_schedule_ticks_once_at_each_of_its_times() {
-    holds("ticks", search(Cron { handlers: 2, changes: 1, deaths: 1, mutant: None }));
+    for patience in [0, 1] {
+        holds("ticks", search(Cron { handlers: 2, changes: 1, deaths: 1, patience, mutant: None }));
+    }
 }
 
 #[test]
 fn faults_planted_in_ticks_are_found() {
     for mutant in cron::Mutant::ALL {
         let invariant = match mutant {
-            cron::Mutant::FreshRequest => "R82",
+            cron::Mutant::FreshRequest | cron::Mutant::WriteOverTicks => "R82",
+            cron::Mutant::MakeAnew => "R80",
             cron::Mutant::AnyGeneration => "R83",
             _ => "R81",
         };
-        let planted = Cron { handlers: 2, changes: 1, deaths: 1, mutant: Some(mutant) };
+        let planted = Cron { handlers: 2, changes: 1, deaths: 1, patience: 1, mutant: Some(mutant) };
         finds(&format!("{mutant:?}"), search(planted), &[invariant]);
     }
 }

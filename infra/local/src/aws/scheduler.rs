@@ -172,7 +172,11 @@ fn times(expression: &str, now: Timestamp) -> Result<(Timestamp, Option<Duration
     match kind {
         // Seconds, and neither a part of one nor a zone.
         "at" if text.len() == "2026-11-27T12:00:00".len() => {
-            Timestamp::parse(&format!("{text}Z")).map(|at| (at, None)).map_err(|_| invalid())
+            let at = Timestamp::parse(&format!("{text}Z")).map_err(|_| invalid())?;
+            if at < now {
+                return Err(Fault::invalid(format!("Invalid Schedule Expression {expression}: its time is over.")));
+            }
+            Ok((at, None))
         }
         "rate" => Ok((now, Some(rate(text).ok_or_else(invalid)?))),
         "cron" => Err(Fault::invalid(format!("this endpoint has no crons, as {expression} is"))),

@@ -1,5 +1,5 @@
-//! Cron schedules: what a task is triggered by when nobody calls. A schedule has one tick under way at a time, which sends the
-//! next one before it triggers ([`crate::protocol::tick`]).
+//! Cron schedules: what a task is triggered by when nobody calls. A schedule has one tick under way at a time, which notes
+//! and sends the next one before it triggers ([`crate::protocol::tick`]).
 
 pub mod expression;
 mod local;
@@ -108,8 +108,9 @@ pub struct CronSchedule {
     pub generation: String,
     /// The tick that is under way, while it is active.
     pub next_at: Timestamp,
-    /// Which message of that tick sends the one after it: of two that were sent, one goes on.
-    pub link: String,
+    /// The message by which the tick before that was carried out: whoever has it again sends that once more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub noted_by: Option<String>,
     /// The latest tick that was carried out.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_at: Option<Timestamp>,
@@ -123,18 +124,12 @@ impl CronSchedule {
     /// The tick that is under way.
     #[must_use]
     pub fn tick(&self) -> Tick {
-        Tick { link: self.link.clone(), ..self.tick_at(self.next_at) }
-    }
-
-    /// Another message of the tick at this time.
-    #[must_use]
-    pub fn tick_at(&self, at: Timestamp) -> Tick {
         let (environment, schedule, generation) = (self.environment.clone(), self.id.clone(), self.generation.clone());
-        Tick { environment, schedule, generation, at, link: fresh() }
+        Tick { environment, schedule, generation, at: self.next_at }
     }
 }
 
-/// What tells a change, or a message, from all others.
+/// What tells a change from all others.
 #[must_use]
 pub(crate) fn fresh() -> String {
     uuid::Uuid::new_v4().simple().to_string()
@@ -151,8 +146,6 @@ pub struct Tick {
     pub generation: String,
     /// The time.
     pub at: Timestamp,
-    /// What tells this message of it from others.
-    pub link: String,
 }
 
 /// A tick on its way.

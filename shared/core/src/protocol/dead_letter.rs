@@ -9,9 +9,9 @@ use crate::protocol::keep::keep_for_retry;
 use crate::protocol::wait::wake;
 use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
+use crate::run::RunError;
 use crate::run::retry::RetryPolicy;
 use crate::run::status::RunStatus;
-use crate::run::{Run, RunError};
 
 /// Carries out a run message that was delivered too often: its attempt counts as crashed unless a worker is at it, now or when
 /// that is carried out (I8). What is to be done with the message.
@@ -26,9 +26,8 @@ pub async fn end_dead_run(app: &App, message: &RunMessage) -> Result<Disposition
         }
         return Ok(Disposition::Done);
     }
-    if let Some(first) = &message.first {
+    if let Some(absent) = message.absent(app.clock.now()) {
         // The trigger may be about to put it, or may have died: from here on it exists either way.
-        let absent = Run::new(message.run_id.clone(), first.spec.clone(), first.payload.clone());
         app.store.create_run(&absent).await?;
     }
     let Some(run) = app.store.run(&message.run_id).await? else {

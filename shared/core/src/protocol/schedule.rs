@@ -1,6 +1,7 @@
 //! Schedule: what is done with the cron schedules of an environment. Each change has a generation of its own, is written on
-//! condition that nobody else changed it meanwhile, and then sends its first tick: ticks of earlier generations are dropped.
-//! Who dies between the two has not answered, and is asked again; the daily sweep finds what nobody asks for.
+//! condition that nobody else changed the schedule and that it did not tick meanwhile, and then sends its first tick: ticks of
+//! earlier generations are dropped. Who dies between the two has not answered, and is asked again; the daily sweep finds what
+//! nobody asks for.
 
 use std::time::Duration;
 
@@ -14,6 +15,17 @@ use crate::store::PutIf;
 
 /// How late a tick is of which nobody has heard: its message is lost.
 const NOT_HEARD_OF: Duration = Duration::from_secs(60 * 60);
+/// How often a change begins anew because another, or a tick, came before it.
+const TRIES: usize = 5;
+
+/// What is to be another about a schedule.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// What it is to do, if another.
+    pub plan: Option<Plan>,
+    /// Whether it ticks from now on, if that is said.
+    pub is_active: Option<bool>,
+}
 
 /// Makes the schedule of this deduplication key, or changes the one that there is, which is active then.
 ///
@@ -26,76 +38,100 @@ pub async fn create(
     plan: Plan,
 ) -> Result<CronSchedule, Error> {
     let id = ScheduleId::named(environment, &deduplication_key);
-    if let Some(there) = app.store.cron_schedule(environment, &id).await? {
-        return change(app, there, Change { plan: Some(plan), is_active: true }).await;
+    let change = Change { plan: Some(plan.clone()), is_active: Some(true) };
+    for _ in 0..TRIES {
+        if let Some(there) = app.store.cron_schedule(environment, &id).await? {
+            if let Some(changed) = try_to_change(app, there, &change).await? {
+                return Ok(changed);
+            }
+            continue;
+        }
+        let now = app.clock.now();
+        let schedule = CronSchedule {
+            id: id.clone(),
+            environment: environment.clone(),
+            deduplication_key: deduplication_key.clone(),
+            is_active: true,
+            generation: fresh(),
+            next_at: next_of(&plan, now)?,
+            noted_by: None,
+            plan: plan.clone(),
+            last_at: None,
+            created_at: now,
+            updated_at: now,
+        };
+        if put(app, &schedule, PutIf::Absent).await? {
+            return Ok(schedule);
+        }
     }
-    let now = app.clock.now();
-    let schedule = CronSchedule {
-        id,
-        environment: environment.clone(),
-        deduplication_key,
-        is_active: true,
-        generation: fresh(),
-        next_at: next_of(&plan, now)?,
-        link: fresh(),
-        plan,
-        last_at: None,
-        created_at: now,
-        updated_at: now,
-    };
-    put(app, schedule, PutIf::Absent).await
+    Err(Error::Contended(deduplication_key))
 }
 
-/// What is to be another about a schedule.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// What it is to do, if another.
-    pub plan: Option<Plan>,
-    /// Whether it ticks from now on.
-    pub is_active: bool,
-}
-
-/// Changes a schedule. One that is as it is to be stays as it is, so that the same request can be sent again.
+/// Changes a schedule.
 ///
 /// # Errors
-/// As [`create`].
-pub async fn change(app: &App, there: CronSchedule, change: Change) -> Result<CronSchedule, Error> {
-    let now = app.clock.now();
-    let plan = change.plan.unwrap_or_else(|| there.plan.clone());
-    // Ticks that are late have lost their message, perhaps: then they are given another, as after a change.
-    if plan == there.plan && change.is_active == there.is_active && (!there.is_active || there.next_at > now) {
-        if there.is_active {
+/// As [`create`], and [`Error::NotFound`].
+pub async fn change(
+    app: &App,
+    environment: &EnvironmentId,
+    id: &ScheduleId,
+    change: Change,
+) -> Result<CronSchedule, Error> {
+    for _ in 0..TRIES {
+        if let Some(changed) = try_to_change(app, find(app, environment, id).await?, &change).await? {
+            return Ok(changed);
+        }
+    }
+    Err(Error::Contended(id.to_string()))
+}
+
+/// `there`, changed; `None` if it is not any more as it was. One that is as it is to be stays as it is, so that the same request
+/// can be sent again, at the moment of a tick too: its tick is sent once more, in case whoever was to send it has died.
+async fn try_to_change(app: &App, there: CronSchedule, change: &Change) -> Result<Option<CronSchedule>, Error> {
+    let plan = change.plan.clone().unwrap_or_else(|| there.plan.clone());
+    let is_active = change.is_active.unwrap_or(there.is_active);
+    if plan == there.plan && is_active == there.is_active {
+        if is_active {
             app.queues.send_tick(there.tick()).await?;
         }
-        return Ok(there);
+        return Ok(Some(there));
     }
+    let now = app.clock.now();
     let schedule = CronSchedule {
-        is_active: change.is_active,
+        is_active,
         generation: fresh(),
-        next_at: next_of(&plan, now)?,
-        link: fresh(),
+        // A time that was carried out is not given to another task, however slow the clock is here.
+        next_at: next_of(&plan, there.last_at.map_or(now, |last_at| last_at.max(now)))?,
+        noted_by: None,
         plan,
         updated_at: now,
         ..there.clone()
     };
-    let changed = put(app, schedule, PutIf::Of(&there.generation)).await?;
+    if !put(app, &schedule, PutIf::As(&there)).await? {
+        return Ok(None);
+    }
     app.queues.unschedule_tick(&there.tick()).await;
-    Ok(changed)
+    Ok(Some(schedule))
 }
 
-async fn put(app: &App, schedule: CronSchedule, condition: PutIf<'_>) -> Result<CronSchedule, Error> {
-    if !app.store.put_cron_schedule(&schedule, condition).await? {
-        return Err(Error::Contended(schedule.deduplication_key));
+/// Whether the schedule was put, and its first tick sent.
+async fn put(app: &App, schedule: &CronSchedule, condition: PutIf<'_>) -> Result<bool, Error> {
+    if !app.store.put_cron_schedule(schedule, condition).await? {
+        // It may be ours: the answer to the first try was lost.
+        let there = app.store.cron_schedule(&schedule.environment, &schedule.id).await?;
+        if there.is_none_or(|there| there.generation != schedule.generation) {
+            return Ok(false);
+        }
     }
     if schedule.is_active {
         app.queues.send_tick(schedule.tick()).await?;
     }
-    Ok(schedule)
+    Ok(true)
 }
 
-fn next_of(plan: &Plan, now: Timestamp) -> Result<Timestamp, Error> {
+fn next_of(plan: &Plan, after: Timestamp) -> Result<Timestamp, Error> {
     plan.cron
-        .next_after(now)
+        .next_after(after)
         .ok_or_else(|| Error::invalid("cron", format!("{:?} names a time that never comes", plan.cron.expression())))
 }
 
@@ -108,21 +144,26 @@ pub async fn find(app: &App, environment: &EnvironmentId, id: &ScheduleId) -> Re
     there.ok_or_else(|| Error::NotFound(format!("there is no schedule {id} in {environment}")))
 }
 
-/// Deletes a schedule: ticks that are under way find none.
+/// Deletes a schedule, also one that cannot be read: ticks that are under way find none.
 ///
 /// # Errors
-/// As [`find`].
+/// [`Error::NotFound`], [`Error::Aws`].
 pub async fn delete(app: &App, environment: &EnvironmentId, id: &ScheduleId) -> Result<(), Error> {
-    let there = find(app, environment, id).await?;
+    let there = match find(app, environment, id).await {
+        Err(Error::Unreadable { .. }) => None,
+        found => Some(found?),
+    };
     app.store.delete_cron_schedule(environment, id).await?;
-    app.queues.unschedule_tick(&there.tick()).await;
+    if let Some(there) = there {
+        app.queues.unschedule_tick(&there.tick()).await;
+    }
     Ok(())
 }
 
 /// Sends the ticks of this environment that are so late that their messages must be lost.
 ///
 /// # Errors
-/// [`Error::Aws`], [`Error::Unreadable`].
+/// [`Error::Aws`].
 pub async fn send_lost_ticks(app: &App, environment: &EnvironmentId) -> Result<(), Error> {
     let now = app.clock.now();
     for schedule in app.store.cron_schedules(environment).await? {

@@ -57,8 +57,7 @@ pub async fn start(
         return Ok(Start::Nothing(Disposition::Done));
     }
     let now = app.clock.now();
-    let absent =
-        message.first.as_ref().map(|first| Run::new(message.run_id.clone(), first.spec.clone(), first.payload.clone()));
+    let absent = message.absent(now);
     // Not of the invocation: of two copies of a message in one batch, one is to be refused.
     let lease_name = format!("{:016x}", fastrand::u64(..));
     let take_up = Move::Start {

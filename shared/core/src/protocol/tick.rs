@@ -1,17 +1,18 @@
 //! Tick: a time of a cron schedule has come.
 //!
-//! The order of the steps is the protocol: send the next tick, trigger, note both. Who dies in between is followed by another
-//! delivery of the same message, which sends the same next tick again and triggers by the same request: neither makes a second
-//! run. The next tick may come before its sender has come to an end, or while it waits to be delivered again: so each sends the
-//! one after it, unless a later one is noted, and a tick that was overtaken is carried out all the same. Of two messages of one
-//! tick the noted one goes on, so that the chain does not stay double. A tick of a schedule that was deleted, stopped or changed
-//! since is dropped.
+//! The order of the steps is the protocol: note the next tick, send it, trigger. One delivery notes; who dies after that is
+//! followed by another delivery of the same message, which finds itself noted and sends the same next tick again, and triggers by
+//! the same request: neither makes a second run. A copy of the message notes and sends nothing, so that the chain does not stay
+//! double and does not grow while triggers fail; it triggers all the same, since whoever noted may have died over that. A tick of a
+//! schedule that was deleted, stopped or changed since is dropped.
+
+use std::time::Duration;
 
 use oncekey_wire::RequestId;
 use serde_json::json;
 
 use crate::app::App;
-use crate::cron::{CronSchedule, OfSchedule, OnMissed, OnOverlap, Plan, Tick};
+use crate::cron::{CronSchedule, OfSchedule, OnMissed, OnOverlap, Tick};
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyRelease};
 use crate::payload::{Payload, PayloadType};
@@ -19,48 +20,64 @@ use crate::protocol::trigger::trigger;
 use crate::queue::batch::Disposition;
 use crate::request::TriggerRequest;
 
+/// What SQS delays at least; less than that is slept.
+const SHORTEST_DELAY: Duration = Duration::from_secs(1);
+/// How late a tick may be and is not missed, though the next is due: who died over it is followed by another delivery.
+const LATE: Duration = Duration::from_secs(15 * 60);
 /// How many of the times to come a task is told.
 const UPCOMING: usize = 10;
 
-/// Carries out a tick, or sends it on if its time has not come.
+/// Carries out a tick that came in the message `by`, or sends it on if its time has not come.
 ///
 /// # Errors
 /// As [`trigger`]; to be done again.
-pub async fn tick(app: &App, tick: Tick) -> Result<Disposition, Error> {
-    let now = app.clock.now();
-    if tick.at > now {
+pub async fn tick(app: &App, tick: Tick, by: &str) -> Result<Disposition, Error> {
+    if tick.at.since(app.clock.now()) >= SHORTEST_DELAY {
         app.queues.send_tick(tick).await?;
         return Ok(Disposition::Done);
     }
-    let schedule = app.store.cron_schedule(&tick.environment, &tick.schedule).await?;
-    let is_current = |schedule: &CronSchedule| schedule.is_active && schedule.generation == tick.generation;
-    let Some(schedule) = schedule.filter(is_current) else {
-        tracing::debug!(schedule = %tick.schedule, at = %tick.at, "a tick of no use");
-        return Ok(Disposition::Done);
-    };
-    let Plan { cron, on_missed, on_overlap, .. } = &schedule.plan;
+    app.clock.sleep_until(tick.at).await;
+    let now = app.clock.now();
+    let Some(schedule) = current(app, &tick).await? else { return Ok(Disposition::Done) };
+    let cron = &schedule.plan.cron;
     // Those that were missed are passed over, so that a stack which was off does not go through them one by one.
-    let is_missed = cron.next_after(tick.at).is_some_and(|next| next <= now);
-    let is_overtaken = tick.at < schedule.next_at;
-    // Another message of the tick that is noted to be under way: that one goes on.
-    let is_twin = tick.at == schedule.next_at && tick.link != schedule.link;
-    let next = cron.next_after(if is_missed { now } else { tick.at }).filter(|_| !is_overtaken && !is_twin);
-    let next = next.map(|at| schedule.tick_at(at));
-    if let Some(next) = &next {
-        app.queues.send_tick(next.clone()).await?;
+    let is_missed = now.since(tick.at) > LATE && cron.next_after(tick.at).is_some_and(|next| next <= now);
+    let mut noted = schedule.clone();
+    if let Some(next) = cron.next_after(if is_missed { now } else { tick.at }).filter(|_| schedule.next_at == tick.at) {
+        if app.store.advance_cron_schedule(&tick, next, by).await? {
+            (noted.next_at, noted.last_at, noted.noted_by) = (next, Some(tick.at), Some(by.to_owned()));
+        } else {
+            // By a copy, or by this very message: its other delivery, or a first try whose answer was lost.
+            let Some(there) = current(app, &tick).await? else { return Ok(Disposition::Done) };
+            noted = there;
+        }
     }
-    if is_missed && *on_missed == OnMissed::Skip {
+    if noted.last_at == Some(tick.at) && noted.noted_by.as_deref() == Some(by) {
+        app.queues.send_tick(noted.tick()).await?;
+    }
+    if is_missed && schedule.plan.on_missed == OnMissed::Skip {
         tracing::warn!(schedule = %schedule.id, at = %tick.at, "a tick was missed, and is not made up for");
-    } else if is_overtaken && *on_overlap == OnOverlap::Skip {
-        // It may have made no run because there was one, and must not make one now.
-        tracing::debug!(schedule = %schedule.id, at = %tick.at, "a later tick was carried out");
-    } else {
-        trigger(app, request(&schedule, &tick)?).await?;
+        return Ok(Disposition::Done);
     }
-    if let Some(next) = &next {
-        app.store.advance_cron_schedule(&tick, next).await?;
-    }
+    trigger(app, request(&schedule, &tick)?).await?;
     Ok(Disposition::Done)
+}
+
+/// The schedule of a tick, if it is as it was when that was sent, in an environment that an API key opens.
+async fn current(app: &App, tick: &Tick) -> Result<Option<CronSchedule>, Error> {
+    let schedule = app.store.cron_schedule(&tick.environment, &tick.schedule).await?;
+    let schedule = schedule.filter(|schedule| schedule.is_active && schedule.generation == tick.generation);
+    if schedule.is_none() {
+        tracing::debug!(schedule = %tick.schedule, at = %tick.at, "a tick of no use");
+        return Ok(None);
+    }
+    match app.environments.require(&tick.environment).await {
+        Err(error) if !error.is_transient() => {
+            tracing::warn!(schedule = %tick.schedule, %error, "a schedule has stopped");
+            Ok(None)
+        }
+        required => required.map(|()| schedule),
+    }
 }
 
 /// What a tick triggers. Its request is the schedule and the time, whatever else differs between deliveries.

@@ -11,10 +11,11 @@ use crate::payload::PayloadType;
 use crate::payload::path::BlobPath;
 use crate::queue::name::QueueName;
 use crate::run::beside::{Beside, Kept};
+
 use crate::run::status::{Event, RunStatus};
 use crate::run::turn::Turn;
 use crate::run::waiter::Waiter;
-use crate::run::{Run, RunError, RunSpec};
+use crate::run::{Run, RunError, RunSpec, SURELY_KEPT};
 
 /// The version of every message this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -69,6 +70,14 @@ impl RunMessage {
             due_at: run.retry_at,
             first: None,
         }
+    }
+
+    /// The run that this message makes where there is none. None if it was asked for so long ago that its record may have been
+    /// made, and be gone: whoever asked and died has had no answer.
+    #[must_use]
+    pub fn absent(&self, now: Timestamp) -> Option<Run> {
+        let first = self.first.as_ref().filter(|first| now.since(first.spec.created_at) < SURELY_KEPT)?;
+        Some(Run::new(self.run_id.clone(), first.spec.clone(), first.payload.clone()))
     }
 
     /// The first dispatch of a run that a trigger has named: it carries the run.

@@ -89,8 +89,8 @@ pub(super) fn name(message: &RunMessage, due_at: Timestamp) -> String {
 
 /// The name of what sends a tick.
 pub(super) fn name_of_tick(tick: &Tick) -> String {
-    let Tick { environment, schedule, generation, at, link } = tick;
-    let what = format!("tick {environment} {schedule} {generation} {} {link}", at.millis());
+    let Tick { environment, schedule, generation, at } = tick;
+    let what = format!("tick {environment} {schedule} {generation} {}", at.millis());
     BASE32_NOPAD.encode(&Sha256::digest(what))
 }
 

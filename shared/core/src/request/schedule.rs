@@ -34,7 +34,7 @@ pub struct ScheduleBody {
     external_id: Option<String>,
     /// What a tick does while the run of an earlier one is under way.
     on_overlap: Option<OnOverlap>,
-    /// What becomes of ticks that nobody carried out before the next was due.
+    /// What becomes of missed ticks: those that nobody carried out within a quarter of an hour, nor before the next was due.
     on_missed: Option<OnMissed>,
     /// Refused: ticks come at their time, and are not spread.
     #[cfg_attr(feature = "openapi", schema(ignore))]

@@ -26,7 +26,7 @@ use crate::payload::path::BlobPath;
 use crate::run::beside::{Beside, Kept};
 use crate::run::failure::Failure;
 use crate::run::history::Moment;
-pub use crate::run::kept::{KEPT, KEPT_AT_MOST};
+pub use crate::run::kept::{KEPT, KEPT_AT_MOST, SURELY_KEPT};
 pub use crate::run::spec::{ClaimedKey, Lineage, RunOptions, RunSpec};
 use crate::run::status::RunStatus;
 use crate::run::turn::Turn;

@@ -1,8 +1,9 @@
 //! The daily sweep: looks at runs that nobody else may ever look at. SQS deletes what nobody received for days without a word;
 //! whoever reads a run that has lost its message helps it on ([`overdue`]), and without the sweep there might be no reader.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use oncekey_wire::{EnvironmentId, RunId};
 use serde::{Deserialize, Serialize};
 
@@ -13,18 +14,22 @@ use crate::protocol::{overdue, schedule, wait};
 use crate::queue::batch::Disposition;
 use crate::run::Run;
 use crate::run::status::RunStatus;
-use crate::runs::list::{MAX_PAGE, next_places};
+use crate::runs::list::next_places;
 use crate::store::Position;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Every run is looked at once, on the day on which it is so old: the message of one that was due at once is gone by then.
-const ONCE: Duration = Duration::from_secs(16 * 24 * 60 * 60);
-/// A run this old is looked at every day: most that are over are deleted by then.
-const DAILY: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+/// A run is looked at when it is so many days old, and again each time it has become twice as old. The message of one that was due
+/// at once is gone by the first; most runs that are over are deleted by the second.
+const AGES: [u32; 6] = [512, 256, 128, 64, 32, 16];
+/// For so many days each time, should a sweep come late.
+const FOR_DAYS: u32 = 2;
 /// After so many days the children of a run that waits are looked at: the message that was to tell it of an end may be lost.
 const NOT_TOLD: Duration = Duration::from_secs(10 * 24 * 60 * 60);
-/// How many runs one message looks at before it sends the next: were all of them overdue, it would still be done in seconds.
-const MAX_EXAMINED: usize = 200;
+/// How long one message looks at runs before it sends the next, and how many places it takes at a time.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAGE: usize = 25;
+/// Messages that are sent at once.
+const AT_ONCE: usize = 10;
 
 /// A message that asks for a sweep.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -70,9 +75,9 @@ pub async fn sweep(app: &App, asked: Sweep) -> Result<Disposition, Error> {
         None => every_environment(app).await?,
         Some(walk) => go_on(app, walk).await?.into_iter().collect(),
     };
-    for walk in next {
-        app.queues.send_sweep(&SweepMessage { sweep: Sweep { of: Some(walk) } }).await?;
-    }
+    let send = |walk| async { app.queues.send_sweep(&SweepMessage { sweep: Sweep { of: Some(walk) } }).await };
+    let sending: Vec<_> = next.into_iter().map(send).collect();
+    stream::iter(sending).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     Ok(Disposition::Done)
 }
 
@@ -85,22 +90,23 @@ async fn every_environment(app: &App) -> Result<Vec<Walk>, Error> {
 
 /// Looks at the next runs. What is left of the walk, if anything is.
 async fn go_on(app: &App, mut walk: Walk) -> Result<Option<Walk>, Error> {
-    let old =
-        |age: Duration| format!("{:015}", walk.at.millis().saturating_sub_unsigned(age.as_millis() as u64).max(0));
-    let spans = [(String::new(), old(DAILY)), (old(ONCE + DAY), old(ONCE))];
+    let begun = Instant::now();
     if walk.after.is_empty() {
         schedule::send_lost_ticks(app, &walk.environment).await?;
     }
-    let mut examined = 0;
+    let days_old = |days: u32| {
+        let millis = walk.at.millis().saturating_sub_unsigned((DAY * days).as_millis() as u64);
+        format!("{:015}", millis.max(0))
+    };
+    let spans = AGES.map(|days| (days_old(days + FOR_DAYS), days_old(days)));
     for (from, to) in spans {
         let mut after = from.max(walk.after.clone());
         loop {
-            let places = next_places(app, &walk.environment, (&after, &to), true, MAX_PAGE).await?;
-            look(app, &places).await?;
+            let places = next_places(app, &walk.environment, (&after, &to), true, PAGE).await?;
             let Some(last) = places.last() else { break };
+            look(app, &places).await?;
             after = last.to_string();
-            examined += places.len();
-            if examined >= MAX_EXAMINED {
+            if begun.elapsed() > PATIENCE {
                 walk.after = after;
                 return Ok(Some(walk));
             }
@@ -110,8 +116,18 @@ async fn go_on(app: &App, mut walk: Walk) -> Result<Option<Walk>, Error> {
 }
 
 async fn look(app: &App, places: &[Position]) -> Result<(), Error> {
-    let ids: Vec<&RunId> = places.iter().map(Position::run).collect();
-    for run in overdue::runs(app, &ids).await? {
+    for place in places {
+        match look_at(app, place.run()).await {
+            // It keeps nobody from looking at the others.
+            Err(error) if !error.is_transient() => tracing::error!(run_id = %place.run(), %error, "left out"),
+            looked => looked?,
+        }
+    }
+    Ok(())
+}
+
+async fn look_at(app: &App, id: &RunId) -> Result<(), Error> {
+    for run in overdue::runs(app, &[id]).await? {
         if is_not_told(&run, app.clock.now()) {
             wait::look_for_ends(app, &run).await?;
         }

@@ -8,6 +8,7 @@ use oncekey_wire::EnvironmentId;
 use super::Store;
 use super::conditional::written;
 use super::expression::{moment, text};
+use crate::clock::Timestamp;
 use crate::cron::{CronSchedule, ScheduleId, Tick};
 use crate::error::Error;
 
@@ -16,8 +17,8 @@ use crate::error::Error;
 pub enum PutIf<'a> {
     /// There is none of its id.
     Absent,
-    /// There is one, and it is of this generation.
-    Of(&'a str),
+    /// The one that is there is as this one was: nobody has changed it, and it has not ticked.
+    As(&'a CronSchedule),
 }
 
 fn partition(environment: &EnvironmentId) -> String {
@@ -47,17 +48,21 @@ impl Store {
         answer.item.map(read).transpose()
     }
 
-    /// All schedules of an environment, by their ids.
+    /// All schedules of an environment that can be read, by their ids.
     ///
     /// # Errors
-    /// [`Error::Aws`], [`Error::Unreadable`].
+    /// [`Error::Aws`].
     pub async fn cron_schedules(&self, environment: &EnvironmentId) -> Result<Vec<CronSchedule>, Error> {
         let query = self.client.query().table_name(&self.tables.runs).key_condition_expression("run_id = :of");
         let query = query.expression_attribute_values(":of", text(partition(environment)));
         let mut pages = query.into_paginator().items().send();
         let mut schedules = Vec::new();
         while let Some(item) = pages.next().await {
-            schedules.push(read(item.map_err(Error::aws("dynamodb:Query"))?)?);
+            match read(item.map_err(Error::aws("dynamodb:Query"))?) {
+                Ok(schedule) => schedules.push(schedule),
+                // It keeps nobody from the others.
+                Err(error) => tracing::error!(%environment, %error, "left out"),
+            }
         }
         Ok(schedules)
     }
@@ -75,30 +80,32 @@ impl Store {
         }
         let put = match condition {
             PutIf::Absent => put.condition_expression("attribute_not_exists(run_id)"),
-            PutIf::Of(generation) => put
-                .condition_expression("generation = :generation")
-                .expression_attribute_values(":generation", text(generation)),
+            PutIf::As(there) => put
+                .condition_expression("generation = :generation AND next_at = :next")
+                .expression_attribute_values(":next", moment(there.next_at))
+                .expression_attribute_values(":generation", text(&there.generation)),
         };
         Ok(written("dynamodb:PutItem", put.send().await)?.is_done())
     }
 
-    /// Notes that a tick was carried out and the `next` one is under way, unless a later one is.
+    /// Notes that the `next` tick is under way after this one, which the message `by` carries out, unless another has noted it.
+    /// Whether it was noted now.
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn advance_cron_schedule(&self, done: &Tick, next: &Tick) -> Result<(), Error> {
+    pub async fn advance_cron_schedule(&self, tick: &Tick, next: Timestamp, by: &str) -> Result<bool, Error> {
         let update = self
             .client
             .update_item()
             .table_name(&self.tables.runs)
-            .set_key(Some(key(&done.environment, &done.schedule)))
-            .update_expression("SET next_at = :next, last_at = :at, link = :link")
-            .condition_expression("generation = :generation AND next_at <= :at")
-            .expression_attribute_values(":next", moment(next.at))
-            .expression_attribute_values(":link", text(&next.link))
-            .expression_attribute_values(":at", moment(done.at))
-            .expression_attribute_values(":generation", text(&done.generation));
-        written("dynamodb:UpdateItem", update.send().await).map(drop)
+            .set_key(Some(key(&tick.environment, &tick.schedule)))
+            .update_expression("SET next_at = :next, last_at = :at, noted_by = :by")
+            .condition_expression("generation = :generation AND next_at = :at")
+            .expression_attribute_values(":next", moment(next))
+            .expression_attribute_values(":by", text(by))
+            .expression_attribute_values(":at", moment(tick.at))
+            .expression_attribute_values(":generation", text(&tick.generation));
+        Ok(written("dynamodb:UpdateItem", update.send().await)?.is_done())
     }
 
     /// Deletes a schedule, if it is there.

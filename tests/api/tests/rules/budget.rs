@@ -126,7 +126,7 @@ async fn the_budget_of_a_time_of_a_cron_schedule_holds() {
     oncekey.purge("oncekey-triggers").await;
     oncekey.clock.advance(Duration::from_secs(3_600));
     take(&units);
-    tick(oncekey.app(), stored.tick()).await.unwrap();
+    tick(oncekey.app(), stored.tick(), "a message").await.unwrap();
     settled(&oncekey).await;
     assert_eq!(
         take(&units),

@@ -196,7 +196,6 @@ async fn tick(oncekey: &Oncekey) {
             "schedule": paths[0].rsplit('/').next(),
             "generation": "an earlier one",
             "at": oncekey.app().clock.now(),
-            "link": "none",
         }
     });
     oncekey.send("oncekey-runs-dead", dead.to_string()).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use oncekey_core::queue::message::RunMessage;
@@ -221,6 +222,28 @@ async fn i2_a_schedule_that_is_left_over_brings_no_run_back_whose_record_is_gone
         "its record is there still"
     );
     assert_eq!(oncekey.all_runs().await, [run.id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_a_message_makes_its_run_for_as_long_as_a_record_of_it_would_be_there_and_not_later() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = frozen(place).await;
+    let mut made = Vec::new();
+    for delay in ["20d", "40d"] {
+        let run = oncekey.trigger("echo", json!({ "payload": 1, "options": { "delay": delay } })).await;
+        // As if its trigger had died before it put the run; or as if another had put it with an earlier start, long ago.
+        let (_, dynamodb) = oncekey.stack().dynamodb();
+        let delete = dynamodb.delete_item().table_name(oncekey.table("oncekey-runs"));
+        let delete = delete.key("run_id", AttributeValue::S(run.id.clone()));
+        delete.key("item", AttributeValue::S("run".to_owned())).send().await.unwrap();
+        made.push(run.id);
+    }
+    for _ in 0..41 {
+        oncekey.clock.advance(DAY);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        oncekey.drained(RUNS).await;
+    }
+    assert_eq!(oncekey.all_runs().await, [made.remove(0)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
