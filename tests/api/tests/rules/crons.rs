@@ -67,7 +67,7 @@ async fn runs(oncekey: &Oncekey) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r80_there_is_one_schedule_of_a_deduplication_key_and_a_second_create_changes_it() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let first = created(&oncekey, "told", "*/5 * * * *", json!({ "externalId": "user_1" })).await;
     assert_eq!(first["nextRun"], "2026-09-21T14:15:00.000Z");
@@ -88,7 +88,7 @@ async fn r80_there_is_one_schedule_of_a_deduplication_key_and_a_second_create_ch
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r81_a_schedule_triggers_at_each_of_its_times_and_tells_which() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let schedule = created(&oncekey, "told", "*/5 * * * *", json!({ "externalId": "user_1" })).await;
     for round in 0..3 {
@@ -113,7 +113,7 @@ async fn r81_a_schedule_triggers_at_each_of_its_times_and_tells_which() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r82_a_tick_is_one_run_however_often_it_is_delivered_and_whatever_became_of_that_run() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let schedule = created(&oncekey, "fails", "*/5 * * * *", json!({})).await;
     let before = stored(&oncekey, &schedule).await;
@@ -140,7 +140,7 @@ async fn r82_a_tick_is_one_run_however_often_it_is_delivered_and_whatever_became
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r81_whoever_dies_when_the_next_time_is_noted_loses_neither_it_nor_this_one() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let schedule = created(&oncekey, "told", "*/5 * * * *", json!({ "onOverlap": "skip" })).await;
     oncekey.purge(TRIGGERS).await;
@@ -161,7 +161,7 @@ async fn r81_whoever_dies_when_the_next_time_is_noted_loses_neither_it_nor_this_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r80_who_creates_it_again_at_the_moment_of_a_tick_takes_no_time_from_it() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let schedule = created(&oncekey, "told", "*/5 * * * *", json!({})).await;
     oncekey.purge(TRIGGERS).await;
@@ -183,7 +183,7 @@ async fn r80_who_creates_it_again_at_the_moment_of_a_tick_takes_no_time_from_it(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r82_of_two_messages_of_a_tick_one_goes_on() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let schedule = created(&oncekey, "told", "*/5 * * * *", json!({})).await;
     for _ in 0..5 {
@@ -214,7 +214,7 @@ async fn r82_a_time_that_was_carried_out_is_not_given_to_another_task_by_a_clock
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r83_a_schedule_that_was_stopped_or_deleted_does_not_tick_and_one_that_is_started_again_does() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let schedule = created(&oncekey, "told", "*/5 * * * *", json!({})).await;
     let stopped = done(&oncekey, Method::POST, &format!("{}/deactivate", path(&schedule)), Value::Null).await;
@@ -240,7 +240,7 @@ async fn r83_a_schedule_that_was_stopped_or_deleted_does_not_tick_and_one_that_i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r84_on_overlap_skip_makes_no_run_while_an_earlier_one_is_under_way() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let schedule = created(&oncekey, "long", "*/5 * * * *", json!({ "onOverlap": "skip" })).await;
     oncekey.clock.advance(5 * MINUTE);
@@ -263,7 +263,7 @@ async fn r84_on_overlap_skip_makes_no_run_while_an_earlier_one_is_under_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r85_of_ticks_that_were_missed_the_first_is_made_up_for_or_none() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     for (on_missed, made_up) in [("run-once", 1), ("skip", 0)] {
         let before = runs(&oncekey).await;
@@ -280,7 +280,7 @@ async fn r85_of_ticks_that_were_missed_the_first_is_made_up_for_or_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r85_ticks_that_are_late_by_no_more_than_a_quarter_of_an_hour_are_all_carried_out() {
-    let Some(place) = Place::own_stack() else { return };
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let schedule = created(&oncekey, "told", "*/5 * * * *", json!({ "onMissed": "skip" })).await;
     // As after a handler that died: its message comes again minutes later, and has sent nothing.
