@@ -213,7 +213,8 @@ async fn overdue(oncekey: &Oncekey) {
     for who in 0..4 {
         let run = oncekey.trigger("child", json!({ "payload": 1, "options": options })).await.id;
         oncekey.purge("oncekey-runs").await;
-        oncekey.clock.advance(DAY * 17);
+        // The daily sweep does not look at runs of this age, and so does not come first.
+        oncekey.clock.advance(DAY * 20);
         match who {
             0 => drop(oncekey.run(&run).await),
             1 => drop(Visitor::signed_in(oncekey, DEV).await.get(&format!("/runs/{run}")).await),
