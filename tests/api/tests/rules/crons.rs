@@ -12,6 +12,7 @@ use oncekey_worker::{Context, Task, TaskError, Worker};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::overdue::sweep;
 use super::protocol::until;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -297,8 +298,7 @@ async fn r86_a_tick_whose_message_is_lost_is_sent_again() {
     oncekey.forget_schedules().await;
     // By the daily sweep.
     oncekey.clock.advance(DAY);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    oncekey.drained("oncekey-completions").await;
+    sweep(&oncekey).await;
     ticked(&oncekey, &schedule).await;
     assert_eq!(runs(&oncekey).await, 1);
     // And by whoever creates it again.

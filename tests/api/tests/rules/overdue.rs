@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::message::{Outcome, RunMessage};
+use oncekey_core::runs::sweep::SweepMessage;
 use oncekey_core::store::{Move, Moved};
 use oncekey_core::{Clock, RunId, Timestamp};
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, answer, run_id};
@@ -133,14 +134,27 @@ async fn listed(oncekey: &Oncekey) -> Vec<RunId> {
     }
 }
 
-/// Moves time on by days, and lets each day's sweep come to its end.
+/// Moves time on by days, with a sweep each day that comes to its end.
 async fn days_pass(oncekey: &Oncekey, days: u32) {
     for _ in 0..days {
         oncekey.clock.advance(DAY);
-        // Sent when somebody asks the queue.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        oncekey.drained("oncekey-completions").await;
+        sweep(oncekey).await;
     }
+}
+
+/// What the schedule of each day sends, whenever somebody asks the queue, at once.
+pub(super) async fn sweep(oncekey: &Oncekey) {
+    oncekey.send("oncekey-completions", SweepMessage::TEXT).await;
+    until(|| async { oncekey.depth("oncekey-completions").await == [0; 3] }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_the_sweep_comes_every_day_by_itself() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let run = forgotten(&oncekey).await;
+    oncekey.clock.advance(DAY * 17);
+    until(|| async { stored(&oncekey, &run).await == "EXPIRED" }).await;
 }
 
 async fn stored(oncekey: &Oncekey, run: &str) -> String {
@@ -221,8 +235,7 @@ async fn a_sweep_goes_on_by_message_over_more_runs_than_one_looks_at() {
     assert_eq!(ids.len(), 2_000);
     oncekey.purge("oncekey-runs").await;
     oncekey.clock.advance(DAY * 16 + DAY / 2);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    until(|| async { oncekey.depth("oncekey-completions").await == [0; 3] }).await;
+    sweep(&oncekey).await;
     for run in oncekey.app().store.runs(&ids.iter().collect::<Vec<_>>()).await.unwrap() {
         assert_eq!(run.status.as_str(), "EXPIRED", "{}", run.id);
     }

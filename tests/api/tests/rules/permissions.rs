@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::dashboard::Visitor;
 use crate::large::noise;
+use crate::overdue::sweep;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -210,15 +211,16 @@ async fn tick(oncekey: &Oncekey) {
 /// Whoever looks at a run whose message is gone ends it.
 async fn overdue(oncekey: &Oncekey) {
     let options = json!({ "delay": "1d", "idempotencyKey": "late", "idempotencyKeyTTL": "300d" });
-    for who in 0..4 {
+    for who in 0..5 {
         let run = oncekey.trigger("child", json!({ "payload": 1, "options": options })).await.id;
         oncekey.purge("oncekey-runs").await;
-        // The daily sweep does not look at runs of this age, and so does not come first.
-        oncekey.clock.advance(DAY * 20);
+        // Where it is not to come first, the daily sweep does not look at runs of this age.
+        oncekey.clock.advance(DAY * if who == 0 { 17 } else { 20 });
         match who {
-            0 => drop(oncekey.run(&run).await),
-            1 => drop(Visitor::signed_in(oncekey, DEV).await.get(&format!("/runs/{run}")).await),
-            2 => drop(oncekey.trigger("child", json!({ "payload": 1, "options": options })).await),
+            0 => sweep(oncekey).await,
+            1 => drop(oncekey.run(&run).await),
+            2 => drop(Visitor::signed_in(oncekey, DEV).await.get(&format!("/runs/{run}")).await),
+            3 => drop(oncekey.trigger("child", json!({ "payload": 1, "options": options })).await),
             _ => {
                 let message = json!({ "environment": "local/dev", "task": "child", "payload": 1, "options": options });
                 oncekey.send("oncekey-triggers", message.to_string()).await;
