@@ -152,7 +152,7 @@ test("metrics are told", async () => {
 test("a cron schedule has ticked, each of its times once, and does not tick once it is deleted", async () => {
   const path = `/api/v1/schedules/${schedule.id}`;
   const ticks = async () => (await call("GET", `/api/v1/runs?page[size]=100&filter[schedule]=${schedule.id}`)).body.data;
-  while ((await ticks()).length < 2) await sleep(1_000);
+  for (const end = Date.now() + 180_000; (await ticks()).length < 2; await sleep(1_000)) assert.ok(Date.now() < end, "it does not tick");
   const runs = await Promise.all((await ticks()).map(({ id }) => until(id, ({ isCompleted }) => isCompleted)));
   assert.deepEqual([...new Set(runs.map(({ status }) => status))], ["COMPLETED"]);
   const times = runs.map(({ output }) => output.timestamp);
@@ -172,5 +172,9 @@ test("the sweep of every day is there, and does what it is asked for", async () 
     const args = ["get-queue-attributes", "--queue-url", completions, "--attribute-names", ...counts];
     return Object.values(aws("sqs", ...args).Attributes).some((count) => count !== "0");
   };
-  while (left()) await sleep(500);
+  const end = Date.now() + 60_000;
+  while (left()) {
+    assert.ok(Date.now() < end, "the sweep does not come to its end");
+    await sleep(500);
+  }
 });

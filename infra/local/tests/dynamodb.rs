@@ -55,6 +55,25 @@ fn refusal<T: Debug, E: ProvideErrorMetadata + Debug>(answer: Result<T, SdkError
 }
 
 #[tokio::test]
+async fn no_query_asks_for_an_empty_key_or_from_one_on() {
+    let (_stack, clients) = stack().await;
+    for client in clients {
+        for (condition, low) in
+            [("run_id = :a AND item BETWEEN :low AND :high", ""), ("run_id = :low AND item < :high", "")]
+        {
+            let query = client.query().table_name(RUNS).key_condition_expression(condition);
+            let query = query.expression_attribute_values(":low", S(low.to_owned()));
+            let query = query.expression_attribute_values(":high", S("z".to_owned()));
+            let with_a = condition.contains(":a");
+            let query = if with_a { query.expression_attribute_values(":a", S("a".to_owned())) } else { query };
+            let refused = query.send().await.unwrap_err().into_service_error();
+            assert_eq!(refused.code(), Some("ValidationException"), "{condition}");
+            assert!(refused.message().unwrap().contains("cannot contain an empty string value"), "{refused:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_item_has_up_to_400_kilobytes_with_its_names() {
     let (_stack, clients) = stack().await;
     for dynamodb in &clients {

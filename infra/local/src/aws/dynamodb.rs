@@ -2,6 +2,8 @@
 //!
 //! The database brings a server of its own, which lets any web page in (`access-control-allow-origin: *`) and takes no layer.
 
+use std::collections::HashMap;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -10,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use dynoxide::auth_material::{AuthMaterial, validate};
 use dynoxide::{Database, DynoxideError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The largest request that DynamoDB reads: 16 MB.
 pub(crate) const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
@@ -106,11 +109,37 @@ operations!(
 /// Has the embedded DynamoDB carry out an operation: the status and the JSON that its endpoint answers.
 #[must_use]
 pub fn execute(database: &Database, operation: &str, body: &[u8]) -> (u16, String) {
+    if operation == "Query" && asks_for_an_empty_key(body) {
+        const WHY: &str = "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an \
+                           empty string value.";
+        let refused = DynoxideError::ValidationException(WHY.to_owned());
+        return (refused.status_code(), refused.to_json());
+    }
     match carry_out(database, operation, body) {
         Some(Ok(answer)) => (200, answer),
         Some(Err(error)) => (error.status_code(), error.to_json()),
         None => (400, r#"{"__type":"com.amazon.coral.service#UnknownOperationException"}"#.to_owned()),
     }
+}
+
+/// Whether a query names an empty text as a key or a bound of keys: the database takes that, and DynamoDB does not.
+fn asks_for_an_empty_key(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Asked {
+        #[serde(default)]
+        key_condition_expression: String,
+        #[serde(default)]
+        expression_attribute_values: HashMap<String, Value>,
+    }
+    let Ok(Asked { key_condition_expression, expression_attribute_values }) = serde_json::from_slice(body) else {
+        return false;
+    };
+    let is_of_a_name = |character: char| character.is_ascii_alphanumeric() || "_:".contains(character);
+    key_condition_expression.split(|character| !is_of_a_name(character)).any(|name| {
+        let value = expression_attribute_values.get(name);
+        value.is_some_and(|value| value["S"] == "" || value["B"] == "")
+    })
 }
 
 fn written(answer: &impl Serialize) -> Result<String, DynoxideError> {
