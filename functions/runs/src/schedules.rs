@@ -7,7 +7,7 @@ use oncekey_core::cron::{CronSchedule, ScheduleId};
 use oncekey_core::protocol::schedule::{self, Change};
 use oncekey_core::request::schedule::ScheduleBody;
 use oncekey_core::{App, Error};
-use oncekey_http::{ApiError, Body, Caller, Refusal, Segment, routes};
+use oncekey_http::{ApiError, Body, Caller, Refusal, SchedulePath, routes};
 use oncekey_wire::{DeletedSchedule, Generator, Pages, Schedule, ScheduleEnvironment, SchedulesPage, Timezones};
 
 use crate::query::form_pairs;
@@ -84,16 +84,16 @@ fn page(query: &str) -> Result<(usize, usize), Error> {
     get,
     path = routes::RETRIEVE_SCHEDULE.path,
     tag = "schedules",
-    params(("id" = String, Path, description = "The schedule's id")),
+    params(("id" = ScheduleId, Path, description = "The schedule's id")),
     responses((status = 200, description = "The schedule", body = Schedule), Refusal),
     security(("api_key" = []))
 )]
 pub(crate) async fn retrieve(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    SchedulePath(id): SchedulePath,
 ) -> Result<Json<Schedule>, ApiError> {
-    Ok(Json(shown(schedule::find(&app, &environment, &named(&id)?).await?)))
+    Ok(Json(shown(schedule::find(&app, &environment, &id).await?)))
 }
 
 /// Changes a schedule
@@ -103,7 +103,7 @@ pub(crate) async fn retrieve(
     put,
     path = routes::UPDATE_SCHEDULE.path,
     tag = "schedules",
-    params(("id" = String, Path, description = "The schedule's id")),
+    params(("id" = ScheduleId, Path, description = "The schedule's id")),
     request_body = ScheduleBody,
     responses((status = 200, description = "The schedule", body = Schedule), Refusal),
     security(("api_key" = []))
@@ -111,12 +111,12 @@ pub(crate) async fn retrieve(
 pub(crate) async fn update(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    SchedulePath(id): SchedulePath,
     Body(body): Body,
 ) -> Result<Json<Schedule>, ApiError> {
     let plan = ScheduleBody::parse(&body)?.for_update()?;
     let change = Change { plan: Some(plan), ..Change::default() };
-    Ok(Json(shown(schedule::change(&app, &environment, &named(&id)?, change).await?)))
+    Ok(Json(shown(schedule::change(&app, &environment, &id, change).await?)))
 }
 
 /// Starts a schedule that was stopped
@@ -124,17 +124,17 @@ pub(crate) async fn update(
     post,
     path = routes::ACTIVATE_SCHEDULE.path,
     tag = "schedules",
-    params(("id" = String, Path, description = "The schedule's id")),
+    params(("id" = ScheduleId, Path, description = "The schedule's id")),
     responses((status = 200, description = "The schedule", body = Schedule), Refusal),
     security(("api_key" = []))
 )]
 pub(crate) async fn activate(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    SchedulePath(id): SchedulePath,
 ) -> Result<Json<Schedule>, ApiError> {
     let change = Change { is_active: Some(true), ..Change::default() };
-    Ok(Json(shown(schedule::change(&app, &environment, &named(&id)?, change).await?)))
+    Ok(Json(shown(schedule::change(&app, &environment, &id, change).await?)))
 }
 
 /// Stops a schedule
@@ -144,17 +144,17 @@ pub(crate) async fn activate(
     post,
     path = routes::DEACTIVATE_SCHEDULE.path,
     tag = "schedules",
-    params(("id" = String, Path, description = "The schedule's id")),
+    params(("id" = ScheduleId, Path, description = "The schedule's id")),
     responses((status = 200, description = "The schedule", body = Schedule), Refusal),
     security(("api_key" = []))
 )]
 pub(crate) async fn deactivate(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    SchedulePath(id): SchedulePath,
 ) -> Result<Json<Schedule>, ApiError> {
     let change = Change { is_active: Some(false), ..Change::default() };
-    Ok(Json(shown(schedule::change(&app, &environment, &named(&id)?, change).await?)))
+    Ok(Json(shown(schedule::change(&app, &environment, &id, change).await?)))
 }
 
 /// Deletes a schedule
@@ -162,18 +162,17 @@ pub(crate) async fn deactivate(
     delete,
     path = routes::DELETE_SCHEDULE.path,
     tag = "schedules",
-    params(("id" = String, Path, description = "The schedule's id")),
+    params(("id" = ScheduleId, Path, description = "The schedule's id")),
     responses((status = 200, description = "It is not there any more", body = DeletedSchedule), Refusal),
     security(("api_key" = []))
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
     Caller(environment): Caller,
-    Segment(id): Segment,
+    SchedulePath(id): SchedulePath,
 ) -> Result<Json<DeletedSchedule>, ApiError> {
-    let id = named(&id)?;
     schedule::delete(&app, &environment, &id).await?;
-    Ok(Json(DeletedSchedule { id: id.into() }))
+    Ok(Json(DeletedSchedule { id }))
 }
 
 /// Lists the time zones that a schedule may be meant in, for everybody. No call to AWS.
@@ -185,15 +184,10 @@ pub(crate) async fn list_timezones(RawQuery(query): RawQuery) -> Json<Timezones>
     Json(Timezones { timezones })
 }
 
-fn named(id: &str) -> Result<ScheduleId, Error> {
-    ScheduleId::parse(id)
-        .map_err(|_| Error::NotFound(format!("there is no schedule {id:?}: a schedule id is sched_ and 32 characters")))
-}
-
 fn shown(schedule: CronSchedule) -> Schedule {
     let CronSchedule { id, environment, deduplication_key, plan, is_active, next_at, last_at, .. } = schedule;
     Schedule {
-        id: id.into(),
+        id,
         kind: "IMPERATIVE".to_owned(),
         active: is_active,
         deduplication_key,

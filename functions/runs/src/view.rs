@@ -31,7 +31,7 @@ pub(crate) fn retrieved(
     view.related_runs.parent = relative(lineage.map(|line| &line.parent));
     view.related_runs.children = run.children.iter().filter_map(|child| relative(Some(child))).collect();
     view.schedule = run.spec.options.schedule.as_ref().map(|of| RunSchedule {
-        id: of.id.to_string(),
+        id: of.id.clone(),
         external_id: of.external_id.clone(),
         deduplication_key: of.deduplication_key.clone(),
         generator: Generator::cron(of.cron.clone(), of.description.clone()),

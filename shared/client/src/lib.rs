@@ -50,7 +50,7 @@ pub use oncekey_wire::{
     Attempt, AttemptError, AttemptStatus, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus,
     Env, EnvironmentId, Family, Generator, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease,
     KeyStatus, OnMissed, OnOverlap, Pages, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields,
-    RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, SchedulesPage, Scope, TaskId, Timestamp,
+    RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId, Timestamp,
     TriggerFunction, TriggerOptions, WaitingFor,
 };
 pub use runs::{ListRuns, Page, Runs};

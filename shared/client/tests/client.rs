@@ -12,7 +12,8 @@ use axum::{Json, Router};
 use futures_util::TryStreamExt;
 use oncekey::{Options, Stack};
 use oncekey_client::{
-    BatchItem, BatchStatus, Client, Error, Key, KeyStatus, OnMissed, OnOverlap, RunStatus, SchedulePlan, Scope,
+    BatchItem, BatchStatus, Client, Error, Key, KeyStatus, OnMissed, OnOverlap, RunStatus, ScheduleId, SchedulePlan,
+    Scope,
 };
 use serde_json::{Value, json};
 
@@ -220,7 +221,7 @@ async fn r81_a_tick_makes_a_run_that_is_found_by_its_schedule() {
     let other = client.schedules().create("other", &yearly()).await.unwrap();
     let next = schedule.next_run.unwrap();
     clock.advance(next.since(clock.now()));
-    let runs_of = |id: String| client.runs().list().schedule(id).stream().try_collect::<Vec<_>>();
+    let runs_of = |id: ScheduleId| client.runs().list().schedule(id).stream().try_collect::<Vec<_>>();
     let runs = loop {
         match runs_of(schedule.id.clone()).await.unwrap() {
             none if none.is_empty() => tokio::time::sleep(Duration::from_millis(20)).await,

@@ -2,6 +2,7 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use oncekey_core::cron::ScheduleId;
 use oncekey_core::{BatchId, Error, RunId};
 
 use crate::error::ApiError;
@@ -44,6 +45,21 @@ impl<S: Send + Sync> FromRequestParts<S> for BatchPath {
         let Segment(text) = Segment::from_request_parts(parts, state).await?;
         let unknown = || Error::NotFound(format!("there is no batch {text:?}: a batch id is batch_ and 32 characters"));
         Ok(Self(BatchId::parse(&text).map_err(|_| unknown())?))
+    }
+}
+
+/// The cron schedule that a path names. To be taken after the caller.
+#[derive(Debug)]
+pub struct SchedulePath(pub ScheduleId);
+
+impl<S: Send + Sync> FromRequestParts<S> for SchedulePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Segment(text) = Segment::from_request_parts(parts, state).await?;
+        let unknown =
+            || Error::NotFound(format!("there is no schedule {text:?}: a schedule id is sched_ and 32 characters"));
+        Ok(Self(ScheduleId::parse(&text).map_err(|_| unknown())?))
     }
 }
 

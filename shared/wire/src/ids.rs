@@ -108,7 +108,7 @@ impl RequestId {
 
     /// A time of a schedule: the same however often its message comes.
     #[must_use]
-    pub fn of_tick(schedule: &str, at: Timestamp) -> Self {
+    pub fn of_tick(schedule: &ScheduleId, at: Timestamp) -> Self {
         Self(format!("{TICK}{schedule}/{}", at.millis()))
     }
 
@@ -209,6 +209,38 @@ impl BatchId {
     }
 }
 
+/// A cron schedule's id: `sched_` and 32 characters of lower-case base32.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^sched_[a-z2-7]{32}$"))]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ScheduleId(String);
+
+impl ScheduleId {
+    /// The schedule of a deduplication key: there is one, however often it is created.
+    #[must_use]
+    pub fn named(environment: &EnvironmentId, deduplication_key: &str) -> Self {
+        Self(format!("sched_{}", name_of([environment.as_str(), "schedule", deduplication_key])))
+    }
+
+    /// Reads a schedule id.
+    ///
+    /// # Errors
+    /// [`Invalid`] when the text cannot be one.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        match text.strip_prefix("sched_") {
+            Some(rest) if is_name(rest) => Ok(Self(text.to_owned())),
+            _ => Err(Invalid::new("schedule id", "a schedule id is sched_ and 32 characters of a-z and 2-7")),
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// 160 bits of the sha256 of three parts, of which the first two can hold no NUL, so that no two triples hash alike.
 fn name_of(parts: [&str; 3]) -> String {
     let digest = Sha256::digest(parts.join("\0").as_bytes());
@@ -255,6 +287,7 @@ text_id!(EnvironmentId);
 text_id!(TaskId);
 text_id!(RunId);
 text_id!(BatchId);
+text_id!(ScheduleId);
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,7 @@ mod trigger;
 pub use attempt::{Attempt, AttemptError, AttemptStatus, AwaitedRun, WaitingFor};
 pub use batch::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer, Processing};
 pub use error::{ErrorAnswer, Invalid, RunError};
-pub use ids::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
+pub use ids::{BatchId, EnvironmentId, RequestId, RunId, ScheduleId, TaskId};
 pub use json::Json;
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
 pub use logs::{LogLine, RunLogs};

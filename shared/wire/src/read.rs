@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
     use crate::run::{Family, RelatedRun, RetrievedRun, RunItem};
-    use crate::{AttemptError, AwaitedRun, BatchId, Generator, RunId, RunStatus, TaskId, Timestamp};
+    use crate::{AttemptError, AwaitedRun, BatchId, Generator, RunId, RunStatus, ScheduleId, TaskId, Timestamp};
 
     /// A run of which everything is said.
     fn full() -> RetrievedRun {
@@ -130,7 +130,7 @@ mod tests {
                 children: vec![related],
             },
             schedule: Some(RunSchedule {
-                id: "sched_a".to_owned(),
+                id: ScheduleId::parse(&format!("sched_{}", "a".repeat(32))).expect("a schedule id"),
                 external_id: Some("user".to_owned()),
                 deduplication_key: "k".to_owned(),
                 generator: Generator::cron("@daily".to_owned(), "At 00:00.".to_owned()),

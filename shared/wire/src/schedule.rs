@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{EnvironmentId, TaskId};
+use crate::ids::{EnvironmentId, ScheduleId, TaskId};
 use crate::reported::Reported;
 use crate::time::{Timestamp, iso};
 
@@ -74,8 +74,8 @@ impl fmt::Display for OnMissed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Schedule {
-    /// Its id: `sched_` and 32 characters.
-    pub id: String,
+    /// Its id.
+    pub id: ScheduleId,
     /// `IMPERATIVE`: made by a call.
     #[serde(rename = "type")]
     pub kind: String,
@@ -185,7 +185,7 @@ pub struct Pages {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedSchedule {
     /// Its id.
-    pub id: String,
+    pub id: ScheduleId,
 }
 
 /// The names of time zones.
@@ -202,7 +202,7 @@ pub struct Timezones {
 #[serde(rename_all = "camelCase")]
 pub struct RunSchedule {
     /// Its id.
-    pub id: String,
+    pub id: ScheduleId,
     /// Its external id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub external_id: Option<String>,
@@ -231,8 +231,9 @@ mod tests {
     #[test]
     fn a_schedule_of_a_newer_server_is_read_and_written_again() {
         let newer = json!({
-            "id": "sched_a", "type": "IMPERATIVE", "task": "t", "active": true, "deduplicationKey": "k",
-            "generator": { "type": "CRON", "expression": "@daily", "description": "every day" }, "timezone": "UTC",
+            "id": format!("sched_{}", "a".repeat(32)), "type": "IMPERATIVE", "task": "t", "active": true,
+            "deduplicationKey": "k", "timezone": "UTC",
+            "generator": { "type": "CRON", "expression": "@daily", "description": "every day" },
             "onOverlap": "cancel", "onMissed": "run-all", "nextRun": "2026-01-31T09:30:00.000Z",
             "environments": [{ "id": "acme/prod", "type": "PRODUCTION" }],
         });

@@ -171,7 +171,7 @@ impl Cron {
         if self.mutant == Some(Mutant::AcknowledgeFirst) {
             state.messages.remove(&tick);
         }
-        if state.next_at == at { Step::Note(tick, next) } else { Self::look(self, state, tick) }
+        if state.next_at == at { Step::Note(tick, next) } else { self.look(state, tick) }
     }
 
     fn look(&self, state: &State, tick: Tick) -> Step {

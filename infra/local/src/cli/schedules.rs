@@ -142,7 +142,7 @@ async fn list(remote: &Remote) -> Result<(), Failure> {
     let row = |schedule: &Schedule| {
         let [cron, key] =
             [&schedule.generator.expression, &schedule.deduplication_key].map(|text| output::visible(text));
-        let [id, task] = [schedule.id.clone(), schedule.task.to_string()];
+        let [id, task] = [schedule.id.to_string(), schedule.task.to_string()];
         [id, task, cron, schedule.timezone.clone(), key, next_of(schedule)]
     };
     let head = ["SCHEDULE", "TASK", "CRON", "TIME ZONE", "KEY", "NEXT"];
@@ -154,7 +154,7 @@ async fn list(remote: &Remote) -> Result<(), Failure> {
 fn show(schedule: &Schedule) {
     let latest = schedule.last_run.map(|latest| latest.to_string());
     let lines = [
-        ("schedule", Some(schedule.id.clone())),
+        ("schedule", Some(schedule.id.to_string())),
         ("task", Some(schedule.task.to_string())),
         ("cron", Some(output::visible(&schedule.generator.expression))),
         ("which means", Some(schedule.generator.description.clone())),

@@ -83,7 +83,7 @@ async fn current(app: &App, tick: &Tick) -> Result<Option<CronSchedule>, Error> 
 /// What a tick triggers. Its request is the schedule and the time, whatever else differs between deliveries.
 fn request(schedule: &CronSchedule, tick: &Tick) -> Result<TriggerRequest, Error> {
     let CronSchedule { environment, plan, .. } = schedule;
-    let request_id = RequestId::of_tick(schedule.id.as_str(), tick.at);
+    let request_id = RequestId::of_tick(&schedule.id, tick.at);
     let payload = payload(schedule, tick);
     let mut request = TriggerRequest::new(environment.clone(), plan.task.clone(), request_id, payload);
     request.options.schedule = Some(OfSchedule::from(schedule));

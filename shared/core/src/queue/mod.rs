@@ -118,8 +118,16 @@ impl Queues {
             Error::Configuration(format!("run {run_id} is for the queue {queue}, which is not set up"))
         })?;
         let text = fitting(message::text(message)?)?;
-        let name = message.due_at.map(|due_at| schedules::name(message, due_at));
-        self.send_towards(message.due_at, name, url, text).await
+        let name = |due_at| schedules::name(message, due_at);
+        let scheduled = self.schedule(message.due_at, name, &text, url).await;
+        let is_scheduled = scheduled.unwrap_or_else(|error| {
+            tracing::warn!(%run_id, %error, "no schedule: it goes in hops");
+            false
+        });
+        if is_scheduled {
+            return Ok(());
+        }
+        self.send(url, text, self.delay_seconds(message.due_at)).await
     }
 
     /// Sends a tick towards its time, as a run message goes.
@@ -127,55 +135,53 @@ impl Queues {
     /// # Errors
     /// [`Error::Aws`].
     pub async fn send_tick(&self, tick: Tick) -> Result<(), Error> {
-        let (name, at) = (schedules::name_of_tick(&tick), tick.at);
-        let text = fitting(message::text(&TickMessage { tick })?)?;
-        self.send_towards(Some(at), Some(name), &self.urls.triggers, text).await
-    }
-
-    /// Deletes the schedule of a tick that nobody needs any more, if there is one.
-    pub async fn unschedule_tick(&self, tick: &Tick) {
-        self.delete_schedule(schedules::name_of_tick(tick)).await;
-    }
-
-    async fn send_towards(
-        &self,
-        due_at: Option<Timestamp>,
-        name: Option<String>,
-        url: &str,
-        text: String,
-    ) -> Result<(), Error> {
-        if self.is_scheduled(due_at.zip(name), &text, url).await {
+        let (message, url) = (TickMessage { tick }, &self.urls.triggers);
+        let text = fitting(message::text(&message)?)?;
+        let tick = message.tick;
+        let scheduled = self.schedule(Some(tick.at), |_| schedules::name_of_tick(&tick), &text, url).await;
+        let is_scheduled = scheduled.unwrap_or_else(|error| {
+            tracing::warn!(schedule = %tick.schedule, %error, "no schedule of Scheduler: its tick goes in hops");
+            false
+        });
+        if is_scheduled {
             return Ok(());
         }
-        self.send(url, text, self.delay_seconds(due_at)).await
+        self.send(url, text, self.delay_seconds(Some(tick.at))).await
     }
 
-    /// Whether a schedule of this name sends this message.
-    async fn is_scheduled(&self, due: Option<(Timestamp, String)>, text: &str, url: &str) -> bool {
-        let (Some(scheduler), Some((due_at, name))) = (&self.scheduler, due) else { return false };
+    /// Whether a schedule sends this message: where there is a scheduler, and it is due later than SQS delays.
+    async fn schedule(
+        &self,
+        due_at: Option<Timestamp>,
+        name: impl FnOnce(Timestamp) -> String,
+        text: &str,
+        url: &str,
+    ) -> Result<bool, Error> {
+        let (Some(scheduler), Some(due_at)) = (&self.scheduler, due_at) else { return Ok(false) };
         if due_at.since(self.clock.now()) <= MAX_DELAY {
-            return false;
+            return Ok(false);
         }
-        let Some(schedule) = Schedule::of(name, text, due_at, url) else { return false };
-        let created = scheduler.create(schedule).await;
-        if let Err(error) = &created {
-            tracing::warn!(queue = name_in_url(url), %error, "no schedule: it goes in hops");
-        }
-        created.is_ok()
+        let Some(schedule) = Schedule::of(name(due_at), text, due_at, url) else { return Ok(false) };
+        scheduler.create(schedule).await.map(|()| true)
     }
 
     /// Deletes the schedule of a message that nobody needs any more, if there is one: should that fail, it is found to be of no
     /// use when it fires.
     pub async fn unschedule(&self, message: &RunMessage) {
-        if let Some(due_at) = message.due_at.filter(|due_at| *due_at > self.clock.now()) {
-            self.delete_schedule(schedules::name(message, due_at)).await;
+        let (Some(scheduler), Some(due_at)) = (&self.scheduler, message.due_at) else { return };
+        if due_at <= self.clock.now() {
+            return;
+        }
+        if let Err(error) = scheduler.delete(schedules::name(message, due_at)).await {
+            tracing::warn!(run_id = %message.run_id, %error, "its schedule is still there");
         }
     }
 
-    async fn delete_schedule(&self, name: String) {
+    /// Deletes the schedule of a tick that nobody needs any more, if there is one.
+    pub async fn unschedule_tick(&self, tick: &Tick) {
         let Some(scheduler) = &self.scheduler else { return };
-        if let Err(error) = scheduler.delete(name).await {
-            tracing::warn!(%error, "a schedule that nobody needs is still there");
+        if let Err(error) = scheduler.delete(schedules::name_of_tick(tick)).await {
+            tracing::warn!(schedule = %tick.schedule, %error, "its tick is still there");
         }
     }
 

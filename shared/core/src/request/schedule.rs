@@ -56,8 +56,8 @@ impl ScheduleBody {
     ///
     /// # Errors
     /// [`Error::Invalid`] naming the field, [`Error::Unprocessable`] for what Oncekey does not have.
-    pub fn for_create(self) -> Result<(String, Plan), Error> {
-        let key = self.deduplication_key.clone().unwrap_or_default();
+    pub fn for_create(mut self) -> Result<(String, Plan), Error> {
+        let key = self.deduplication_key.take().unwrap_or_default();
         if key.is_empty() {
             let text = "is missing: give a text of your own, such as the id of whom the schedule is for; creating it again \
                         with the same changes that schedule and makes no second one";
