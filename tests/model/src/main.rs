@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use oncekey_model::cron::{self, Cron};
 use oncekey_model::delay::{self, Delay};
+use oncekey_model::token::{self, Token};
 use oncekey_model::trigger::{self, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
 use stateright::{Checker, HasDiscoveries, Model};
@@ -34,6 +35,9 @@ fn main() {
     search("delay: two who move a start, a death, a refusal", delay);
     let cron = Cron { handlers: 2, changes: 2, deaths: 1, patience: 1, mutant: None };
     search("cron: two deliveries at once, two changes, a death", cron.clone());
+    let token = Token { runs: 1, callers: 2, deaths: 1, duplicates: 1, mutant: None };
+    search("token: two completions, a timeout, a death", token.clone());
+    search("token: two who wait", Token { runs: 2, callers: 1, ..token.clone() });
     for mutant in [
         trigger::Mutant::PutBeforeSend,
         trigger::Mutant::ClearUnconditionally,
@@ -63,6 +67,9 @@ fn main() {
     }
     for mutant in cron::Mutant::ALL {
         search(&format!("fault: {mutant:?}"), Cron { mutant: Some(mutant), changes: 1, ..cron.clone() });
+    }
+    for mutant in token::Mutant::ALL {
+        search(&format!("fault: {mutant:?}"), Token { mutant: Some(mutant), ..token.clone() });
     }
 }
 

@@ -3,6 +3,7 @@
 use oncekey_model::broken;
 use oncekey_model::cron::{self, Cron};
 use oncekey_model::delay::{self, Delay};
+use oncekey_model::token::{self, Token};
 use oncekey_model::trigger::{self, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
 use stateright::{Checker, HasDiscoveries, Model};
@@ -67,6 +68,28 @@ fn faults_planted_in_ticks_are_found() {
         };
         let planted = Cron { handlers: 2, changes: 1, deaths: 1, patience: 1, mutant: Some(mutant) };
         finds(&format!("{mutant:?}"), search(planted), &[invariant]);
+    }
+}
+
+#[test]
+fn a_token_ends_once_and_all_who_wait_for_it_are_told() {
+    // With deaths and duplicates, two who wait are searched by `cargo run --release -p oncekey-model`.
+    holds("token, two completions", search(Token { runs: 1, callers: 2, deaths: 1, duplicates: 0, mutant: None }));
+    holds("token, a duplicate", search(Token { runs: 1, callers: 1, deaths: 1, duplicates: 1, mutant: None }));
+    holds("token, two who wait", search(Token { runs: 2, callers: 1, deaths: 0, duplicates: 0, mutant: None }));
+}
+
+#[test]
+fn faults_planted_in_tokens_are_found() {
+    for mutant in token::Mutant::ALL {
+        let invariants: &[&str] = match mutant {
+            // Who is told before the second of them is told the same as the item says then.
+            token::Mutant::CompleteUnconditionally | token::Mutant::TimeoutOverCompletion => &["R93", "R95"],
+            token::Mutant::WakeBeforeWriting => &["R95"],
+            _ => &["I9"],
+        };
+        let planted = Token { runs: 1, callers: 2, deaths: 1, duplicates: 0, mutant: Some(mutant) };
+        finds(&format!("{mutant:?}"), search(planted), invariants);
     }
 }
 
