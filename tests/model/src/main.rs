@@ -5,7 +5,7 @@ use std::time::Instant;
 use oncekey_model::cron::{self, Cron};
 use oncekey_model::delay::{self, Delay};
 use oncekey_model::token::{self, Token};
-use oncekey_model::trigger::{self, Protocol, Release};
+use oncekey_model::trigger::{self, OnHeld, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -27,6 +27,11 @@ fn main() {
         "trigger: keys that any end frees, and none",
         Protocol { releases, expiries: 1, cancels: 1, ..Protocol::PLAIN },
     );
+    let replaces = Protocol { on_held: [OnHeld::Replace; 2], attempts: 1, resends: 1, ..Protocol::PLAIN };
+    search("trigger: two who replace, a request sent again", replaces.clone());
+    let one = Protocol { on_held: [OnHeld::Return, OnHeld::Replace], ..replaces.clone() };
+    search("trigger: one who replaces, a cancellation", Protocol { cancels: 1, ..one.clone() });
+    search("trigger: one who replaces, an end of window", Protocol { resends: 0, expiries: 1, ..one.clone() });
     let poisoned = Protocol { dead_letters: 1, ..Protocol::PLAIN };
     search("trigger: and a message that is dead-lettered", poisoned.clone());
     let wait = Wait { deaths: 2, duplicates: 1, cancels: 1, mutant: None };
@@ -49,6 +54,14 @@ fn main() {
     for mutant in [trigger::Mutant::AnyClaimMade, trigger::Mutant::HelpedAnyClaim] {
         let resent = Protocol { attempts: 1, resets: 1, resends: 1, mutant: Some(mutant), ..Protocol::PLAIN };
         search(&format!("fault: {mutant:?}"), resent);
+    }
+    for (mutant, model) in [
+        (trigger::Mutant::NoBar, &one),
+        (trigger::Mutant::ReplaceSuccessor, &replaces),
+        (trigger::Mutant::ReplacedIsHeld, &one),
+        (trigger::Mutant::TakeUnseen, &replaces),
+    ] {
+        search(&format!("fault: {mutant:?}"), Protocol { mutant: Some(mutant), ..model.clone() });
     }
     let mutant = trigger::Mutant::BuryByMoving;
     search(&format!("fault: {mutant:?}"), Protocol { mutant: Some(mutant), ..poisoned });

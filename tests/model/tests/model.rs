@@ -4,7 +4,7 @@ use oncekey_model::broken;
 use oncekey_model::cron::{self, Cron};
 use oncekey_model::delay::{self, Delay};
 use oncekey_model::token::{self, Token};
-use oncekey_model::trigger::{self, Protocol, Release};
+use oncekey_model::trigger::{self, OnHeld, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -143,6 +143,18 @@ fn it_holds_whatever_releases_a_key() {
     }
 }
 
+const REPLACES: Protocol = Protocol { on_held: [OnHeld::Replace; 2], attempts: 1, resends: 1, ..Protocol::PLAIN };
+const REPLACES_ONE: Protocol = Protocol { on_held: [OnHeld::Return, OnHeld::Replace], ..REPLACES };
+
+#[test]
+fn it_holds_with_runs_that_are_replaced() {
+    holds("two who replace", search(REPLACES));
+    holds("one who replaces", search(REPLACES_ONE));
+    for releases in RELEASES {
+        holds(&format!("who replaces, releases {releases:?}"), search(Protocol { releases, resends: 0, ..REPLACES }));
+    }
+}
+
 #[test]
 fn the_protocol_of_a_wait_holds() {
     holds("wait, an event with two handlers", search(Wait { cancels: 0, ..WAIT }));
@@ -152,8 +164,9 @@ fn the_protocol_of_a_wait_holds() {
 #[test]
 fn every_fault_in_a_trigger_is_found() {
     use trigger::Mutant::{
-        AnyClaimMade, BuryByMoving, BuryUnderLease, ClearUnconditionally, HelpedAnyClaim, NeverHelp, NoFollowUpTwice,
-        OnlyFailuresAreDead, OwnLeaseRefuses, PutBeforeSend, ReleaseOfWhoAsks, ResetAnyClaim,
+        AnyClaimMade, BuryByMoving, BuryUnderLease, ClearUnconditionally, HelpedAnyClaim, NeverHelp, NoBar,
+        NoFollowUpTwice, OnlyFailuresAreDead, OwnLeaseRefuses, PutBeforeSend, ReleaseOfWhoAsks, ReplaceSuccessor,
+        ReplacedIsHeld, ResetAnyClaim, TakeUnseen,
     };
     let plain = Protocol { resets: 1, expiries: 1, ..Protocol::PLAIN };
     for (mutant, model, invariants) in [
@@ -169,6 +182,10 @@ fn every_fault_in_a_trigger_is_found() {
         (BuryByMoving, POISONED, &["I2", "I8"]),
         (OwnLeaseRefuses, UNHEARD, &["I2", "taken up by nobody"]),
         (ResetAnyClaim, RESET_TWICE, &["I1", "I5"]),
+        (NoBar, REPLACES_ONE, &["I1", "R77"]),
+        (ReplaceSuccessor, REPLACES, &["R76"]),
+        (ReplacedIsHeld, REPLACES_ONE, &["R30"]),
+        (TakeUnseen, REPLACES, &["I5"]),
         (BuryUnderLease, POISONED, &["while its worker is at it"]),
     ] {
         finds(&format!("{mutant:?}"), search(Protocol { mutant: Some(mutant), ..model }), invariants);

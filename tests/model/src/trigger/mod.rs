@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stateright::{Model, Property};
 
 pub use self::actions::Action;
-pub use self::state::{Claim, Event, Message, Release, State, Worker};
+pub use self::state::{Claim, Event, Message, OnHeld, Release, State, Worker};
 use self::state::{Step, TRIGGERS, Trigger};
 
 /// A fault planted in the protocol.
@@ -40,6 +40,14 @@ pub enum Mutant {
     OwnLeaseRefuses,
     /// A reset frees the key whoever holds it by then.
     ResetAnyClaim,
+    /// A holder that is not there is not put as a canceled run before its key is taken.
+    NoBar,
+    /// Who replaces does not look whether its own run is there already: sent again, it cancels its successor.
+    ReplaceSuccessor,
+    /// A run that made way is taken for one that holds its key.
+    ReplacedIsHeld,
+    /// The key is taken from the run that was canceled, whether or not it had come to its end by then.
+    TakeUnseen,
 }
 
 /// What may happen, and what is wrong.
@@ -51,6 +59,8 @@ pub struct Protocol {
     pub environments: [usize; TRIGGERS],
     /// What each trigger says of its key.
     pub releases: [Release; TRIGGERS],
+    /// What each trigger does about a run that holds its key.
+    pub on_held: [OnHeld; TRIGGERS],
     /// Attempts of a run.
     pub attempts: u8,
     /// How often somebody resets the key.
@@ -77,6 +87,7 @@ impl Protocol {
         triggers: TRIGGERS,
         environments: [0, 0],
         releases: [Release::OnFailure; TRIGGERS],
+        on_held: [OnHeld::Return; TRIGGERS],
         attempts: 2,
         resets: 0,
         deletes: 1,

@@ -37,7 +37,16 @@ pub(super) fn properties() -> Vec<Property<Protocol>> {
             state.broken != Some("I5")
         }),
         Property::always("R23, R30, R40: no answer is from before the key was freed", |_, state: &State| {
-            state.broken.is_none_or(|broken| !broken.starts_with('R'))
+            state.broken.is_none_or(|broken| !broken.starts_with("R30"))
+        }),
+        Property::always("R76: no run is replaced by one that has made way itself", |_, state: &State| {
+            state.broken != Some("R76")
+        }),
+        Property::always("R77: one run of a key is under way at a time", |model: &Protocol, state: &State| {
+            let freed = model.resets + model.expiries > 0;
+            let keys = BTreeSet::from(model.environments).len();
+            let under_way = state.runs.iter().flatten().filter(|run| !run.status.is_final()).count();
+            freed || under_way <= keys
         }),
         Property::always("I6: environments do not see each other's keys", |model: &Protocol, state: &State| {
             let own = |(request, asked): (usize, &Trigger)| {

@@ -16,6 +16,15 @@ pub enum Release {
     Never,
 }
 
+/// What a trigger does about a run under way that holds its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHeld {
+    /// It is answered with that run.
+    Return,
+    /// It cancels that run, and makes its own.
+    Replace,
+}
+
 pub(super) type Run = usize;
 
 /// The key's item.
@@ -68,6 +77,19 @@ pub(super) struct RunRecord {
     pub(super) status: Status,
     /// The claim that made it.
     pub(super) made_by: u8,
+    /// Whether it was canceled to make way for another.
+    pub(super) replaced: bool,
+}
+
+impl RunRecord {
+    pub(super) fn queued(made_by: u8) -> Self {
+        Self { status: Status::Queued(1), made_by, replaced: false }
+    }
+
+    /// Whether a key of this release that it held is free by now.
+    pub(super) fn gave_up(&self, release: Release) -> bool {
+        self.replaced || self.status.frees(release)
+    }
 }
 
 /// What a trigger is about to do.
@@ -79,6 +101,17 @@ pub(super) enum Step {
     Read(Claim),
     /// The holder is dead: claim again on condition that it still holds.
     Reclaim(Claim),
+    /// The holder is to be replaced: look whether the trigger's own run is there already.
+    LookForOwn {
+        held: Claim,
+        there: bool,
+    },
+    /// Report that the holder is canceled for the trigger's own run.
+    ReportReplaced(Claim),
+    /// Cancel it.
+    Displace(Claim),
+    /// The holder is not there: put it as a canceled run, so that a slow claimer cannot run beside its successor.
+    Bar(Claim),
     Send {
         run: Run,
         number: u8,
@@ -132,6 +165,8 @@ pub(super) enum Outcome {
     /// Its message was dead-lettered: it failed, unless a worker is at it.
     Buried,
     Canceled,
+    /// It made way for this run.
+    Replaced(Run),
 }
 
 /// What is left to do about an event before it is acknowledged.
@@ -188,7 +223,7 @@ pub struct State {
     pub(super) claims: u8,
     /// Claims that hold no more: their run's end freed them, they were reset, or their window is over.
     pub(super) gone: BTreeSet<u8>,
-    /// Ends that free a key, resets and ends of windows so far: what may stand between two different answers (I1).
+    /// Ends that free a key, replacements, resets and ends of windows so far: what may stand between two different answers (I1).
     pub(super) separators: u8,
     pub(super) resets: u8,
     /// A reset that has looked.
@@ -207,14 +242,24 @@ impl State {
     /// Takes `claim`, of this release, out of its place. It may not have been there by right.
     pub(super) fn lose(&mut self, claim: Claim, release: Release, expected: Option<Run>) {
         let stored = self.runs[claim.run];
-        let kept = stored
-            .is_some_and(|run| run.made_by == claim.number && run.status.is_final() && !run.status.frees(release));
+        let kept =
+            stored.is_some_and(|run| run.made_by == claim.number && run.status.is_final() && !run.gave_up(release));
         if expected.is_some_and(|run| run != claim.run) {
             self.broken = Some("I4");
         } else if claim.open && kept {
             self.broken = Some("I5");
         }
         self.gone.insert(claim.number);
+    }
+
+    /// The run `by` takes the place of `run`, whose claim it found in the key.
+    pub(super) fn displace(&mut self, run: Run, by: Run, made_by: u8) {
+        if self.runs[by].is_some() {
+            self.broken = Some("R76");
+        }
+        self.separators += 1;
+        self.gone.insert(made_by);
+        self.runs[run] = Some(RunRecord { status: Status::Canceled, made_by, replaced: true });
     }
 
     pub(super) fn claim(&mut self, trigger: usize, place: usize, releases: [Release; TRIGGERS]) -> Step {

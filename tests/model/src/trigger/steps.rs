@@ -1,7 +1,7 @@
 //! The protocol itself, a call to DynamoDB or SQS at a time.
 
 use super::state::{
-    Burial, Event, Left, Message, Outcome, Release, Reset, Run, RunRecord, State, Status, Step, Worker,
+    Burial, Event, Left, Message, OnHeld, Outcome, Release, Reset, Run, RunRecord, State, Status, Step, Worker,
 };
 use super::{Action, Mutant, Protocol};
 
@@ -22,19 +22,52 @@ impl Protocol {
             },
             Step::Read(held) => match state.runs[held.run] {
                 None if self.mutant == Some(Mutant::NeverHelp) => state.answer(trigger, held.run, true),
+                None if self.on_held[trigger] == OnHeld::Replace => Step::LookForOwn { held, there: false },
                 None => Step::Send { run: held.run, number: held.number, cached: true },
                 Some(run) if run.status.frees(self.release_seen(held.run, trigger)) => Step::Reclaim(held),
+                Some(run) if run.replaced && self.mutant != Some(Mutant::ReplacedIsHeld) => Step::Reclaim(held),
                 Some(run) if run.made_by != held.number && self.mutant != Some(Mutant::AnyClaimMade) => {
                     Step::Reclaim(held)
                 }
+                Some(run) if !run.status.is_final() && self.on_held[trigger] == OnHeld::Replace => {
+                    Step::LookForOwn { held, there: true }
+                }
                 Some(_) => state.answer(trigger, held.run, true),
             },
+            Step::LookForOwn { held, there } => match state.runs[trigger] {
+                Some(_) if self.mutant != Some(Mutant::ReplaceSuccessor) => state.answer(trigger, trigger, false),
+                _ if there => Step::ReportReplaced(held),
+                _ if self.mutant == Some(Mutant::NoBar) => Step::Reclaim(held),
+                _ => Step::Bar(held),
+            },
+            Step::ReportReplaced(held) => {
+                let attempt = state.runs[held.run].map_or(1, |stored| stored.status.attempt());
+                let outcome = Outcome::Replaced(trigger);
+                state.events.insert(Event { run: held.run, attempt, outcome, left: Left::Move });
+                Step::Displace(held)
+            }
+            Step::Displace(held) => {
+                if let Some(stored) = state.runs[held.run].filter(|stored| !stored.status.is_final()) {
+                    state.displace(held.run, trigger, stored.made_by);
+                }
+                if self.mutant == Some(Mutant::TakeUnseen) {
+                    state.claim(trigger, place, self.releases)
+                } else {
+                    Step::Claim
+                }
+            }
+            Step::Bar(held) => {
+                if state.runs[held.run].is_none() {
+                    state.displace(held.run, trigger, held.number);
+                }
+                Step::Claim
+            }
             Step::Reclaim(dead) => match state.keys[place] {
                 Some(held) if held.open && (held.run, held.number) != (dead.run, dead.number) => Step::Claim,
                 _ => state.claim(trigger, place, self.releases),
             },
             Step::Send { run, number, cached } if self.mutant == Some(Mutant::PutBeforeSend) => {
-                state.runs[run].get_or_insert(RunRecord { status: Status::Queued(1), made_by: number });
+                state.runs[run].get_or_insert(RunRecord::queued(number));
                 Step::Put { run, number, cached }
             }
             Step::Send { run, number, cached } => {
@@ -45,7 +78,7 @@ impl Protocol {
                 if self.mutant == Some(Mutant::PutBeforeSend) {
                     state.messages.insert(Message { run, attempt: 1, number });
                 }
-                let there = *state.runs[run].get_or_insert(RunRecord { status: Status::Queued(1), made_by: number });
+                let there = *state.runs[run].get_or_insert(RunRecord::queued(number));
                 if cached && there.made_by != number && self.mutant != Some(Mutant::HelpedAnyClaim) {
                     // Another claim made it meanwhile: the trigger is refused, and asked again.
                     Step::Claim
@@ -71,7 +104,7 @@ impl Protocol {
         let Message { run, attempt, number } = message;
         match state.runs[run] {
             None if attempt == 1 => {
-                state.runs[run] = Some(RunRecord { status: Status::Executing(1), made_by: number });
+                state.runs[run] = Some(RunRecord { status: Status::Executing(1), ..RunRecord::queued(number) });
                 state.workers.insert(Worker { message, told: true, reported: false });
             }
             Some(stored) if stored.status == Status::Queued(attempt) => {
@@ -149,6 +182,12 @@ impl Protocol {
             state.events.insert(Event { left, ..event });
         };
         match (left, outcome, stored.status) {
+            (Left::Move, Outcome::Replaced(by), status) if !status.is_final() => {
+                if frees(Status::Canceled) {
+                    go_on(Left::Clear);
+                }
+                state.displace(run, by, stored.made_by);
+            }
             (Left::Move, Outcome::Canceled, status) if !status.is_final() => {
                 if frees(Status::Canceled) {
                     go_on(Left::Clear);
@@ -187,7 +226,8 @@ impl Protocol {
             {
                 go_on(Left::Clear);
             }
-            (Left::Move, Outcome::Succeeded, Status::Completed) | (Left::Move, Outcome::Canceled, Status::Canceled)
+            (Left::Move, Outcome::Succeeded, Status::Completed)
+            | (Left::Move, Outcome::Canceled | Outcome::Replaced(_), Status::Canceled)
                 if frees(stored.status) && again =>
             {
                 go_on(Left::Clear);
@@ -213,7 +253,7 @@ impl Protocol {
         let next = match burial {
             Burial::Put => {
                 if attempt == 1 {
-                    state.runs[run].get_or_insert(RunRecord { status: Status::Queued(1), made_by: number });
+                    state.runs[run].get_or_insert(RunRecord::queued(number));
                 }
                 Burial::Look
             }
