@@ -200,6 +200,9 @@ fn details(run: &Run, now: Timestamp) -> Markup {
             (when("Started", run.started_at))
             (when("Next attempt", run.retry_at.filter(|at| *at > now && run.turn.attempt > 1)))
             (when("Ended", run.finished_at))
+            @if let Some(successor) = &run.replaced_by {
+                dt { "Replaced by" } dd { a.id href=(format!("/runs/{successor}")) { (successor) } }
+            }
             dt { "Queue" } dd { (run.spec.queue) }
             @if run.tags().next().is_some() { dt { "Tags" } dd { @for tag in run.tags() { span.tag { (tag) } " " } } }
             @if let Some(seconds) = options.max_duration { dt { "Limit" } dd { (seconds) " s an attempt" } }

@@ -21,6 +21,10 @@ use crate::session::{Visitor, random};
 const RELEASES: [(KeyRelease, &str); 3] =
     [(KeyRelease::OnFailure, "a failure"), (KeyRelease::OnEnd, "any end"), (KeyRelease::Never, "no end")];
 
+/// What to do about a key that is held: the words of the wire, and those shown.
+const HELD: [(&str, &str); 3] =
+    [("return", "answer with its run"), ("error", "fail"), ("replace", "replace its run, unless it has ended")];
+
 /// Shows the form.
 pub(crate) async fn ask(State(KnownTasks(known)): State<KnownTasks>, visitor: Visitor, Query(query): Query) -> Page {
     page(&visitor, &query, &known(), html! {})
@@ -60,6 +64,7 @@ async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Trig
         "idempotencyKey": fields.get("key"),
         "idempotencyKeyTTL": fields.given("ttl"),
         "idempotencyKeyRelease": fields.given("release"),
+        "onKeyHeld": fields.given("held"),
         "delay": fields.given("delay"),
     });
     let body = match payload {
@@ -80,6 +85,7 @@ fn render_answer(Triggered { handle, key, .. }: &Triggered, now: Timestamp) -> M
         Some(KeyStatus::Cached) => ("cached", "A run holds the key: this is its handle, and nothing new runs."),
         Some(KeyStatus::ReplacedExpired) => ("replaced-expired", "The window of the run that held the key was over."),
         Some(KeyStatus::ReplacedFailed) => ("replaced-failed", "The run that held the key had failed."),
+        Some(KeyStatus::Replaced) => ("replaced", "The run that held the key was cancelled to make way for this one."),
     };
     html! {
         section.card #outcome role="status" {
@@ -112,6 +118,11 @@ fn page(visitor: &Visitor, fields: &Fields, known: &[TaskId], outcome: Markup) -
             label { "Freed by" select name="release" {
                 @for (release, words) in RELEASES {
                     option value=(release) selected[fields.get("release") == release.as_str()] { (words) }
+                }
+            } }
+            label { "If it is held" select name="held" {
+                @for (held, words) in HELD {
+                    option value=(held) selected[fields.get("held") == held] { (words) }
                 }
             } }
             label { "Delay" input name="delay" value=(fields.get("delay")) placeholder="none"; }

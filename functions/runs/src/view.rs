@@ -66,6 +66,7 @@ fn fields(run: &Run, holds_key: bool, now: Timestamp) -> RunFields {
     fields.ttl = options.ttl_ms.map(|ttl| format!("{}s", ttl / 1000));
     fields.expired_at = run.finished_at.filter(|_| run.status == RunStatus::Expired);
     fields.metadata = run.metadata().cloned();
+    fields.replaced_by.clone_from(&run.replaced_by);
     fields.region = options.placement.get("region").and_then(Value::as_str).map(str::to_owned);
     fields
 }

@@ -64,6 +64,11 @@ impl Trigger {
         self.with(|options| options.refuse_held_key())
     }
 
+    /// Cancels the run that holds the key if it has not ended, and makes another in its place.
+    pub fn replace_held_key(self) -> Self {
+        self.with(|options| options.replace_held_key())
+    }
+
     /// Makes the key of the payload: of what these JSON pointers name in it, or, for `[]`, of the whole of it.
     pub fn idempotency_key_from<const N: usize>(self, pointers: [&str; N]) -> Self {
         self.with(|options| options.key_from(&pointers))

@@ -149,6 +149,12 @@ impl TriggerOptions {
         self.option("onKeyHeld", "error")
     }
 
+    /// Cancels the run that holds the key if it has not ended, and makes another in its place.
+    #[must_use]
+    pub fn replace_held_key(self) -> Self {
+        self.option("onKeyHeld", "replace")
+    }
+
     /// How long the key holds: a whole number and `s`, `m`, `h` or `d`; 30 days by default.
     #[must_use]
     pub fn key_ttl(self, ttl: &str) -> Self {

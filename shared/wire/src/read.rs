@@ -107,6 +107,7 @@ mod tests {
             ttl: Some("60s".to_owned()),
             expired_at: Some(moment),
             metadata: Some(json!({ "m": 1 })),
+            replaced_by: RunId::parse("run_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb").ok(),
             region: Some("r".to_owned()),
         };
         let family = Family { depth: 2, trigger_function: TriggerFunction::TriggerAndWait.into() };

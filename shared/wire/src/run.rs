@@ -113,6 +113,9 @@ pub struct RunFields {
     /// The caller's own data about it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub metadata: Option<Value>,
+    /// The run that was to take its place and its key, if it was cancelled to make way for one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replaced_by: Option<RunId>,
     /// The region that its trigger asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub region: Option<String>,
@@ -149,6 +152,7 @@ impl RunFields {
             ttl: None,
             expired_at: None,
             metadata: None,
+            replaced_by: None,
             region: None,
         }
     }

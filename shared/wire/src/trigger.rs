@@ -22,6 +22,8 @@ pub enum KeyStatus {
     ReplacedExpired,
     /// A run held it that had failed, and whose key was not cleared yet.
     ReplacedFailed,
+    /// A run held it that made way for this one.
+    Replaced,
 }
 
 impl KeyStatus {
@@ -33,6 +35,7 @@ impl KeyStatus {
             Self::Cached => "cached",
             Self::ReplacedExpired => "replaced-expired",
             Self::ReplacedFailed => "replaced-failed",
+            Self::Replaced => "replaced",
         }
     }
 }

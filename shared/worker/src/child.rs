@@ -67,6 +67,12 @@ impl Child {
         self.with(|options| options.refuse_held_key())
     }
 
+    /// Cancels the run that holds the key if it has not ended, and makes another in its place.
+    #[must_use]
+    pub fn replace_held_key(self) -> Self {
+        self.with(|options| options.replace_held_key())
+    }
+
     /// The child starts no earlier: a span like `1h30m`, or an ISO 8601 date.
     #[must_use]
     pub fn delay(self, delay: &str) -> Self {

@@ -28,6 +28,9 @@ pub(crate) struct TriggerArgs {
     /// Fail if another run holds the key
     #[arg(long)]
     refuse_held_key: bool,
+    /// Cancel the run that holds the key if it has not ended, and make another in its place
+    #[arg(long, conflicts_with = "refuse_held_key")]
+    replace_held_key: bool,
     /// Make the key of the payload
     #[arg(long, conflicts_with = "key")]
     key_from_payload: bool,
@@ -70,6 +73,9 @@ pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
     }
     if args.refuse_held_key {
         trigger = trigger.refuse_held_key();
+    }
+    if args.replace_held_key {
+        trigger = trigger.replace_held_key();
     }
     if let Some(delay) = &args.delay {
         trigger = trigger.delay(delay);

@@ -12,6 +12,7 @@ use crate::clock::{CLOCKS_APART, Timestamp};
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyRelease};
 use crate::protocol::overdue::end_if_overdue;
+use crate::protocol::replace::{bar, make_way};
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
 use crate::request::{Parentage, TriggerRequest};
 use crate::run::Run;
@@ -68,9 +69,10 @@ pub async fn claim(
         ..KeyRecord::new(own.clone(), Some(key), now, request.window.end(now))
     };
     let address = KeyAddress { environment: &request.environment, place: key.place(&request.task), hash: &key.hash };
-    let mut dead = None;
+    let (mut dead, mut replaced) = (None, false);
     for _ in 0..ROUNDS {
         match app.store.claim_key(address, &record, dead.as_ref()).await? {
+            Claimed::Free | Claimed::Over(_) if replaced => return Ok(Claim::Ours(record, KeyStatus::Replaced)),
             Claimed::Free => return Ok(Claim::Ours(record, KeyStatus::Created)),
             Claimed::Over(before) if before.window_ends_at <= now => {
                 return Ok(Claim::Ours(record, KeyStatus::ReplacedExpired));
@@ -88,6 +90,17 @@ pub async fn claim(
                 return Ok(Claim::Ours(holder, KeyStatus::Created));
             }
             Claimed::HeldBy(holder) => match holder_state(app, address, &holder).await? {
+                state if request.on_key_held == OnKeyHeld::Replace && state.is_under_way() => {
+                    // Its own run is there: sent again, it must not cancel the run that has taken that one's place.
+                    if let Some(made) = made_before(app, own, key).await? {
+                        return Ok(made);
+                    }
+                    match state {
+                        Holder::Alive(run) => make_way(app, &run, own).await?,
+                        _ => bar(app, request, key, &holder, own).await?,
+                    }
+                    dead = None;
+                }
                 Holder::Alive(_) if request.on_key_held == OnKeyHeld::Error => {
                     return made_before(app, own, key)
                         .await?
@@ -110,7 +123,7 @@ pub async fn claim(
                 }
                 // Whoever made it is dead, and nobody's payload runs: it would be held for nothing to the end of its window.
                 Holder::NeverSent => return Ok(Claim::Help(holder)),
-                Holder::Dead => dead = Some(holder),
+                Holder::Dead { has_made_way } => (dead, replaced) = (Some(holder), has_made_way),
             },
             Claimed::Unknown => dead = None,
         }
@@ -180,7 +193,21 @@ enum Holder {
     NeverSent,
     /// It came to an end that frees its key, which is not cleared yet, or was made for another claim: an earlier one of its
     /// request, which was sent again after the key was freed.
-    Dead,
+    Dead {
+        /// Whether it was cancelled to make way for another.
+        has_made_way: bool,
+    },
+}
+
+impl Holder {
+    /// Whether there is something to replace: it has not ended, or not begun.
+    fn is_under_way(&self) -> bool {
+        match self {
+            Self::Alive(run) => !run.status.is_final(),
+            Self::NeverSent => true,
+            Self::Dead { .. } => false,
+        }
+    }
 }
 
 async fn holder_state(app: &App, address: KeyAddress<'_>, holder: &KeyRecord) -> Result<Holder, Error> {
@@ -192,7 +219,11 @@ async fn holder_state(app: &App, address: KeyAddress<'_>, holder: &KeyRecord) ->
         }
         if let Some(run) = app.store.run(&holder.run_id).await? {
             let run = end_if_overdue(app, run).await?;
-            return Ok(if holder.is_given_up(address, &run) { Holder::Dead } else { Holder::Alive(Box::new(run)) });
+            let has_made_way = run.replaced_by.is_some();
+            return Ok(match holder.is_given_up(address, &run) {
+                true => Holder::Dead { has_made_way },
+                false => Holder::Alive(Box::new(run)),
+            });
         }
     }
     Ok(Holder::NeverSent)

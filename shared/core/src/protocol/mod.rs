@@ -12,6 +12,7 @@ mod hop;
 pub mod keep;
 pub mod overdue;
 mod plan;
+mod replace;
 pub mod reset;
 pub mod schedule;
 pub mod start;

@@ -181,7 +181,7 @@ fn is_of_another_request(there: &Run, run: &Run) -> bool {
 }
 
 /// Triggers several at once; their answers or errors, in their order. Of those that share a key, the first makes the run:
-/// the others come after it.
+/// the others come after it, and one by one if any of them replaces what it finds.
 pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result<Triggered, Error>> {
     let mut keys = HashSet::new();
     let mut is_first = |request: &TriggerRequest| {
@@ -189,10 +189,11 @@ pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result
         key.is_none_or(|key| keys.insert((key.place(&request.task).to_string(), key.hash.clone())))
     };
     let (first, later): (Vec<_>, Vec<_>) = requests.into_iter().enumerate().partition(|(_, request)| is_first(request));
+    let replaces = later.iter().any(|(_, request)| request.on_key_held == OnKeyHeld::Replace);
     let mut results = Vec::new();
-    for requests in [first, later] {
+    for (requests, at_a_time) in [(first, AT_A_TIME), (later, if replaces { 1 } else { AT_A_TIME })] {
         let triggers = requests.into_iter().map(|(place, request)| async move { (place, trigger(app, request).await) });
-        results.extend(stream::iter(triggers).buffer_unordered(AT_A_TIME).collect::<Vec<_>>().await);
+        results.extend(stream::iter(triggers).buffer_unordered(at_a_time).collect::<Vec<_>>().await);
     }
     results.sort_by_key(|(place, _)| *place);
     results.into_iter().map(|(_, result)| result).collect()

@@ -214,7 +214,11 @@ pub enum Outcome {
     /// The run was not started within its `ttl`.
     Expired,
     /// Somebody cancelled the run, whichever attempt it is in.
-    Canceled,
+    Canceled {
+        /// The run that is to take its place and its key, if it makes way for one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        replaced_by: Option<RunId>,
+    },
 }
 
 impl Output {
@@ -240,7 +244,7 @@ impl Outcome {
             | Self::TimedOut { error }
             | Self::SystemFailure { error } => Some(error),
             Self::Succeeded { lost, .. } => lost.as_ref(),
-            Self::Expired | Self::Canceled => None,
+            Self::Expired | Self::Canceled { .. } => None,
         }
     }
 
@@ -257,7 +261,7 @@ impl Outcome {
             Self::SystemFailure { .. } => Event::SystemFailure,
             Self::TimedOut { .. } => Event::TimeOut,
             Self::Expired => Event::Expire,
-            Self::Canceled => Event::Cancel,
+            Self::Canceled { .. } => Event::Cancel,
         }
     }
 
@@ -271,7 +275,7 @@ impl Outcome {
             | Self::TimedOut { .. }
             | Self::SystemFailure { .. }
             | Self::Expired
-            | Self::Canceled => None,
+            | Self::Canceled { .. } => None,
         }
     }
 }

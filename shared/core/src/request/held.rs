@@ -26,6 +26,8 @@ pub enum OnKeyHeld {
     Return,
     /// Fails, and names it.
     Error,
+    /// Cancels that run if it has not ended, and makes its own; answers with one that has.
+    Replace,
 }
 
 impl FromStr for OnKeyHeld {
@@ -35,7 +37,8 @@ impl FromStr for OnKeyHeld {
         match text {
             "return" => Ok(Self::Return),
             "error" => Ok(Self::Error),
-            _ => Err(format!("{text:?} is nothing to do about a held key: give return or error")),
+            "replace" => Ok(Self::Replace),
+            _ => Err(format!("{text:?} is nothing to do about a held key: give return, error or replace")),
         }
     }
 }

@@ -120,6 +120,9 @@ pub struct Run {
     /// When the first attempt started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub started_at: Option<Timestamp>,
+    /// The run that was to take its place and its key, if it was cancelled to make way for one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replaced_by: Option<RunId>,
     /// When it became final.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub finished_at: Option<Timestamp>,
@@ -185,11 +188,24 @@ impl Run {
             lease_name: None,
             max_attempts: None,
             started_at: None,
+            replaced_by: None,
             finished_at: None,
             output: None,
             stored_output: None,
             output_type: PayloadType::Json,
             error: None,
+        }
+    }
+
+    /// The record of a run that nobody has made, and that nobody shall: cancelled at `now` to make way for `successor`.
+    #[must_use]
+    pub fn barred(id: RunId, spec: RunSpec, successor: RunId, now: Timestamp) -> Self {
+        Self {
+            status: RunStatus::Canceled,
+            replaced_by: Some(successor),
+            updated_at: now,
+            finished_at: Some(now),
+            ..Self::new(id, spec, None)
         }
     }
 

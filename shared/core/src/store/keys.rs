@@ -57,10 +57,10 @@ impl KeyRecord {
     }
 
     /// Whether `run`, which this claim of the key at `address` names, has given the key up: it came to an end that frees it,
-    /// though the key may not be cleared yet, or this claim is not the one that made it.
+    /// though the key may not be cleared yet, or made way for another run, or this claim is not the one that made it.
     #[must_use]
     pub fn is_given_up(&self, address: KeyAddress<'_>, run: &Run) -> bool {
-        !self.made(address, run) || self.release.frees(run.status)
+        !self.made(address, run) || self.release.frees(run.status) || run.replaced_by.is_some()
     }
 
     /// Whether this is the claim that made `run`, and not one made for it later by a request that was sent again after

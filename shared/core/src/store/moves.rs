@@ -122,7 +122,7 @@ impl Move<'_> {
     /// The turn in which alone it may happen.
     fn turn(&self) -> Option<Turn> {
         match self {
-            Self::Wake { .. } | Self::Rouse | Self::End { outcome: Outcome::Canceled, .. } => None,
+            Self::Wake { .. } | Self::Rouse | Self::End { outcome: Outcome::Canceled { .. }, .. } => None,
             Self::Start { turn, .. }
             | Self::Suspend { turn, .. }
             | Self::Reschedule { turn, .. }
@@ -279,6 +279,9 @@ fn end(write: &mut Expression, turn: Turn, outcome: &Outcome, now: Timestamp) {
         if lost.is_none() {
             write.remove("error");
         }
+    }
+    if let Outcome::Canceled { replaced_by: Some(successor) } = outcome {
+        write.set("replaced_by", text(successor.as_str()));
     }
     if let Some(pause) = outcome.retry_after() {
         if let Some(error) = outcome.error().filter(|_| turn.attempt <= KEPT_FAILURES) {

@@ -12,9 +12,9 @@ use super::list::{Position, list_pk};
 use super::{SHARDS, Store, compressed};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::run::Run;
 use crate::run::status::RunStatus;
 use crate::run::turn::Turn;
+use crate::run::{KEPT, Run};
 
 /// What a run's moves add to its item, about: its lease, its history, its end.
 pub(super) const GROWS_BY: usize = 192;
@@ -33,6 +33,10 @@ pub(super) fn item(run: &Run) -> Result<HashMap<String, AttributeValue>, Error> 
     let mut item: HashMap<String, AttributeValue> =
         serde_dynamo::to_item(run).map_err(|error| Error::unreadable("a run", error))?;
     item.insert("item".to_owned(), text(RUN_ITEM));
+    if let Some(finished_at) = run.finished_at {
+        let expires_at = finished_at.plus(KEPT).max(run.kept_until());
+        item.insert("expires_at".to_owned(), number(expires_at.seconds_rounded_up()));
+    }
     item.insert("list_pk".to_owned(), text(list_pk(&run.spec.environment, run.id.shard(SHARDS))));
     item.insert("list_sk".to_owned(), text(Position::of(run).to_string()));
     compressed::compress(&mut item, compressed::PAYLOAD, &[GROWS_BY, GROWS_BY + SHORT_OUTPUT]);

@@ -206,7 +206,7 @@ async fn i9_a_parent_that_nobody_has_told_of_the_end_of_its_child_is_told_by_the
     let now = app.clock.now();
     let end = Move::End {
         turn,
-        outcome: &Outcome::Canceled,
+        outcome: &Outcome::Canceled { replaced_by: None },
         children: &[],
         unless_leased: false,
         kept_until: now.plus(DAY * 30),

@@ -251,7 +251,7 @@ async fn i7_completion_events_may_come_twice_late_and_out_of_order() {
                 lost: None,
             },
         ),
-        event(1, Outcome::Canceled),
+        event(1, Outcome::Canceled { replaced_by: None }),
     ] {
         complete(app, &stale).await.unwrap();
         assert_eq!(app.store.run(&id).await.unwrap().unwrap(), executing);
@@ -387,7 +387,7 @@ async fn cancel_is_finished_by_its_event_when_the_process_dies_after_sending_it(
     let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "delay": "1h" } })).await;
     let stored = oncekey.app().store.run(&run_id(&run.id)).await.unwrap().unwrap();
-    let event = CompletionEvent::new(&stored, Outcome::Canceled);
+    let event = CompletionEvent::new(&stored, Outcome::Canceled { replaced_by: None });
     oncekey.app().queues.send_completion(&event).await.unwrap();
     oncekey.in_status(&run.id, "CANCELED").await;
 }
