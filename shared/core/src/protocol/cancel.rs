@@ -1,4 +1,4 @@
-//! Cancel: ends a run that is not final; its key stays (R33), unless it makes way for another run (R75).
+//! Cancel: ends a run that is not final; its key stays (R33).
 
 use oncekey_wire::{EnvironmentId, RunId};
 
@@ -30,16 +30,11 @@ pub async fn cancel(app: &App, environment: &EnvironmentId, id: &RunId) -> Resul
     if run.status.is_final() {
         return Ok(());
     }
-    end(app, &run, None).await
-}
-
-/// Cancels `run`, which is not final, by itself or to make way for the run `replaced_by`.
-pub(super) async fn end(app: &App, run: &Run, replaced_by: Option<&RunId>) -> Result<(), Error> {
-    let event = CompletionEvent::new(run, Outcome::Canceled { replaced_by: replaced_by.cloned() });
+    let event = CompletionEvent::new(&run, Outcome::Canceled { replaced_by: None });
     // The event goes first: were we to die after the move, nobody would do what follows it.
     app.queues.send_completion(&event).await?;
     complete(app, &event).await?;
-    for message in under_way(run) {
+    for message in under_way(&run) {
         app.queues.unschedule(&message).await;
     }
     Ok(())

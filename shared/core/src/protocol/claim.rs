@@ -96,7 +96,7 @@ pub async fn claim(
                         return Ok(made);
                     }
                     match state {
-                        Holder::Alive(run) => make_way(app, &run, own).await?,
+                        Holder::Alive(run) => make_way(app, *run, own).await?,
                         _ => bar(app, request, key, &holder, own).await?,
                     }
                     dead = None;

@@ -8,11 +8,10 @@ use oncekey_wire::RunId;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::protocol::complete::end_in_passing;
 use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
 use crate::run::Run;
 use crate::run::status::RunStatus;
-use crate::store::{Move, Moved};
-use crate::telemetry::metrics::{Metric, record};
 
 /// How long a message lives at most, in its queue and as a dead letter (14 days, an SQS limit), and a day for the clocks.
 const OUTLIVES_MESSAGES: Duration = Duration::from_secs(15 * 24 * 60 * 60);
@@ -44,17 +43,8 @@ pub async fn end_if_overdue(app: &App, run: Run) -> Result<Run, Error> {
         return Ok(run);
     }
     let event = CompletionEvent::unless_leased(&run, Outcome::Expired);
-    // The event goes first, as with a cancel: it does what follows the move, which may need more permissions than we have.
-    app.queues.send_completion(&event).await?;
-    Ok(match app.store.move_run(&run.id, Move::of_end(&event, false, now), now).await? {
-        Moved::To(ended) => {
-            tracing::warn!(run_id = %ended.id, task = %ended.spec.task, "expired: no worker took it up while its message lived");
-            record(Metric::RunEnded(ended.status), now);
-            ended
-        }
-        Moved::Refused(other) => other,
-        Moved::Gone => run,
-    })
+    tracing::warn!(run_id = %run.id, task = %run.spec.task, "overdue: no worker took it up while its message lived");
+    end_in_passing(app, run, &event).await
 }
 
 /// Sends the wake-up of a run that waits for a time which is long over: its message may be gone like any other. Whoever looks

@@ -163,6 +163,25 @@ async fn the_budget_of_a_key_that_any_end_releases_is_one_write_more_at_its_end(
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_run_that_replaces_another_is_five_writes_more() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let (oncekey, units) = counted(place).await;
+    oncekey.list("").await;
+    let body = json!({ "options": { "idempotencyKey": "k", "onKeyHeld": "replace", "delay": "1h" } });
+    oncekey.trigger("echo", body.clone()).await;
+    settled(&oncekey).await;
+    take(&units);
+    oncekey.trigger("echo", body).await;
+    settled(&oncekey).await;
+    let (writes, reads) = take(&units);
+    assert_eq!((writes, reads), (REPLACED.0 + 3.0, REPLACED.1), "and the key, the run and its index entry");
+}
+
+/// What it takes that a run under way makes way: two refused claims, its end, and its event's, which finds that made; it is
+/// looked at twice, the successor once, and whoever waits for it.
+const REPLACED: (f64, f64) = (4.0, 4.0);
+
 /// What a run without a key and without waits writes: the run, its index entry, start, success.
 const PLAIN_RUN: f64 = 4.0;
 

@@ -28,6 +28,7 @@ mod places;
 mod protocol;
 mod reading;
 mod release;
+mod replace;
 mod replays;
 mod reset;
 mod retention;

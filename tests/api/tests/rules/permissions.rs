@@ -46,6 +46,9 @@ fn worker() -> Worker {
         ctx.trigger(Child::new("child", noise(250_000).len()).idempotency_key("large")).await?;
         ctx.enqueue_trigger(Child::new("child", 2)).await?;
         ctx.trigger(Child::new("child", 2).queue(BESIDE)).await?;
+        let replacing = || Child::new("child", 2).idempotency_key(ctx.idempotency_key("replaced")).delay("1d");
+        ctx.trigger(replacing()).await?;
+        ctx.trigger(replacing().replace_held_key()).await?;
         ctx.reset("child", ctx.idempotency_key("child")).await?;
         let many = (0..30).map(|_| Child::new("child", 2)).collect();
         let outputs = ctx.batch_trigger_and_wait::<String>(many).await?;
@@ -132,6 +135,11 @@ async fn drive(oncekey: &Oncekey, queue: &str) {
     let released = json!({ "delay": "1d", "idempotencyKey": "released", "idempotencyKeyRelease": "on-end" });
     let released = trigger("child", json!({ "payload": 1, "options": released })).await;
     ok(oncekey.post(&format!("/api/v2/runs/{}/cancel", released.id), "")).await;
+    let replacing =
+        json!({ "payload": 1, "options": { "idempotencyKey": "by message", "onKeyHeld": "replace", "delay": "1d" } });
+    trigger("child", replacing.clone()).await;
+    oncekey.send("oncekey-triggers", message(&replacing)).await;
+    oncekey.drained("oncekey-triggers").await;
     let large = json!({ "payload": noise(250_000), "idempotencyKey": "replayed" }).to_string();
     ok(oncekey.post(&format!("/api/v1/runs/{}/replay", packet.id), large)).await;
     // Its payload is in the bucket.

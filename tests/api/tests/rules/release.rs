@@ -203,7 +203,7 @@ async fn a_word_that_releases_nothing_is_refused_by_its_field_and_nothing_is_wri
     for (options, field) in [
         (json!({ "idempotencyKey": "k", "idempotencyKeyRelease": "on-success" }), "options.idempotencyKeyRelease"),
         (json!({ "idempotencyKey": "k", "idempotencyKeyRelease": 1 }), "options.idempotencyKeyRelease"),
-        (json!({ "idempotencyKey": "k", "onKeyHeld": "replace" }), "options.onKeyHeld"),
+        (json!({ "idempotencyKey": "k", "onKeyHeld": "displace" }), "options.onKeyHeld"),
     ] {
         let (status, refused) = bad(options).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
