@@ -259,3 +259,16 @@ test("r70 r73 r74 the client's own headers say what releases a key, and that a h
     assert.notEqual((await trigger("echo", 1, key)).id, first.id);
   });
 });
+
+test("r75 the client's own header replaces the run that holds a key", async () => {
+  const key = await idempotencyKeys.create(freshKey());
+  const additionalHeaders = { "Idempotency-Key-Held": "replace" };
+  await auth.withAuth({ baseURL: stack.url, accessToken: DEV, requestOptions: { additionalHeaders } }, async () => {
+    const first = await trigger("echo", 1, key, { delay: "1h" });
+    const second = await trigger("echo", 2, key);
+    assert.notEqual(second.id, first.id);
+    await until(first.id, "CANCELED");
+    assert.equal((await poll(second)).output, 2);
+    assert.equal((await trigger("echo", 3, key)).id, second.id, "it has ended");
+  });
+});

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use oncekey_core::key::KeyRelease;
 use oncekey_core::{RunStatus, Timestamp};
 use oncekey_worker::{CallError, Context, RunHandle};
 use serde_json::Value;
@@ -60,10 +61,14 @@ pub struct History {
     pub answers: Vec<Answer>,
     /// Claims, in the order in which they were made.
     pub claims: Vec<Claim>,
-    /// Failures, ends of windows and resets, by key.
+    /// Ends that free, runs that made way, ends of windows and resets, by key.
     pub separators: Vec<(Position, String)>,
     /// Where each run stands.
     pub statuses: BTreeMap<String, RunStatus>,
+    /// Runs that were cancelled to make way for others.
+    pub replaced: BTreeSet<String>,
+    /// Those of them that were put as cancelled ones, before anybody had made them.
+    pub barred: BTreeSet<String>,
     /// What each run was given.
     pub given: BTreeMap<String, Value>,
     /// The key of each run that has one, and whether it starts later.
@@ -83,6 +88,12 @@ impl History {
     pub fn tick(&mut self) -> Position {
         self.now += 1;
         self.now
+    }
+
+    /// Whether a run has given up a key of this release.
+    #[must_use]
+    pub fn gave_up(&self, run: &str, release: KeyRelease) -> bool {
+        self.replaced.contains(run) || self.statuses.get(run).is_some_and(|status| release.frees(*status))
     }
 
     /// Notes a step.
@@ -166,6 +177,10 @@ impl History {
         let how = if answer.misused { "I3: a request id of two requests" } else { "I3: a request of its own" };
         if let Some(given) = self.given.get(&answer.run).filter(|given| **given != sent) {
             return Some(format!("{how}: {answer:?}, and its run was given {:.60}", given.to_string()));
+        }
+        // Of a run that was replaced before it was made nobody knew what it was asked for with.
+        if self.barred.contains(&answer.run) {
+            return None;
         }
         let asked = (answer.key.clone(), is_delayed(number));
         let made = self.made.get(&answer.run).filter(|made| **made != asked)?;

@@ -132,14 +132,13 @@ pub async fn claim(
 }
 
 /// The claim of an earlier try of this very request, if it has made its run: it is answered as it was, whoever holds the
-/// key now.
+/// key now. A run without a key, or of another, tells that the request's id was used otherwise.
 async fn made_before(app: &App, own: &RunId, key: &IdempotencyKey) -> Result<Option<Claim>, Error> {
     let Some(run) = app.store.run(own).await? else { return Ok(None) };
-    let Some(claimed) = &run.spec.key else { return Ok(None) };
-    let record = KeyRecord {
-        release: claimed.release,
-        ..KeyRecord::new(own.clone(), Some(key), run.spec.created_at, claimed.window_ends_at)
-    };
+    let created_at = run.spec.created_at;
+    let claimed = run.spec.key.as_ref().map(|claimed| (claimed.release, claimed.window_ends_at));
+    let (release, window_ends_at) = claimed.unwrap_or((KeyRelease::default(), created_at));
+    let record = KeyRecord { release, ..KeyRecord::new(own.clone(), Some(key), created_at, window_ends_at) };
     Ok(Some(Claim::Ours(record, KeyStatus::Created)))
 }
 

@@ -116,6 +116,23 @@ async fn r76_a_request_that_is_sent_again_does_not_replace_its_successor() {
     assert_eq!(oncekey.run(id(&second)).await["replacedBy"], third["id"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn r76_a_request_whose_id_was_used_otherwise_is_refused_and_replaces_nothing() {
+    let oncekey = Oncekey::anywhere().await;
+    let holder = replace(&oncekey, "request-1").await;
+    let delayed = json!({ "options": { "delay": "1h" } });
+    let mut of_another_key = delayed.clone();
+    of_another_key["options"]["idempotencyKey"] = json!("another");
+    for (request, body) in [("no key", delayed), ("another key", of_another_key)] {
+        as_request(&oncekey, request, &body).await;
+        let post = oncekey.post("/api/v1/tasks/echo/trigger", replacing("on-failure").to_string());
+        let (status, refused) = answer(post.header("x-trigger-request-idempotency-key", request)).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+        assert!(refused["error"].as_str().unwrap().starts_with("this request id was used for"), "{refused}");
+    }
+    assert_eq!(oncekey.run(id(&holder)).await["status"], "DELAYED");
+}
+
 /// A claim of the key that a run of `echo` holds or held, by a claimer that has made no run yet, and that run.
 async fn claimed(oncekey: &Oncekey) -> (KeyRecord, Run) {
     let planned = oncekey.trigger("echo", json!({ "options": { "idempotencyKey": "k", "delay": "1h" } })).await;

@@ -60,7 +60,7 @@ impl Caller {
             key: (pick(random, 10) != 0).then(|| "k".to_owned()),
             ttl: ["30d", "30d", "5s", "60s"][pick(random, 4)],
             release: ["on-failure", "on-failure", "on-end", "never"][pick(random, 4)],
-            on_key_held: ["return", "return", "return", "error"][pick(random, 4)],
+            on_key_held: ["return", "return", "return", "error", "replace"][pick(random, 5)],
             request: format!("s{seed}-r{number}"),
             first_asked: None,
             tries: TRIES,

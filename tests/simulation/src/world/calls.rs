@@ -160,6 +160,9 @@ impl World<'_> {
             self.reset_remembered(process, &body["Item"]);
             return (200, "{}".to_owned());
         }
+        if self.forgets_own_run(process, operation, &run) {
+            return (200, "{}".to_owned());
+        }
         if self.mutant == Some(Mutant::LatePayloads) && text(&key, "item").starts_with("payload#") {
             self.late.push((run, body.to_string()));
             return (200, "{}".to_owned());

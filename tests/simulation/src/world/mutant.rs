@@ -49,6 +49,8 @@ pub enum Mutant {
     ResetRecords,
     /// A reset frees the key whoever holds it.
     Resets,
+    /// Who replaces a run does not see that its own is there already.
+    Successors,
     /// Characters that no message may have are sent as they are.
     RawCharacters,
 }
@@ -79,6 +81,16 @@ impl World<'_> {
             _ => return,
         };
         body["ConditionExpression"] = json!(forgotten);
+    }
+
+    /// The planted fault of a look: a trigger that asks for its own run finds none.
+    pub(super) fn forgets_own_run(&self, process: Process, operation: &str, run: &str) -> bool {
+        let asks = self.mutant == Some(Mutant::Successors) && operation == "GetItem";
+        let own = || match self.work_of(process) {
+            Some(Work::Trigger(number)) => Some(self.callers[*number].own()),
+            _ => None,
+        };
+        asks && own().is_some_and(|own| own.as_str() == run)
     }
 
     /// The planted fault of an answer: a part of an item is not there.

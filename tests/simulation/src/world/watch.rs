@@ -37,10 +37,11 @@ impl World<'_> {
                 let made = self.created_at.get(&run) == Some(&moment(&before, "created_at"))
                     && history.made.get(&run).is_some_and(|(key, _)| key.as_ref() == Some(&pk));
                 let release = release(before.get("release"));
-                if after.is_none() && !status.is_some_and(|status| release.frees(status)) {
+                let gave_up = history.gave_up(&run, release);
+                if after.is_none() && !gave_up {
                     history.broken.push(format!("I4: the key {pk} of {run}, which is {status:?}, was cleared"));
                 }
-                let kept = status.is_some_and(|status| status.is_final() && !release.frees(status));
+                let kept = status.is_some_and(RunStatus::is_final) && !gave_up;
                 if kept && made && window_ends_at > now {
                     history.broken.push(format!("I5: the key {pk} of {run}, which is {status:?}, was lost"));
                 }
@@ -111,7 +112,18 @@ impl World<'_> {
         );
         let key = spec["key"]["hash"].as_str().map(|hash| format!("{place}#{hash}"));
         history.made.insert(run.clone(), (key.clone(), spec.get("delay_until").is_some()));
-        if let Some(key) = key.filter(|_| release(spec["key"].get("release")).frees(status)) {
+        let successor = text(item, "replaced_by");
+        if !successor.is_empty() {
+            let holds = |claim: &Claim| claim.run == run && claim.gone.is_none();
+            if history.replaced.contains(&successor) && history.claims.iter().any(holds) {
+                history.broken.push(format!("R76: {run} made way for {successor}, which had made way itself"));
+            }
+            history.replaced.insert(run.clone());
+            if before.is_none() {
+                history.barred.insert(run.clone());
+            }
+        }
+        if let Some(key) = key.filter(|_| history.gave_up(&run, release(spec["key"].get("release")))) {
             let at = history.tick();
             history.separators.push((at, key.clone()));
             if history.claims.iter().rev().find(|claim| claim.key == key).is_some_and(|claim| claim.run == run) {
