@@ -43,7 +43,7 @@ fn every_planted_fault_is_found_by_the_invariant_it_breaks() {
         (Mutant::Fingerprints, 200, "I3: a request id of two requests"),
         (Mutant::Helpers, 2_000, "I3: a request of its own"),
         (Mutant::ResetRecords, 600, "R40: a reset that meant"),
-        (Mutant::Successors, 2_000, "R76: "),
+        (Mutant::Successors, 200, "R76: "),
         (Mutant::RawCharacters, 200, "SQS refuses its message"),
         (Mutant::Resets, 600, "R40: a reset that meant"),
     ] {
