@@ -40,12 +40,7 @@ const calls = {
   ],
   streams: [() => client().appendToStream(run, "self", "s", "x"), () => client().sendInputStream(run, "s", 1)],
   sessions: [() => sessions.retrieve("s"), () => sessions.list()],
-  "wait tokens": [
-    () => wait.createToken({ timeout: "1h" }),
-    () => wait.listTokens(),
-    () => wait.retrieveToken("waitpoint_a"),
-    () => wait.completeToken("waitpoint_a", {}),
-  ],
+  "runs that wait for a token yet": [() => client().waitForWaitpointToken({ runFriendlyId: run, waitpointFriendlyId: "waitpoint_a" })],
   "waits of a task from outside of its own process": [() => client().waitForDuration(run, { date: new Date() })],
   "queues that are steered over HTTP": [
     () => queues.list(),

@@ -1,4 +1,4 @@
-//! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; which run holds a key; and cron schedules.
+//! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; which run holds a key; cron schedules; and wait tokens.
 
 mod key;
 mod logs;
@@ -6,6 +6,7 @@ mod notes;
 mod packet;
 mod query;
 mod schedules;
+mod tokens;
 mod view;
 
 use axum::extract::{RawQuery, State};
@@ -54,6 +55,11 @@ pub fn router(app: App) -> Router {
         .route(routes::ACTIVATE_SCHEDULE.path, routes::ACTIVATE_SCHEDULE.to(schedules::activate))
         .route(routes::DEACTIVATE_SCHEDULE.path, routes::DEACTIVATE_SCHEDULE.to(schedules::deactivate))
         .route(routes::TIMEZONES.path, routes::TIMEZONES.to(schedules::list_timezones))
+        .route(routes::CREATE_TOKEN.path, routes::CREATE_TOKEN.to(tokens::create))
+        .route(routes::LIST_TOKENS.path, routes::LIST_TOKENS.to(tokens::list))
+        .route(routes::RETRIEVE_TOKEN.path, routes::RETRIEVE_TOKEN.to(tokens::retrieve))
+        .route(routes::COMPLETE_TOKEN.path, routes::COMPLETE_TOKEN.to(tokens::complete))
+        .route(routes::CALL_BACK_TOKEN.path, routes::CALL_BACK_TOKEN.to(tokens::call_back))
         .route(routes::OPENAPI_JSON.path, routes::OPENAPI_JSON.to(openapi_json))
         .route(routes::HEALTH.path, routes::HEALTH.to(health))
         .with_state(app)
@@ -81,7 +87,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         schedules::update,
         schedules::delete,
         schedules::activate,
-        schedules::deactivate
+        schedules::deactivate,
+        tokens::create,
+        tokens::list,
+        tokens::retrieve,
+        tokens::complete
     ))]
     struct Described;
     Described::openapi()

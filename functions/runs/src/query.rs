@@ -68,7 +68,7 @@ fn size(value: &str) -> Result<usize, Error> {
     size.ok_or_else(|| wrong("page[size]", "give a whole number from 1 to 100"))
 }
 
-fn moment(name: &str, value: &str) -> Result<Timestamp, Error> {
+pub(crate) fn moment(name: &str, value: &str) -> Result<Timestamp, Error> {
     let moment = value.parse().ok().map(Timestamp::from_millis).or_else(|| Timestamp::parse(value).ok());
     moment.ok_or_else(|| wrong(name, "give milliseconds since 1970, or a date like \"2026-01-31T09:30:00Z\""))
 }

@@ -39,6 +39,7 @@ mod key;
 mod keys;
 mod runs;
 mod schedules;
+mod tokens;
 mod trigger;
 
 pub use batch::BatchItem;
@@ -48,11 +49,12 @@ pub use key::Key;
 pub use oncekey_wire::options::misnamed;
 pub use oncekey_wire::{
     Attempt, AttemptError, AttemptStatus, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus,
-    Env, EnvironmentId, Family, Generator, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease,
-    KeyStatus, OnMissed, OnOverlap, Pages, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields,
-    RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId, Timestamp,
-    TriggerFunction, TriggerOptions, WaitingFor,
+    CreatedToken, Env, EnvironmentId, Family, Generator, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash,
+    KeyRelease, KeyStatus, OnMissed, OnOverlap, Pages, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError,
+    RunFields, RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId,
+    Timestamp, Token, TokenId, TokenStatus, TokensPage, TriggerFunction, TriggerOptions, WaitingFor,
 };
 pub use runs::{ListRuns, Page, Runs};
 pub use schedules::{ListSchedules, SchedulePlan, Schedules};
+pub use tokens::{ListTokens, TokenOptions, Tokens};
 pub use trigger::Trigger;

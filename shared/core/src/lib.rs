@@ -26,13 +26,14 @@ mod signed;
 pub mod span;
 pub mod store;
 pub mod telemetry;
+pub mod token;
 
 pub use app::{App, aws_settings};
 pub use clock::{Clock, Timestamp};
 pub use error::Error;
 pub use key::window::Window;
 pub use key::{IdempotencyKey, KeyHash, Scope};
-pub use oncekey_wire::{BatchId, EnvironmentId, Invalid, Json, RequestId, RunId, TaskId};
+pub use oncekey_wire::{BatchId, EnvironmentId, Invalid, Json, RequestId, RunId, TaskId, TokenId};
 pub use run::Run;
 pub use run::status::RunStatus;
 pub use settings::Settings;

@@ -32,9 +32,9 @@ const ABSENT: [Absent; 16] = [
         instead: "keep a conversation in a store of yours, and trigger a task for each turn",
     },
     Absent {
-        paths: &["/api/v1/waitpoints/**", "/engine/v1/runs/*/waitpoints/**"],
-        what: "wait tokens",
-        instead: "when what you wait for happens, trigger the task that goes on, with a key made of the event's id",
+        paths: &["/engine/v1/runs/*/waitpoints/**"],
+        what: "runs that wait for a token yet",
+        instead: "look at the token from outside, and when it is completed trigger the task that goes on, with its id as the key",
     },
     Absent {
         paths: &["/engine/v1/**"],

@@ -3,7 +3,7 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use oncekey_core::cron::ScheduleId;
-use oncekey_core::{BatchId, Error, RunId};
+use oncekey_core::{BatchId, Error, RunId, TokenId};
 
 use crate::error::ApiError;
 
@@ -60,6 +60,24 @@ impl<S: Send + Sync> FromRequestParts<S> for SchedulePath {
         let unknown =
             || Error::NotFound(format!("there is no schedule {text:?}: a schedule id is sched_ and 32 characters"));
         Ok(Self(ScheduleId::parse(&text).map_err(|_| unknown())?))
+    }
+}
+
+/// The wait token that a path names. To be taken after the caller.
+#[derive(Debug)]
+pub struct TokenPath(pub TokenId);
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Segment(text) = Segment::from_request_parts(parts, state).await?;
+        let unknown = || {
+            Error::NotFound(format!(
+                "there is no wait token {text:?}: its id is waitpoint_ and 32 characters of 0-9 and a-v"
+            ))
+        };
+        Ok(Self(TokenId::parse(&text).map_err(|_| unknown())?))
     }
 }
 

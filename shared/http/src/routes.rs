@@ -104,6 +104,16 @@ pub const ACTIVATE_SCHEDULE: Route = Route::of(Runs, ApiKey, Post, "/api/v1/sche
 pub const DEACTIVATE_SCHEDULE: Route = Route::of(Runs, ApiKey, Post, "/api/v1/schedules/{id}/deactivate");
 /// Lists time zones.
 pub const TIMEZONES: Route = Route::of(Runs, Anyone, Get, "/api/v1/timezones");
+/// Create a wait token.
+pub const CREATE_TOKEN: Route = Route::of(Runs, ApiKey, Post, "/api/v1/waitpoints/tokens");
+/// List wait tokens.
+pub const LIST_TOKENS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/waitpoints/tokens");
+/// Show a wait token.
+pub const RETRIEVE_TOKEN: Route = Route::of(Runs, ApiKey, Get, "/api/v1/waitpoints/tokens/{id}");
+/// Complete a wait token.
+pub const COMPLETE_TOKEN: Route = Route::of(Runs, ApiKey, Post, "/api/v1/waitpoints/tokens/{id}/complete");
+/// Complete the wait token whose URL it is.
+pub const CALL_BACK_TOKEN: Route = Route::of(Runs, Anyone, Post, "/api/v1/waitpoints/tokens/{id}/callback");
 /// The description of the API.
 pub const OPENAPI_JSON: Route = Route::of(Runs, Anyone, Get, "/openapi.json");
 /// Says that it is there, without asking anybody.
@@ -151,7 +161,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 42] = [
+pub const ALL: [Route; 47] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -177,6 +187,11 @@ pub const ALL: [Route; 42] = [
     ACTIVATE_SCHEDULE,
     DEACTIVATE_SCHEDULE,
     TIMEZONES,
+    CREATE_TOKEN,
+    LIST_TOKENS,
+    RETRIEVE_TOKEN,
+    COMPLETE_TOKEN,
+    CALL_BACK_TOKEN,
     OPENAPI_JSON,
     HEALTH,
     HOME_PAGE,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use data_encoding::BASE32_NOPAD;
+use data_encoding::{BASE32_DNSSEC, BASE32_NOPAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -172,8 +172,7 @@ impl RunId {
     /// A number that spreads runs evenly over `shards`.
     #[must_use]
     pub fn shard(&self, shards: u32) -> u32 {
-        let sum = self.0.bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
-        sum % shards
+        shard_of(&self.0, shards)
     }
 }
 
@@ -241,6 +240,69 @@ impl ScheduleId {
     }
 }
 
+/// A wait token's id: `waitpoint_` and 32 characters, which begin with the moment when it was made, so that ids sort as that.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^waitpoint_[0-9a-v]{32}$"))]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TokenId(String);
+
+impl TokenId {
+    /// One that nobody has, of a token that is made now: the moment in 48 bits, and randomness.
+    #[must_use]
+    pub fn fresh(now: Timestamp) -> Self {
+        let mut rest = [0; 14];
+        rest.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..14]);
+        Self::of(now, rest)
+    }
+
+    /// Texts between which the ids of tokens are that were made from one moment to another, both included.
+    #[must_use]
+    pub fn range(from: Option<Timestamp>, to: Option<Timestamp>) -> (String, String) {
+        let low = from.map_or_else(|| Self(PREFIX.to_owned()), |from| Self::of(from, [0; 14]));
+        let high = to.map_or_else(|| Self(format!("{PREFIX}~")), |to| Self::of(to, [0xff; 14]));
+        (low.0, high.0)
+    }
+
+    fn of(moment: Timestamp, rest: [u8; 14]) -> Self {
+        let millis = u64::try_from(moment.millis()).unwrap_or_default().min((1 << 48) - 1).to_be_bytes();
+        let bytes: Vec<u8> = millis[2..].iter().chain(&rest).copied().collect();
+        Self(format!("{PREFIX}{}", BASE32_DNSSEC.encode(&bytes)))
+    }
+
+    /// Reads a wait token's id.
+    ///
+    /// # Errors
+    /// [`Invalid`] when the text cannot be one.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'v').contains(&b);
+        match text.strip_prefix(PREFIX) {
+            Some(rest) if rest.len() == 32 && rest.bytes().all(is_digit) => Ok(Self(text.to_owned())),
+            _ => Err(Invalid::new("wait token id", "a wait token's id is waitpoint_ and 32 characters of 0-9 and a-v")),
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A number that spreads tokens evenly over `shards`.
+    #[must_use]
+    pub fn shard(&self, shards: u32) -> u32 {
+        shard_of(&self.0, shards)
+    }
+}
+
+/// What the ids of wait tokens begin with.
+const PREFIX: &str = "waitpoint_";
+
+fn shard_of(id: &str, shards: u32) -> u32 {
+    let sum = id.bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
+    sum % shards
+}
+
 /// 160 bits of the sha256 of three parts, of which the first two can hold no NUL, so that no two triples hash alike.
 fn name_of(parts: [&str; 3]) -> String {
     let digest = Sha256::digest(parts.join("\0").as_bytes());
@@ -288,6 +350,7 @@ text_id!(TaskId);
 text_id!(RunId);
 text_id!(BatchId);
 text_id!(ScheduleId);
+text_id!(TokenId);
 
 #[cfg(test)]
 mod tests {

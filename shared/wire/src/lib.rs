@@ -19,12 +19,13 @@ mod run;
 mod schedule;
 mod status;
 mod time;
+mod token;
 mod trigger;
 
 pub use attempt::{Attempt, AttemptError, AttemptStatus, AwaitedRun, WaitingFor};
 pub use batch::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer, Processing};
 pub use error::{ErrorAnswer, Invalid, RunError};
-pub use ids::{BatchId, EnvironmentId, RequestId, RunId, ScheduleId, TaskId};
+pub use ids::{BatchId, EnvironmentId, RequestId, RunId, ScheduleId, TaskId, TokenId};
 pub use json::Json;
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
 pub use logs::{LogLine, RunLogs};
@@ -42,4 +43,5 @@ pub use schedule::{
 };
 pub use status::RunStatus;
 pub use time::Timestamp;
+pub use token::{CompletedToken, CreatedToken, Token, TokenStatus, TokensPage};
 pub use trigger::{Handle, HeldKey, Idempotency, KeyStatus, ResetAnswer};

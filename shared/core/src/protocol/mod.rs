@@ -17,5 +17,6 @@ pub mod reset;
 pub mod schedule;
 pub mod start;
 pub mod tick;
+pub mod token;
 pub mod trigger;
 pub mod wait;

@@ -9,6 +9,7 @@ pub mod object;
 pub mod options;
 mod parse;
 pub mod schedule;
+pub mod token;
 pub(crate) mod values;
 
 use oncekey_wire::{BatchId, EnvironmentId, RequestId, RunId, TaskId};

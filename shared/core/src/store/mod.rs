@@ -16,6 +16,7 @@ mod notes;
 mod resets;
 mod runs;
 pub mod schema;
+mod tokens;
 mod waiters;
 
 use aws_sdk_dynamodb::Client;
@@ -29,6 +30,7 @@ pub(crate) use list::Position;
 pub use moves::{Move, Moved, Progress};
 pub use resets::ResetRecord;
 pub use schema::RUNS_INDEX;
+pub use tokens::TokenEnd;
 pub use waiters::Registration;
 
 /// The names of Oncekey's tables.

@@ -136,6 +136,25 @@ async fn the_budget_of_a_time_of_a_cron_schedule_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_wait_token_holds() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let (oncekey, units) = counted(place).await;
+    // The API key is read once a minute.
+    answer(oncekey.get("/api/v1/waitpoints/tokens")).await;
+    take(&units);
+    let make = async |body: Value| answer(oncekey.post("/api/v1/waitpoints/tokens", body.to_string())).await.1;
+    let token = make(json!({ "tags": ["a"] })).await;
+    assert_eq!(take(&units), (1.0, 0.0), "a token without a key");
+    make(json!({ "idempotencyKey": "k" })).await;
+    assert_eq!(take(&units), (2.0, 0.0), "and one with a key: the key as well");
+    make(json!({ "idempotencyKey": "k" })).await;
+    assert_eq!(take(&units), (1.0, 1.0), "the same again: the refused claim and a consistent read");
+    let path = format!("/api/v1/waitpoints/tokens/{}/complete", token["id"].as_str().unwrap());
+    answer(oncekey.post(&path, json!({ "data": { "approved": true } }).to_string())).await;
+    assert_eq!(take(&units), (1.0, 0.0), "a completion");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_budget_of_a_whole_run_holds_whoever_makes_its_record_first() {
     let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
     let (oncekey, units) = counted(place).await;

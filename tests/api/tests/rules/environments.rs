@@ -52,7 +52,7 @@ fn doors() -> impl Iterator<Item = Route> {
 }
 
 /// Those that make things, or ask for no particular one.
-const NAMING_NOTHING: [Route; 7] = [
+const NAMING_NOTHING: [Route; 9] = [
     routes::TRIGGER,
     routes::CREATE_BATCH,
     routes::LIST_RUNS,
@@ -60,6 +60,8 @@ const NAMING_NOTHING: [Route; 7] = [
     routes::FIND_PACKET,
     routes::CREATE_SCHEDULE,
     routes::LIST_SCHEDULES,
+    routes::CREATE_TOKEN,
+    routes::LIST_TOKENS,
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,6 +150,11 @@ impl<'a> Verbs<'a> {
             ("PUT", ["api", "v1", "runs", _, "metadata"]) if self.replaying.load(Ordering::SeqCst) => {
                 self.say_again(body)
             }
+            // Their URL would have the address by which the task came.
+            (_, ["api", "v1", "waitpoints", ..]) => refuse(
+                StatusCode::NOT_IMPLEMENTED,
+                "Oncekey has wait tokens outside of tasks alone: make it where the task is triggered, and give it its id and url",
+            ),
             ("GET" | "HEAD", _)
             | ("POST", ["api", _, "runs", _, "cancel" | "reschedule"])
             | ("PUT", ["api", "v1", "runs", _, "metadata"])

@@ -1,0 +1,204 @@
+//! Wait tokens: create, read, list and complete.
+
+use std::collections::VecDeque;
+
+use futures_util::stream::{Stream, try_unfold};
+use oncekey_wire::{CompletedToken, CreatedToken, Token, TokensPage};
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::client::{Client, Content};
+use crate::error::Error;
+
+/// What a token is to be. Values are checked where they are received.
+///
+/// ```
+/// use oncekey_client::TokenOptions;
+///
+/// let options = TokenOptions::new().timeout("3d").key("approve-order-42").key_ttl("7d").tag("order:42");
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenOptions {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+    #[serde(rename = "idempotencyKeyTTL", skip_serializing_if = "Option::is_none")]
+    idempotency_key_ttl: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+}
+
+impl TokenOptions {
+    /// A token that waits ten minutes, without a key or tags.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// When its time is over: a span like `1h30m` (w, d, h, m, s), or an ISO 8601 date; at most 365 days away.
+    #[must_use]
+    pub fn timeout(self, timeout: &str) -> Self {
+        Self { timeout: Some(timeout.to_owned()), ..self }
+    }
+
+    /// There is one token of a key in an environment while the key's window lasts: up to 2,048 characters.
+    #[must_use]
+    pub fn key(self, key: &str) -> Self {
+        Self { idempotency_key: Some(key.to_owned()), ..self }
+    }
+
+    /// That window: a whole number and `s`, `m`, `h` or `d`, up to 365 days; 30 days by default.
+    #[must_use]
+    pub fn key_ttl(self, ttl: &str) -> Self {
+        Self { idempotency_key_ttl: Some(ttl.to_owned()), ..self }
+    }
+
+    /// One tag more, of up to ten, each of 1 to 128 characters.
+    #[must_use]
+    pub fn tag(mut self, tag: &str) -> Self {
+        self.tags.push(tag.to_owned());
+        self
+    }
+}
+
+impl Client {
+    /// Wait tokens.
+    #[must_use]
+    pub fn tokens(&self) -> Tokens<'_> {
+        Tokens { client: self }
+    }
+}
+
+/// Calls about wait tokens: [`Client::tokens`].
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens<'a> {
+    client: &'a Client,
+}
+
+impl Tokens<'_> {
+    /// Makes a token, or gives the one that there is of its key. Without a key, a call whose answer was lost and that is made
+    /// again makes another token.
+    ///
+    /// ```
+    /// # use oncekey_client::{Client, TokenOptions};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let stack = oncekey::Stack::start(oncekey::Options::in_memory()).await?;
+    /// # let client = Client::new(&stack.url(), "tr_dev_local")?;
+    /// let token = client.tokens().create(&TokenOptions::new().key("order-42")).await?;
+    /// assert!(!token.is_cached);
+    /// client.tokens().complete(&token.id, &serde_json::json!({ "approved": true })).await?;
+    /// let done = client.tokens().retrieve(&token.id).await?;
+    /// assert_eq!(done.output.as_deref(), Some(r#"{"approved":true}"#));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with 400 naming what no token can be made of, and others.
+    pub async fn create(&self, options: &TokenOptions) -> Result<CreatedToken, Error> {
+        self.client.call(Method::POST, &["api", "v1", "waitpoints", "tokens"], &[], Content::json(options)?).await
+    }
+
+    /// A token, with what it was completed with.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with 404 when this environment has no such token, and others.
+    pub async fn retrieve(&self, id: impl AsRef<str>) -> Result<Token, Error> {
+        let path = ["api", "v1", "waitpoints", "tokens", id.as_ref()];
+        self.client.call(Method::GET, &path, &[], Content::None).await
+    }
+
+    /// Completes a token with up to 128 KB of JSON. One that has ended stays as it is, and that is no error: the first end stands.
+    ///
+    /// # Errors
+    /// As [`Tokens::retrieve`], and [`Error::Refused`] with 413.
+    pub async fn complete(&self, id: impl AsRef<str>, data: &(impl Serialize + ?Sized)) -> Result<(), Error> {
+        let path = ["api", "v1", "waitpoints", "tokens", id.as_ref(), "complete"];
+        let body = Content::json(&json!({ "data": data }))?;
+        let _: CompletedToken = self.client.call(Method::POST, &path, &[], body).await?;
+        Ok(())
+    }
+
+    /// Lists tokens, newest first, without what they were completed with.
+    ///
+    /// ```
+    /// # use oncekey_client::{Client, TokenOptions};
+    /// use futures_util::TryStreamExt;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let stack = oncekey::Stack::start(oncekey::Options::in_memory()).await?;
+    /// # let client = Client::new(&stack.url(), "tr_dev_local")?;
+    /// for order in ["a", "b", "c"] {
+    ///     client.tokens().create(&TokenOptions::new().tag(order)).await?;
+    /// }
+    /// let all: Vec<_> = client.tokens().list().page_size(2).stream().try_collect().await?;
+    /// assert_eq!(all.len(), 3);
+    /// let of_b = client.tokens().list().filter("tags", "b").page().await?;
+    /// assert_eq!(of_b.data.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn list(&self) -> ListTokens {
+        ListTokens { client: self.client.clone(), query: Vec::new() }
+    }
+}
+
+/// A list of tokens.
+#[derive(Clone, Debug)]
+#[must_use = "a list is asked for with page() or stream()"]
+pub struct ListTokens {
+    client: Client,
+    query: Vec<(String, String)>,
+}
+
+impl ListTokens {
+    /// Tokens a page, 1 to 100; 25 by default.
+    pub fn page_size(self, size: usize) -> Self {
+        self.with("page[size]".to_owned(), size.to_string())
+    }
+
+    /// Only those of which this holds: `status`, `idempotencyKey` or `tags`, of which several have commas between.
+    pub fn filter(self, name: &str, value: &str) -> Self {
+        self.with(format!("filter[{name}]"), value.to_owned())
+    }
+
+    /// The page after this cursor.
+    pub fn after(self, cursor: &str) -> Self {
+        self.with("page[after]".to_owned(), cursor.to_owned())
+    }
+
+    fn with(mut self, name: String, value: String) -> Self {
+        self.query.retain(|(there, _)| *there != name);
+        self.query.push((name, value));
+        self
+    }
+
+    /// One page. With a filter it may have fewer tokens than its size, and others follow.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn page(&self) -> Result<TokensPage, Error> {
+        self.client.call(Method::GET, &["api", "v1", "waitpoints", "tokens"], &self.query, Content::None).await
+    }
+
+    /// This page and all that follow, as they are asked for.
+    pub fn stream(self) -> impl Stream<Item = Result<Token, Error>> {
+        let start = (VecDeque::new(), Some(self));
+        try_unfold(start, |(mut tokens, mut next): (VecDeque<Token>, Option<ListTokens>)| async move {
+            loop {
+                if let Some(token) = tokens.pop_front() {
+                    return Ok(Some((token, (tokens, next))));
+                }
+                let Some(list) = next else { return Ok(None) };
+                let page = list.page().await?;
+                tokens = page.data.into();
+                next = page.pagination.next.map(|cursor| list.after(&cursor));
+            }
+        })
+    }
+}
