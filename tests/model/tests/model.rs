@@ -148,8 +148,9 @@ const REPLACES_ONE: Protocol = Protocol { on_held: [OnHeld::Return, OnHeld::Repl
 
 #[test]
 fn it_holds_with_runs_that_are_replaced() {
-    holds("two who replace", search(REPLACES));
-    holds("one who replaces", search(REPLACES_ONE));
+    // With a request sent again they are searched by `cargo run --release -p oncekey-model`.
+    holds("two who replace", search(Protocol { resends: 0, ..REPLACES }));
+    holds("one who replaces", search(Protocol { resends: 0, ..REPLACES_ONE }));
     for releases in RELEASES {
         holds(&format!("who replaces, releases {releases:?}"), search(Protocol { releases, resends: 0, ..REPLACES }));
     }
