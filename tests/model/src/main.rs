@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use oncekey_model::cron::{self, Cron};
+use oncekey_model::debounce::{self, Debounce};
 use oncekey_model::delay::{self, Delay};
 use oncekey_model::token::{self, Token};
 use oncekey_model::trigger::{self, OnHeld, Protocol, Release};
@@ -77,6 +78,11 @@ fn main() {
     }
     for mutant in delay::Mutant::ALL {
         search(&format!("fault: {mutant:?}"), Delay::planted(mutant));
+    }
+    let debounce = Debounce { triggers: 3, deaths: 1, resends: 1, mutant: None };
+    search("debounce: three triggers, a death, a request sent again", debounce.clone());
+    for mutant in debounce::Mutant::ALL {
+        search(&format!("fault: {mutant:?}"), Debounce { mutant: Some(mutant), ..debounce.clone() });
     }
     for mutant in cron::Mutant::ALL {
         search(&format!("fault: {mutant:?}"), Cron { mutant: Some(mutant), changes: 1, ..cron.clone() });

@@ -2,6 +2,7 @@
 
 use oncekey_model::broken;
 use oncekey_model::cron::{self, Cron};
+use oncekey_model::debounce::{self, Debounce};
 use oncekey_model::delay::{self, Delay};
 use oncekey_model::token::{self, Token};
 use oncekey_model::trigger::{self, OnHeld, Protocol, Release};
@@ -67,6 +68,26 @@ fn faults_planted_in_ticks_are_found() {
             _ => "R81",
         };
         let planted = Cron { handlers: 2, changes: 1, deaths: 1, patience: 1, mutant: Some(mutant) };
+        finds(&format!("{mutant:?}"), search(planted), &[invariant]);
+    }
+}
+
+#[test]
+fn the_protocol_of_a_debounce_holds() {
+    holds("debounce, two triggers", search(Debounce { triggers: 2, deaths: 1, resends: 1, mutant: None }));
+    holds("debounce, three triggers", search(Debounce { triggers: 3, deaths: 1, resends: 0, mutant: None }));
+}
+
+#[test]
+fn faults_planted_in_a_debounce_are_found() {
+    for mutant in debounce::Mutant::ALL {
+        use debounce::Mutant::{AliasBeforePush, NeverHelp, PushWhatStarted, TakeAnyClaim};
+        let invariant = match mutant {
+            PushWhatStarted | AliasBeforePush | NeverHelp => "R88",
+            TakeAnyClaim => "R90",
+            _ => "R89",
+        };
+        let planted = Debounce { triggers: 3, deaths: 1, resends: 1, mutant: Some(mutant) };
         finds(&format!("{mutant:?}"), search(planted), &[invariant]);
     }
 }

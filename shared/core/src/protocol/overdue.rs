@@ -8,7 +8,7 @@ use oncekey_wire::RunId;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::protocol::complete::end_in_passing;
+use crate::protocol::end;
 use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
 use crate::run::Run;
 use crate::run::status::RunStatus;
@@ -44,7 +44,7 @@ pub async fn end_if_overdue(app: &App, run: Run) -> Result<Run, Error> {
     }
     let event = CompletionEvent::unless_leased(&run, Outcome::Expired);
     tracing::warn!(run_id = %run.id, task = %run.spec.task, "overdue: no worker took it up while its message lived");
-    end_in_passing(app, run, &event).await
+    end::in_passing(app, run, &event).await
 }
 
 /// Sends the wake-up of a run that waits for a time which is long over: its message may be gone like any other. Whoever looks

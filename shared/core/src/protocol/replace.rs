@@ -8,7 +8,7 @@ use oncekey_wire::RunId;
 use crate::app::App;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
-use crate::protocol::complete::end_in_passing;
+use crate::protocol::end;
 use crate::queue::message::{CompletionEvent, Outcome};
 use crate::request::TriggerRequest;
 use crate::run::{ClaimedKey, Run, RunSpec};
@@ -22,7 +22,7 @@ use crate::store::KeyRecord;
 pub(super) async fn make_way(app: &App, run: Run, successor: &RunId) -> Result<(), Error> {
     tracing::info!(run_id = %run.id, %successor, "replaced");
     let event = CompletionEvent::new(&run, Outcome::Canceled { replaced_by: Some(successor.clone()) });
-    end_in_passing(app, run, &event).await.map(drop)
+    end::in_passing(app, run, &event).await.map(drop)
 }
 
 /// Puts the run of `holder`, a claimer that is slow or dead, as a cancelled one before anybody has made it: it finds that when
