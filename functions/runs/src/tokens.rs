@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
-use axum::http::header::HOST;
+use axum::http::header::{CONTENT_TYPE, HOST};
 use oncekey_core::protocol::token::{self, TokenFilter, TokensFrom};
 use oncekey_core::request::token::{CompleteBody, TokenBody, called_back_with, status};
 use oncekey_core::token::StoredToken;
@@ -165,6 +165,7 @@ pub(crate) async fn call_back(
     State(app): State<App>,
     axum::extract::Path(id): axum::extract::Path<String>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Json<CompletedToken>, ApiError> {
     let (mut environment, mut code) = (None, None);
@@ -178,7 +179,8 @@ pub(crate) async fn call_back(
     let (Ok(id), Some(environment), Some(code)) = (TokenId::parse(&id), environment, code) else {
         return Err(token::not_its_url().into());
     };
-    let output = called_back_with(body)?;
+    let is_json = header_text(&headers, CONTENT_TYPE.as_str())?.is_some_and(|kind| kind.starts_with(JSON));
+    let output = called_back_with(body, is_json)?;
     token::call_back(&app, &environment, &id, &code, output.as_deref()).await?;
     Ok(DONE)
 }

@@ -59,7 +59,8 @@ impl<'a> BatchLine<'a> {
     /// # Errors
     /// [`Error::Invalid`] naming the option that is of a wrong type.
     pub fn body_and_ignored(&self) -> Result<(TriggerBody<'a>, Ignored), Error> {
-        let options = self.options.map(|raw| Ignored::parse_at("options", "options", raw.get().as_bytes())).transpose();
+        let options =
+            self.options.map(|raw| Ignored::parse_at("options", Some("options"), raw.get().as_bytes())).transpose();
         let options = options.map_err(|error| match error {
             Error::Invalid { field, message } => Error::invalid(format!("options.{field}"), message),
             other => other,

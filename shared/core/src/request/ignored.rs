@@ -15,8 +15,8 @@ const MAX_TOLD: usize = 20;
 /// The fields that nobody reads, each with what may have been meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ignored {
-    /// Where the options of a trigger stand in what was sent.
-    options_at: &'static str,
+    /// Where the options of a trigger stand in what was sent, if there are any.
+    options_at: Option<&'static str>,
     told: Vec<String>,
     beyond: usize,
 }
@@ -27,7 +27,15 @@ impl Ignored {
     /// # Errors
     /// [`Error::Invalid`], as [`crate::request::parse_json`].
     pub fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<(T, Self), Error> {
-        Self::parse_at("", "options", text)
+        Self::parse_at("", Some("options"), text)
+    }
+
+    /// The same of an object that has no options of a trigger.
+    ///
+    /// # Errors
+    /// As [`Ignored::parse`].
+    pub fn parse_plain<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<(T, Self), Error> {
+        Self::parse_at("", None, text)
     }
 
     /// The same of an object among whose fields the options of a trigger are.
@@ -35,13 +43,13 @@ impl Ignored {
     /// # Errors
     /// As [`Ignored::parse`].
     pub fn parse_options<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<(T, Self), Error> {
-        Self::parse_at("", "", text)
+        Self::parse_at("", Some(""), text)
     }
 
     /// The same of an object that stands at a place in another.
     pub(super) fn parse_at<'a, T: Deserialize<'a>>(
         place: &str,
-        options_at: &'static str,
+        options_at: Option<&'static str>,
         text: &'a [u8],
     ) -> Result<(T, Self), Error> {
         let mut ignored = Self { options_at, ..Self::default() };
@@ -65,8 +73,8 @@ impl Ignored {
         }
         let (place, name) = path.rsplit_once('.').map_or(("", path.as_str()), |(place, name)| (place, name));
         let shown: String = path.chars().take(100).collect();
-        self.told.push(match meant(name) {
-            Some(option) if place == self.options_at => format!("{shown}: did you mean {option}?"),
+        self.told.push(match meant(name).filter(|_| self.options_at.is_some()) {
+            Some(option) if self.options_at == Some(place) => format!("{shown}: did you mean {option}?"),
             Some(option) if place.is_empty() => format!("{shown}: did you mean options.{option}?"),
             _ => format!("{shown}: there is no such field"),
         });

@@ -47,7 +47,7 @@ impl ScheduleBody {
     /// # Errors
     /// [`Error::Invalid`].
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
-        let (body, ignored) = Ignored::parse::<Self>(text)?;
+        let (body, ignored) = Ignored::parse_plain::<Self>(text)?;
         ignored.refused()?;
         Ok(body)
     }

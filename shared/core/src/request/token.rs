@@ -58,7 +58,7 @@ impl TokenBody {
     /// # Errors
     /// [`Error::Invalid`] naming the field, [`Error::Unprocessable`] for fields that nobody reads.
     pub fn parse(text: &[u8], now: Timestamp) -> Result<TokenRequest, Error> {
-        let (body, ignored) = if text.is_empty() { Default::default() } else { Ignored::parse::<Self>(text)? };
+        let (body, ignored) = if text.is_empty() { Default::default() } else { Ignored::parse_plain::<Self>(text)? };
         ignored.refused()?;
         let window = body.idempotency_key_ttl.as_deref();
         let window = window.map(|text| Window::from_wire("idempotencyKeyTTL", text)).transpose()?.unwrap_or_default();
@@ -93,23 +93,28 @@ impl CompleteBody {
     /// # Errors
     /// [`Error::Invalid`], [`Error::TooLarge`], [`Error::Unprocessable`] for fields that nobody reads.
     pub fn parse(text: &[u8]) -> Result<Option<String>, Error> {
-        let (body, ignored) = if text.is_empty() { Default::default() } else { Ignored::parse::<Self>(text)? };
+        let (body, ignored) = if text.is_empty() { Default::default() } else { Ignored::parse_plain::<Self>(text)? };
         ignored.refused()?;
         body.data.map(|data| bounded("data", data.get().to_owned())).transpose()
     }
 }
 
-/// What a body that was sent to a token's URL completes it with: its JSON, or else its text.
+/// What a body that was sent to a token's URL completes it with: its JSON, or else its text, unless it is said to be JSON.
 ///
 /// # Errors
-/// [`Error::TooLarge`], [`Error::Invalid`] for what is not UTF-8.
-pub fn called_back_with(body: Vec<u8>) -> Result<Option<String>, Error> {
+/// [`Error::TooLarge`], [`Error::Invalid`] for what is not UTF-8, or not the JSON that it is said to be.
+pub fn called_back_with(body: Vec<u8>, is_said_to_be_json: bool) -> Result<Option<String>, Error> {
     let text = String::from_utf8(body).map_err(|_| Error::invalid("body", "it is not UTF-8"))?;
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
-    bounded("body", if is_json { text } else { Value::from(text).to_string() }).map(Some)
+    let text = match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+        Ok(_) => text,
+        // It may have been cut off, and a token is completed once.
+        Err(error) if is_said_to_be_json => return Err(Error::json("body", &error)),
+        Err(_) => Value::from(text).to_string(),
+    };
+    bounded("body", text).map(Some)
 }
 
 fn bounded(field: &str, text: String) -> Result<String, Error> {

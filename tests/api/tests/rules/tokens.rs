@@ -298,6 +298,11 @@ async fn r96_a_url_that_is_not_the_tokens_completes_nothing() {
     let (status, error) = called_back(url, "x".repeat(131_072)).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(error["error"].as_str().unwrap().starts_with("body: "), "{error}");
+    // Cut off on its way.
+    let cut_off = reqwest::Client::new().post(url).header("content-type", "application/json").body("{\"approved\": tr");
+    let (status, error) = answer(cut_off).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(error["error"].as_str().unwrap().starts_with("body: "), "{error}");
     let (status, error) = called_back(url, vec![0xff]).await;
     assert_eq!((status, &error["error"]), (StatusCode::BAD_REQUEST, &json!("body: it is not UTF-8")));
     for token in [&token, &other] {
