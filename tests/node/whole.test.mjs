@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 
 import { startOutside, startTasks } from "./stack.mjs";
@@ -328,9 +328,11 @@ describe("task files", { concurrency: 3 }, () => {
     const other = await startTasks({ "trigger/a.ts": files }, { tasks: "trigger" });
     try {
       const pid = completed(await other.run("dies"));
-      // The host has yet to look: until then it is a zombie.
+      // The host has yet to look: until then it is a zombie, whose other threads may take a moment longer to end.
       const state = () => readFile(`/proc/${pid}/stat`, "utf8").then((text) => text.split(") ")[1][0], () => "gone");
-      await other.until(async () => ["Z", "gone"].includes(await state()), "it does not die");
+      const threads = () => readdir(`/proc/${pid}/task`).then((all) => all.length, () => 0);
+      const isDead = async () => (await threads()) <= 1 && ["Z", "gone"].includes(await state());
+      await other.until(isDead, "it does not die");
       const run = await other.run("echo", { alive: true });
       assert.deepEqual([completed(run), run.attemptCount], [{ alive: true }, 1]);
     } finally {

@@ -26,7 +26,7 @@ const DONE: Json<CompletedToken> = Json(CompletedToken { success: true });
     post,
     path = routes::CREATE_TOKEN.path,
     tag = "wait tokens",
-    request_body = TokenBody,
+    request_body = Option<TokenBody>,
     responses((status = 200, description = "The token", body = CreatedToken), Refusal),
     security(("api_key" = []))
 )]
@@ -145,7 +145,7 @@ pub(crate) async fn retrieve(
     path = routes::COMPLETE_TOKEN.path,
     tag = "wait tokens",
     params(("id" = TokenId, Path, description = "The token's id")),
-    request_body = CompleteBody,
+    request_body = Option<CompleteBody>,
     responses((status = 200, description = "It has ended", body = CompletedToken), Refusal),
     security(("api_key" = []))
 )]
