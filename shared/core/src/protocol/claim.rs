@@ -95,10 +95,10 @@ pub async fn claim(
                     if let Some(made) = made_before(app, own, key).await? {
                         return Ok(made);
                     }
-                    match state {
+                    replaced = match state {
                         Holder::Alive(run) => make_way(app, *run, own).await?,
                         _ => bar(app, request, key, &holder, own).await?,
-                    }
+                    };
                     dead = None;
                 }
                 Holder::Alive(_) if request.on_key_held == OnKeyHeld::Error => {
