@@ -1,13 +1,14 @@
-//! Run-completion events, the dead-letter queues of runs and completions, and the daily sweep: no run is left hanging.
+//! Run-completion events and those of wait tokens, the dead-letter queues of runs and completions, and the daily sweep: no run is left hanging.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use oncekey_core::cron::TickMessage;
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::dead_letter::{end_dead_run, end_unreadable_run, send_unsent_run};
-use oncekey_core::protocol::wait::rouse;
+use oncekey_core::protocol::{token, wait::rouse};
 use oncekey_core::queue::batch::{self, Disposition};
 use oncekey_core::queue::message::{CompletionEvent, Remains, RunMessage};
 use oncekey_core::queue::schedules::unsent;
+use oncekey_core::queue::token::TokenMessage;
 use oncekey_core::runs::sweep::{SweepMessage, sweep};
 use oncekey_core::{App, Error};
 
@@ -20,6 +21,9 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
         let body = message.body.as_deref().unwrap_or_default();
         if let Some(asked) = SweepMessage::parse(body) {
             return sweep(app, asked).await;
+        }
+        if let Some(completion) = TokenMessage::parse(body)? {
+            return token::tell(app, &completion).await;
         }
         complete(app, &CompletionEvent::parse(body)?).await
     })

@@ -144,8 +144,12 @@ fn waits(waiting: &WaitingFor, now: Timestamp) -> Markup {
                 a.id href=(format!("/runs/{}", awaited.id)) { (awaited.id) }
             }
             @if more > 0 { " and " (more) " more" }
+            @for (number, token) in waiting.tokens.iter().enumerate() {
+                @if number == 0 && waiting.runs.is_empty() { "for the token " } @else { ", " }
+                span.id { (token) }
+            }
             @if let Some(until) = waiting.until {
-                @if !waiting.runs.is_empty() { ", or " }
+                @if !waiting.runs.is_empty() || !waiting.tokens.is_empty() { ", or " }
                 "until " time datetime=(until) data-exact { (until) } ", " (moment(until, now))
             }
         }

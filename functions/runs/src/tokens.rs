@@ -38,7 +38,7 @@ pub(crate) async fn create(
 ) -> Result<Json<CreatedToken>, ApiError> {
     let request = TokenBody::parse(&body, app.clock.now())?;
     let (token, is_cached) = token::create(&app, &environment, request).await?;
-    let url = url(&headers, &environment, &token)?;
+    let url = url(&app, &headers, &environment, &token)?;
     Ok(Json(CreatedToken { id: token.id, is_cached, url }))
 }
 
@@ -70,8 +70,11 @@ pub(crate) async fn list(
     let now = app.clock.now();
     let (filter, from, size) = asked(query.as_deref().unwrap_or_default(), now)?;
     let page = token::list(&app, &environment, &filter, &from, size).await?;
-    let data =
-        page.tokens.into_iter().map(|token| shown(&headers, &environment, token, now)).collect::<Result<_, _>>()?;
+    let data = page
+        .tokens
+        .into_iter()
+        .map(|token| shown(&app, &headers, &environment, token, now))
+        .collect::<Result<_, _>>()?;
     let mut pagination = Pagination::default();
     (pagination.next, pagination.previous) = (page.next.map(String::from), page.previous.map(String::from));
     Ok(Json(TokensPage { data, pagination }))
@@ -125,7 +128,7 @@ pub(crate) async fn retrieve(
 ) -> Result<Json<Token>, ApiError> {
     let token = token::find(&app, &environment, &id).await?;
     let (timeout, output) = (token.timeout(), token.output.clone());
-    let mut shown = shown(&headers, &environment, token, app.clock.now())?;
+    let mut shown = shown(&app, &headers, &environment, token, app.clock.now())?;
     shown.output = match shown.status.known() {
         Some(TokenStatus::TimedOut) => Some(timeout),
         _ => output,
@@ -185,10 +188,16 @@ pub(crate) async fn call_back(
     Ok(DONE)
 }
 
-fn shown(headers: &HeaderMap, environment: &EnvironmentId, token: StoredToken, now: Timestamp) -> Result<Token, Error> {
+fn shown(
+    app: &App,
+    headers: &HeaderMap,
+    environment: &EnvironmentId,
+    token: StoredToken,
+    now: Timestamp,
+) -> Result<Token, Error> {
     let status = token.status_at(now);
     Ok(Token {
-        url: url(headers, environment, &token)?,
+        url: url(app, headers, environment, &token)?,
         id: token.id,
         completed_at: if status == TokenStatus::TimedOut { Some(token.timeout_at) } else { token.completed_at },
         status: status.into(),
@@ -203,17 +212,15 @@ fn shown(headers: &HeaderMap, environment: &EnvironmentId, token: StoredToken, n
     })
 }
 
-/// Where a token is completed without an API key: at the address by which its caller came here.
-fn url(headers: &HeaderMap, environment: &EnvironmentId, token: &StoredToken) -> Result<String, Error> {
+/// Where a token is completed without an API key: at the address by which its caller came here, unless that is a task's own.
+fn url(app: &App, headers: &HeaderMap, environment: &EnvironmentId, token: &StoredToken) -> Result<String, Error> {
+    if let Some(url) = &app.public_url {
+        return Ok(token.url(url, environment));
+    }
     let host = header_text(headers, HOST.as_str())?.unwrap_or_default();
     let scheme = match header_text(headers, "x-forwarded-proto")? {
         Some("https") => "https",
         _ => "http",
     };
-    let path = routes::CALL_BACK_TOKEN.path.replace("{id}", token.id.as_str());
-    let query = form_urlencoded::Serializer::new(String::new())
-        .append_pair("environment", environment.as_str())
-        .append_pair("code", &token.code)
-        .finish();
-    Ok(format!("{scheme}://{host}{path}?{query}"))
+    Ok(token.url(&format!("{scheme}://{host}"), environment))
 }

@@ -52,9 +52,9 @@ pub use oncekey_wire::{
     CreatedToken, Env, EnvironmentId, Family, Generator, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash,
     KeyRelease, KeyStatus, OnMissed, OnOverlap, Pages, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError,
     RunFields, RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId,
-    Timestamp, Token, TokenId, TokenStatus, TokensPage, TriggerFunction, TriggerOptions, WaitingFor,
+    Timestamp, Token, TokenId, TokenOptions, TokenStatus, TokensPage, TriggerFunction, TriggerOptions, WaitingFor,
 };
 pub use runs::{ListRuns, Page, Runs};
 pub use schedules::{ListSchedules, SchedulePlan, Schedules};
-pub use tokens::{ListTokens, TokenOptions, Tokens};
+pub use tokens::{ListTokens, Tokens};
 pub use trigger::Trigger;

@@ -3,67 +3,13 @@
 use std::collections::VecDeque;
 
 use futures_util::stream::{Stream, try_unfold};
-use oncekey_wire::{CompletedToken, CreatedToken, Token, TokensPage};
+use oncekey_wire::{CompletedToken, CreatedToken, Token, TokenOptions, TokensPage};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::client::{Client, Content};
 use crate::error::Error;
-
-/// What a token is to be. Values are checked where they are received.
-///
-/// ```
-/// use oncekey_client::TokenOptions;
-///
-/// let options = TokenOptions::new().timeout("3d").key("approve-order-42").key_ttl("7d").tag("order:42");
-/// # let _ = options;
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TokenOptions {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: Option<String>,
-    #[serde(rename = "idempotencyKeyTTL", skip_serializing_if = "Option::is_none")]
-    idempotency_key_ttl: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<String>,
-}
-
-impl TokenOptions {
-    /// A token that waits ten minutes, without a key or tags.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// When its time is over: a span like `1h30m` (w, d, h, m, s), or an ISO 8601 date; at most 365 days away.
-    #[must_use]
-    pub fn timeout(self, timeout: &str) -> Self {
-        Self { timeout: Some(timeout.to_owned()), ..self }
-    }
-
-    /// There is one token of a key in an environment while the key's window lasts: up to 2,048 characters.
-    #[must_use]
-    pub fn key(self, key: &str) -> Self {
-        Self { idempotency_key: Some(key.to_owned()), ..self }
-    }
-
-    /// That window: a whole number and `s`, `m`, `h` or `d`, up to 365 days; 30 days by default.
-    #[must_use]
-    pub fn key_ttl(self, ttl: &str) -> Self {
-        Self { idempotency_key_ttl: Some(ttl.to_owned()), ..self }
-    }
-
-    /// One tag more, of up to ten, each of 1 to 128 characters.
-    #[must_use]
-    pub fn tag(mut self, tag: &str) -> Self {
-        self.tags.push(tag.to_owned());
-        self
-    }
-}
 
 impl Client {
     /// Wait tokens.

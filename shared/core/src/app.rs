@@ -47,6 +47,8 @@ pub struct App {
     pub clock: Clock,
     /// What tasks have written, where that is kept here.
     pub lines: Option<Arc<dyn Lines>>,
+    /// Where callers find the HTTP API, as far as this process is told.
+    pub public_url: Option<String>,
 }
 
 impl App {
@@ -67,6 +69,7 @@ impl App {
             store,
             clock,
             lines: None,
+            public_url: None,
         }
     }
 
@@ -82,7 +85,7 @@ impl App {
     /// # Errors
     /// [`Error::Configuration`] naming the variable that is missing or malformed.
     pub async fn from_env() -> Result<Self, Error> {
-        let Settings { tables, queues, schedules, bucket } = Settings::from_env()?;
+        let Settings { tables, queues, schedules, bucket, public_url } = Settings::from_env()?;
         let sdk = aws_settings().load().await;
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk));
         // As the SDK's own clients find their endpoints.
@@ -90,7 +93,7 @@ impl App {
         let clock = Clock::system();
         let blobs = Blobs::new(&sdk, endpoint("AWS_ENDPOINT_URL_S3").as_deref(), &bucket, clock.clone())?;
         let dead_letters = queues.runs_dead_letter.clone();
-        let app = Self::new(dynamodb, sqs, tables, queues, blobs, clock.clone());
+        let app = Self { public_url, ..Self::new(dynamodb, sqs, tables, queues, blobs, clock.clone()) };
         let Some(group) = schedules else { return Ok(app) };
         let endpoint = endpoint("AWS_ENDPOINT_URL_SCHEDULER");
         Ok(app.scheduled_by(Arc::new(EventBridge::new(&sdk, endpoint.as_deref(), group, dead_letters, clock)?)))

@@ -30,6 +30,8 @@ const COMPLETIONS_DEAD_LETTER_QUEUE: &str = "ONCEKEY_COMPLETIONS_DEAD_LETTER_QUE
 const SCHEDULE_GROUP: &str = "ONCEKEY_SCHEDULE_GROUP";
 const SCHEDULER_ROLE: &str = "ONCEKEY_SCHEDULER_ROLE";
 const BUCKET: &str = "ONCEKEY_BUCKET";
+/// `https://…`: may be left out, and then tasks make no wait tokens that have a URL.
+pub const PUBLIC_URL: &str = "ONCEKEY_PUBLIC_URL";
 
 /// Where everything is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct Settings {
     pub schedules: Option<ScheduleGroup>,
     /// The bucket's name.
     pub bucket: String,
+    /// Where callers find the HTTP API.
+    pub public_url: Option<String>,
 }
 
 impl Settings {
@@ -85,13 +89,14 @@ impl Settings {
             },
             schedules,
             bucket: given(BUCKET)?,
+            public_url: get(PUBLIC_URL).filter(|url| !url.is_empty()),
         })
     }
 
     /// The variables that say so to another process.
     #[must_use]
     pub fn to_env(&self) -> Vec<(&'static str, String)> {
-        let Self { tables, queues, schedules, bucket } = self;
+        let Self { tables, queues, schedules, bucket, public_url } = self;
         let mut variables = vec![
             (KEYS_TABLE, tables.keys.clone()),
             (RUNS_TABLE, tables.runs.clone()),
@@ -108,6 +113,7 @@ impl Settings {
         if let Some(ScheduleGroup { name, role_arn }) = schedules {
             variables.extend([(SCHEDULE_GROUP, name.clone()), (SCHEDULER_ROLE, role_arn.clone())]);
         }
+        variables.extend(public_url.clone().map(|url| (PUBLIC_URL, url)));
         variables
     }
 }
@@ -148,6 +154,7 @@ mod tests {
             },
             schedules: Some(ScheduleGroup { name: text("g"), role_arn: text("ra") }),
             bucket: text("b"),
+            public_url: Some(text("https://o.example")),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Wait tokens: something that people or programs outside complete, once, before its time is over.
 
-use oncekey_wire::{TokenId, TokenStatus};
+use oncekey_wire::{EnvironmentId, TokenId, TokenStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -44,6 +44,15 @@ impl StoredToken {
             TokenStatus::Waiting if self.timeout_at <= now => TokenStatus::TimedOut,
             status => status,
         }
+    }
+
+    /// Where whoever sends a POST completes it, of an API at `base`.
+    #[must_use]
+    pub fn url(&self, base: &str, environment: &EnvironmentId) -> String {
+        // An environment's name has nothing but its slash that a query would have to escape.
+        let environment = environment.as_str().replace('/', "%2F");
+        let (id, code) = (&self.id, &self.code);
+        format!("{base}/api/v1/waitpoints/tokens/{id}/callback?environment={environment}&code={code}")
     }
 
     /// The JSON text that says that its time is over.

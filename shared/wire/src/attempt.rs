@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RunError;
-use crate::ids::{RunId, TaskId};
+use crate::ids::{RunId, TaskId, TokenId};
 use crate::reported::Reported;
 use crate::time::{Timestamp, iso};
 
@@ -112,6 +112,9 @@ pub struct WaitingFor {
     pub runs: Vec<AwaitedRun>,
     /// How many runs those are in all.
     pub run_count: u64,
+    /// Wait tokens whose end it waits for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tokens: Vec<TokenId>,
 }
 
 /// A run that another waits for.

@@ -43,5 +43,5 @@ pub use schedule::{
 };
 pub use status::RunStatus;
 pub use time::Timestamp;
-pub use token::{CompletedToken, CreatedToken, Token, TokenStatus, TokensPage};
+pub use token::{CompletedToken, CreatedToken, Token, TokenOptions, TokenStatus, TokensPage};
 pub use trigger::{Handle, HeldKey, Idempotency, KeyStatus, ResetAnswer};

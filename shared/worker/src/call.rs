@@ -6,10 +6,12 @@ use oncekey_core::key::{KeyHash, Scope};
 use oncekey_core::payload::Payload;
 use oncekey_core::protocol::trigger::RunHandle;
 use oncekey_core::run::end::End;
-use oncekey_core::{Error, RunId, Timestamp};
-use oncekey_wire::Json;
+use oncekey_core::{Error, RunId, Timestamp, TokenId};
+use oncekey_wire::{CreatedToken, Json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::token::Decided;
 
 /// One call, as the journal remembers it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -88,6 +90,10 @@ pub(crate) enum Answer {
     Held(bool),
     /// The run that is a replay of another.
     Replayed(RunId),
+    /// The wait token that it made, or found.
+    Token(CreatedToken),
+    /// How the token ended that it waited for.
+    Decided(Decided),
     /// It was done.
     Done,
 }
@@ -197,7 +203,13 @@ pub enum CallError {
         /// Its error.
         message: String,
     },
-    /// What a child returned, or a step recorded, is not of the type that was asked for.
+    /// Nobody completed the wait token before its time was over.
+    #[error("nobody completed the wait token {token} before its time was over")]
+    TokenTimedOut {
+        /// The token.
+        token: TokenId,
+    },
+    /// What a child returned, a step recorded or a token was completed with, is not of the type that was asked for.
     #[error("{what} is not what was asked for: {source}")]
     Type {
         /// Which value.
@@ -237,7 +249,7 @@ impl CallError {
     /// Whether another attempt of the task may mend it.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Child { .. } => true,
+            Self::Child { .. } | Self::TokenTimedOut { .. } => true,
             Self::Type { .. } | Self::OtherCall { .. } | Self::NotHeld { .. } => false,
             Self::Oncekey(error) => error.is_transient(),
         }

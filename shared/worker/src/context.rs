@@ -8,8 +8,8 @@ use oncekey_core::key::{KeyHash, Scope};
 use oncekey_core::protocol::trigger::RunHandle;
 use oncekey_core::run::TriggerFunction;
 use oncekey_core::store::KeyAddress;
-use oncekey_core::{EnvironmentId, Error, RunId, TaskId, Timestamp};
-use oncekey_wire::TriggerBody;
+use oncekey_core::{EnvironmentId, Error, RunId, TaskId, Timestamp, TokenId};
+use oncekey_wire::{CreatedToken, TokenOptions, TriggerBody};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +19,7 @@ use crate::error::TaskError;
 use crate::family::{Wanted, only, wording};
 use crate::invocation::Invocation;
 use crate::key::Key;
+use crate::token::{wording_of_create, wording_of_wait};
 
 /// A trigger as it goes by message.
 #[derive(Serialize)]
@@ -289,6 +290,51 @@ impl Context {
     pub async fn wait_until(&self, moment: Timestamp) -> Result<(), CallError> {
         let wording = Wording::new("wait until a time").with(&moment.millis().to_string());
         self.inner.wait_until(wording, |_| moment).await
+    }
+
+    /// Makes a wait token, which somebody outside completes: a person who approves, or a webhook, by its `url`. The same call on a
+    /// resume gives the same token.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Child, Context, TaskError, TokenOptions};
+    /// # async fn task(ctx: Context) -> Result<(), TaskError> {
+    /// let token = ctx.create_token(&TokenOptions::new().timeout("7d").tag("order:42")).await?;
+    /// ctx.trigger(Child::new("ask-for-approval", &token.url)).await?;
+    /// let is_approved: bool = ctx.wait_for_token(&token.id).await?;
+    /// println!("{is_approved}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn create_token(&self, options: &TokenOptions) -> Result<CreatedToken, CallError> {
+        let body = serde_json::to_vec(options).map_err(|error| Error::invalid("token", error.to_string()))?;
+        let wording = wording_of_create(&body, options.key_text());
+        let call = self.inner.begin(wording).await?;
+        self.inner.create_token(call, &body).await
+    }
+
+    /// Waits, without holding a worker, until a token of this environment is completed, and returns what with. Several runs may
+    /// wait for one token.
+    ///
+    /// ```
+    /// # use oncekey_worker::{CallError, Context, TaskError, TokenId};
+    /// # async fn task(ctx: Context, token: TokenId) -> Result<(), TaskError> {
+    /// match ctx.wait_for_token::<serde_json::Value>(&token).await {
+    ///     Ok(answer) => println!("{answer}"),
+    ///     Err(CallError::TokenTimedOut { .. }) => println!("nobody answered"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError::TokenTimedOut`] when its time was over first, and the others.
+    pub async fn wait_for_token<O: DeserializeOwned>(&self, token: &TokenId) -> Result<O, CallError> {
+        let call = self.inner.begin(wording_of_wait(token)).await?;
+        self.inner.wait_for_token(call, token).await?.completed(token)
     }
 
     /// Runs a side effect once per run: its result is recorded, and later attempts and resumes get that instead of

@@ -59,6 +59,7 @@ mod standstill;
 mod steps;
 mod task;
 mod timer;
+mod token;
 mod worker;
 
 pub use call::CallError;
@@ -69,8 +70,8 @@ pub use key::Key;
 pub use lambda_runtime::Error as LambdaError;
 pub use oncekey_core::protocol::trigger::RunHandle;
 pub use oncekey_core::run::retry::RetryPolicy;
-pub use oncekey_core::{EnvironmentId, Error as CoreError, RunId, RunStatus, TaskId, Timestamp};
-pub use oncekey_wire::{Json, KeyRelease};
+pub use oncekey_core::{EnvironmentId, Error as CoreError, RunId, RunStatus, TaskId, Timestamp, TokenId};
+pub use oncekey_wire::{CreatedToken, Json, KeyRelease, TokenOptions};
 pub use task::Task;
 pub use worker::Worker;
 

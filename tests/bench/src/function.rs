@@ -73,6 +73,7 @@ impl Function {
             },
             schedules: None,
             bucket: "oncekey".to_owned(),
+            public_url: None,
         };
         let child = Command::new(&self.program)
             .args(&self.arguments)

@@ -96,11 +96,12 @@ fn waits(waiting: &WaitingFor) -> String {
         0 => {}
         more => parts.push(format!("{more} more")),
     }
-    let runs = parts.join(", ");
-    match (waiting.until, runs.is_empty()) {
+    parts.extend(waiting.tokens.iter().map(ToString::to_string));
+    let named = parts.join(", ");
+    match (waiting.until, named.is_empty()) {
         (Some(until), true) => format!("until {until}"),
-        (Some(until), false) => format!("for {runs}, or until {until}"),
-        (None, _) => format!("for {runs}"),
+        (Some(until), false) => format!("for {named}, or until {until}"),
+        (None, _) => format!("for {named}"),
     }
 }
 

@@ -27,16 +27,21 @@ pub(super) fn routes(apps: &Apps, worker: Worker) -> Router {
 }
 
 /// What tasks in child processes are served: by their worker, with its permissions.
-pub(super) fn routes_of_tasks(apps: &Apps) -> Router {
-    let app = &apps.of(&Function::Worker(QueueName::default())).app;
+pub(super) fn routes_of_tasks(apps: &Apps, url: String) -> Router {
+    let app = &reached_at(url, &apps.of(&Function::Worker(QueueName::default())).app);
     Router::new()
         .merge(oncekey_function_trigger::router(app.clone()))
         .merge(oncekey_function_reset::router(app.clone()))
         .merge(oncekey_function_runs::router(app.clone()))
 }
 
-/// Which queue feeds which function.
-pub(super) fn mappings(apps: &Apps, options: &Options, worker: Worker) -> Vec<Mapping> {
+/// The app of a worker, which knows where callers find the API.
+fn reached_at(url: String, app: &App) -> App {
+    App { public_url: Some(url), ..app.clone() }
+}
+
+/// Which queue feeds which function. The API is at this URL.
+pub(super) fn mappings(apps: &Apps, options: &Options, worker: Worker, url: &str) -> Vec<Mapping> {
     let urls = apps.own.app.queues.urls().clone();
     // A queue is received from with the permissions of the function that it feeds.
     let mapping = |queue_url: &str, held: &Held, handler: &Handler, batch_size, concurrency, timeout| Mapping {
@@ -70,13 +75,14 @@ pub(super) fn mappings(apps: &Apps, options: &Options, worker: Worker) -> Vec<Ma
     ];
     let worker = Arc::new(worker);
     // One message an invocation: a slow run must not hold back the acknowledgement of a quick one.
-    all.extend(urls.runs.iter().map(|(name, url)| {
+    all.extend(urls.runs.iter().map(|(name, queue_url)| {
         let own = options.queues.iter().find(|queue| queue.name == *name).and_then(|queue| queue.concurrency);
         let concurrency = own.unwrap_or(options.worker_concurrency);
         let timeout = options.worker_timeout;
         let working = apps.of(&Function::Worker(name.clone()));
-        let work = of_others("worker", timeout).unwrap_or_else(|| worker_handler(&working.app, Arc::clone(&worker)));
-        Mapping { slots: options.slots.clone(), ..mapping(url, working, &work, 1, concurrency, timeout) }
+        let app = || reached_at(url.to_owned(), &working.app);
+        let work = of_others("worker", timeout).unwrap_or_else(|| worker_handler(app(), Arc::clone(&worker)));
+        Mapping { slots: options.slots.clone(), ..mapping(queue_url, working, &work, 1, concurrency, timeout) }
     }));
     all
 }
@@ -89,8 +95,7 @@ where
     Arc::new(move |event, _: Timestamp| Box::pin(handle(app.clone(), event)))
 }
 
-fn worker_handler(app: &App, worker: Arc<Worker>) -> Handler {
-    let app = app.clone();
+fn worker_handler(app: App, worker: Arc<Worker>) -> Handler {
     Arc::new(move |event, deadline| {
         let (app, worker) = (app.clone(), Arc::clone(&worker));
         Box::pin(async move { worker.handle(&app, event, deadline).await })

@@ -109,8 +109,13 @@ impl Stack {
             stack_queues.create(&sqs).await?;
         }
         let schedules = scheduler_url.as_ref().filter(|_| options.schedules).map(|_| schedule_group(&options.prefix));
-        let settings =
-            Settings { tables: names, queues: stack_queues.urls(&sqs_url), schedules, bucket: BUCKET.to_owned() };
+        let settings = Settings {
+            tables: names,
+            queues: stack_queues.urls(&sqs_url),
+            schedules,
+            bucket: BUCKET.to_owned(),
+            public_url: Some(format!("http://{address}")),
+        };
         if let Some(folder) = &folder {
             let (dynamodb, sqs, s3) = (dynamodb_url.as_str(), sqs_url.as_str(), s3_url.as_str());
             let scheduler = scheduler_url.as_deref();
@@ -140,7 +145,7 @@ impl Stack {
         }
         let stop = watch::Sender::new(false);
         let mut parts = JoinSet::new();
-        for mapping in mappings(&apps, &options, worker.clone()) {
+        for mapping in mappings(&apps, &options, worker.clone(), &format!("http://{address}")) {
             parts.spawn(mapping.run(stop.subscribe()));
         }
         let api = Endpoint::new(
@@ -170,7 +175,7 @@ impl Stack {
 
     /// The routes of the API, for the tasks of a worker in this process.
     pub fn routes(&self) -> Router {
-        oncekey_http::finish(routes_of_tasks(&self.apps))
+        oncekey_http::finish(routes_of_tasks(&self.apps, self.url()))
     }
 
     /// The domain, on this stack's tables and queues.

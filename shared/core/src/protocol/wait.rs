@@ -25,11 +25,11 @@ use crate::runs::content::output_of;
 use crate::store::{Move, Moved, Progress, Registration, Settled};
 
 /// Waiters of one run that are told at once.
-const AT_ONCE: usize = 10;
+pub(super) const AT_ONCE: usize = 10;
 /// Waiters that are read at once.
-const PAGE: i32 = 100;
+pub(super) const PAGE: i32 = 100;
 /// Pages that one delivery of an event tells: the next delivery goes on.
-const PAGES: usize = 3;
+pub(super) const PAGES: usize = 3;
 
 /// What came of an attempt to suspend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub async fn await_children(
         let (told, end) = (Registration::of(waiter, born, index, children.len()), end.clone());
         async move {
             app.store.settle(&told, &child, &end, until).await?;
-            app.store.unregister(&child, &told).await
+            app.store.unregister(child.as_str(), &told).await
         }
     };
     let settling: Vec<_> = ended.map(settle).collect();
@@ -159,7 +159,7 @@ pub async fn wake_waiters(app: &App, child: &Run) -> Result<Spread, Error> {
         tell(app, &child.id, end, &Registration::of_old(waiter.clone())).await?;
     }
     for _ in 0..PAGES {
-        let page = app.store.registrations(&child.id, PAGE).await?;
+        let page = app.store.registrations(child.id.as_str(), PAGE).await?;
         let whole = page.len() == usize::try_from(PAGE).unwrap_or_default();
         if page.is_empty() {
             return Ok(Spread::Whole);
@@ -213,7 +213,7 @@ async fn tell(app: &App, child: &RunId, end: &End, waiting: &Registration) -> Re
         Settled::Over | Settled::Gone => wake(app, &waiting.waiter).await?,
         Settled::Pending => {}
     }
-    app.store.unregister(child, waiting).await
+    app.store.unregister(child.as_str(), waiting).await
 }
 
 /// Rouses a run of which a message is lost that was to end one of its waits. What is to be done with what is left of that

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod message;
 pub mod name;
 pub mod schedules;
+pub mod token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::error::Error;
 use message::{CompletionEvent, RunMessage};
 use name::QueueName;
 use schedules::{Schedule, Scheduler};
+use token::TokenMessage;
 
 /// The longest delay SQS carries; longer ones are schedules, or made of hops.
 const MAX_DELAY: Duration = Duration::from_secs(900);
@@ -191,6 +193,14 @@ impl Queues {
     /// [`Error::Aws`].
     pub async fn send_completion(&self, event: &CompletionEvent) -> Result<(), Error> {
         self.send(&self.urls.completions, fitting(message::text(event)?)?, 0).await
+    }
+
+    /// Sends the completion of a wait token.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn send_token(&self, message: &TokenMessage) -> Result<(), Error> {
+        self.send(&self.urls.completions, fitting(message::text(message)?)?, 0).await
     }
 
     /// Sends what goes on with a sweep, to those who bring runs to their end.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::protocol::{overdue, schedule, wait};
+use crate::protocol::{overdue, schedule, token, wait};
 use crate::queue::batch::Disposition;
 use crate::run::Run;
 use crate::run::status::RunStatus;
@@ -23,7 +23,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const AGES: [u32; 6] = [512, 256, 128, 64, 32, 16];
 /// For so many days each time, should a sweep come late.
 const FOR_DAYS: u32 = 2;
-/// After so many days the children of a run that waits are looked at: the message that was to tell it of an end may be lost.
+/// After so many days the children and tokens of a run that waits are looked at: the message that was to tell it of an end may be lost.
 const NOT_TOLD: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 /// How long one message looks at runs before it sends the next, and how many places it takes at a time.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -132,6 +132,7 @@ async fn look_at(app: &App, id: &RunId) -> Result<(), Error> {
     for run in overdue::runs(app, &[id]).await? {
         if is_not_told(&run, app.clock.now()) {
             wait::look_for_ends(app, &run).await?;
+            token::look_for_ends(app, &run).await?;
         }
     }
     Ok(())

@@ -25,8 +25,11 @@ pub async fn waiting_for(app: &App, run: &Run) -> Result<Option<WaitingFor>, Err
         return Ok(None);
     }
     let mut pending: BTreeSet<RunId> = BTreeSet::new();
+    let mut tokens = Vec::new();
     for waiter in run.waits().take(WAITS) {
-        pending.extend(app.store.wait(&waiter).await?.pending);
+        let wait = app.store.wait(&waiter).await?;
+        pending.extend(wait.pending);
+        tokens.extend(wait.token);
     }
     let named: Vec<&RunId> = pending.iter().take(NAMED).collect();
     let there = overdue::runs(app, &named).await?;
@@ -38,5 +41,6 @@ pub async fn waiting_for(app: &App, run: &Run) -> Result<Option<WaitingFor>, Err
     waiting.until = run.waits_until;
     waiting.runs = named.iter().map(awaited).collect();
     waiting.run_count = pending.len() as u64;
+    waiting.tokens = tokens;
     Ok(Some(waiting))
 }

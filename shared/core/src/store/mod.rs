@@ -30,7 +30,7 @@ pub(crate) use list::Position;
 pub use moves::{Move, Moved, Progress};
 pub use resets::ResetRecord;
 pub use schema::RUNS_INDEX;
-pub use tokens::TokenEnd;
+pub use tokens::TokenWritten;
 pub use waiters::Registration;
 
 /// The names of Oncekey's tables.

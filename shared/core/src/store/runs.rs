@@ -164,13 +164,13 @@ impl Store {
 
     /// The items of a run's partition whose names are between these, strongly consistent: to be sent, or gone through by
     /// pages.
-    pub(super) fn items_between(&self, run: &RunId, first: &str, last: &str) -> QueryFluentBuilder {
+    pub(super) fn items_between(&self, partition: &str, first: &str, last: &str) -> QueryFluentBuilder {
         self.client
             .query()
             .table_name(&self.tables.runs)
-            .key_condition_expression("run_id = :run AND #item BETWEEN :first AND :last")
+            .key_condition_expression("run_id = :of AND #item BETWEEN :first AND :last")
             .expression_attribute_names("#item", "item")
-            .expression_attribute_values(":run", text(run.as_str()))
+            .expression_attribute_values(":of", text(partition))
             .expression_attribute_values(":first", text(first))
             .expression_attribute_values(":last", text(last))
             .consistent_read(true)

@@ -35,13 +35,21 @@ fn read<T: DeserializeOwned>(item: HashMap<String, AttributeValue>) -> Result<T,
     serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a token", error))
 }
 
-/// What came of completing a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenEnd {
-    /// It was completed now.
+fn ended<T>(written: Written<T>) -> Result<TokenWritten, Error> {
+    Ok(match written {
+        Written::Done(_) => TokenWritten::Now,
+        Written::Refused(Some(there)) => TokenWritten::Before(Box::new(read(there)?)),
+        Written::Refused(None) => TokenWritten::Gone,
+    })
+}
+
+/// What came of writing a token's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenWritten {
+    /// It stands.
     Now,
-    /// It had ended before.
-    Before,
+    /// Another stands, or its time is over: what is there.
+    Before(Box<StoredToken>),
     /// There is no such token.
     Gone,
 }
@@ -95,7 +103,7 @@ impl Store {
         id: &TokenId,
         output: Option<&str>,
         now: Timestamp,
-    ) -> Result<TokenEnd, Error> {
+    ) -> Result<TokenWritten, Error> {
         let mut update = self
             .client
             .update_item()
@@ -114,11 +122,26 @@ impl Store {
                 .expression_attribute_names("#output", "output")
                 .expression_attribute_values(":output", text(output));
         }
-        Ok(match written("dynamodb:UpdateItem", update.send().await)? {
-            Written::Done(_) => TokenEnd::Now,
-            Written::Refused(Some(_)) => TokenEnd::Before,
-            Written::Refused(None) => TokenEnd::Gone,
-        })
+        ended(written("dynamodb:UpdateItem", update.send().await)?)
+    }
+
+    /// Writes that the time of a token is over, unless it has ended: one conditional write.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Unreadable`].
+    pub async fn time_out_token(&self, environment: &EnvironmentId, id: &TokenId) -> Result<TokenWritten, Error> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(key(environment, id)))
+            .update_expression("SET #status = :timed_out")
+            .condition_expression("#status = :waiting")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":timed_out", text("TIMED_OUT"))
+            .expression_attribute_values(":waiting", text("WAITING"))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        ended(written("dynamodb:UpdateItem", update.send().await)?)
     }
 
     /// Up to `limit` tokens of one shard, without what they were completed with, between two texts (exclusive): newest first, or

@@ -1,9 +1,9 @@
-//! Who waits for a run: an item each beside it, until its end has reached them.
+//! Who waits for a run or a wait token: an item each beside it, until its end has reached them.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use oncekey_wire::RunId;
+use oncekey_wire::{RunId, TokenId};
 
 use super::Store;
 use super::expression::{moment, number, text};
@@ -24,7 +24,7 @@ pub(super) fn chunk_of(index: usize) -> u32 {
     u32::try_from(index / PER_CHUNK).unwrap_or(u32::MAX)
 }
 
-/// A wait that is to learn of a run's end.
+/// A wait that is to learn of the end of a run, or of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// The wait.
@@ -49,9 +49,16 @@ impl Registration {
         Self { waiter, chunk: 0, children: 2, born: None }
     }
 
-    fn key(&self, child: &RunId) -> HashMap<String, AttributeValue> {
+    fn key(&self, awaited: &str) -> HashMap<String, AttributeValue> {
         let item = format!("{PREFIX}{}#{}", self.waiter, self.chunk);
-        HashMap::from([("run_id".to_owned(), text(child.as_str())), ("item".to_owned(), text(item))])
+        HashMap::from([("run_id".to_owned(), text(awaited)), ("item".to_owned(), text(item))])
+    }
+
+    fn item(&self, born: Timestamp, awaited: &str) -> HashMap<String, AttributeValue> {
+        let mut item = self.key(awaited);
+        item.insert("born".to_owned(), moment(born));
+        item.insert("children".to_owned(), number(self.children));
+        item
     }
 
     fn read(item: &HashMap<String, AttributeValue>) -> Option<Self> {
@@ -71,21 +78,35 @@ impl Store {
     /// [`Error::Aws`].
     pub async fn register(&self, waiter: &Waiter, born: Timestamp, children: &[RunId]) -> Result<(), Error> {
         let item = |(index, child): (usize, &RunId)| {
-            let registration = Registration::of(waiter, born, index, children.len());
-            let mut item = registration.key(child);
-            item.insert("born".to_owned(), moment(born));
-            item.insert("children".to_owned(), number(registration.children));
-            item
+            Registration::of(waiter, born, index, children.len()).item(born, child.as_str())
         };
         self.put_all(&self.tables.runs, children.iter().enumerate().map(item).collect()).await
     }
 
-    /// The first `most` of those who wait for a run, strongly consistent.
+    /// Registers a wait, of a run made at `born`, with a token. It stands until the token is completed, or `until`: of the end of
+    /// the token's time its wait learns by itself.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn register_with_token(
+        &self,
+        waiter: &Waiter,
+        born: Timestamp,
+        token: &TokenId,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        let mut item = Registration::of(waiter, born, 0, 1).item(born, token.as_str());
+        item.insert("expires_at".to_owned(), number(until.seconds_rounded_up()));
+        let put = self.client.put_item().table_name(&self.tables.runs).set_item(Some(item));
+        put.send().await.map(|_| ()).map_err(Error::aws("dynamodb:PutItem"))
+    }
+
+    /// The first `most` of those who wait for a run or a token, strongly consistent.
     ///
     /// # Errors
     /// [`Error::Aws`], [`Error::Unreadable`].
-    pub async fn registrations(&self, child: &RunId, most: i32) -> Result<Vec<Registration>, Error> {
-        let query = self.items_between(child, PREFIX, AFTER_PREFIX).limit(most);
+    pub async fn registrations(&self, awaited: &str, most: i32) -> Result<Vec<Registration>, Error> {
+        let query = self.items_between(awaited, PREFIX, AFTER_PREFIX).limit(most);
         let answer = query.send().await.map_err(Error::aws("dynamodb:Query"))?;
         let read =
             |item| Registration::read(&item).ok_or_else(|| Error::unreadable("a waiter item", format!("{item:?}")));
@@ -96,8 +117,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn unregister(&self, child: &RunId, registration: &Registration) -> Result<(), Error> {
-        let delete = self.client.delete_item().table_name(&self.tables.runs).set_key(Some(registration.key(child)));
+    pub async fn unregister(&self, awaited: &str, registration: &Registration) -> Result<(), Error> {
+        let delete = self.client.delete_item().table_name(&self.tables.runs).set_key(Some(registration.key(awaited)));
         delete.send().await.map(|_| ()).map_err(Error::aws("dynamodb:DeleteItem"))
     }
 }

@@ -35,6 +35,7 @@ fn templates_set_every_variable_that_functions_read_and_no_other() {
         },
         schedules: Some(ScheduleGroup { name: text(), role_arn: text() }),
         bucket: text(),
+        public_url: Some(text()),
     };
     let read: BTreeSet<&str> =
         settings.to_env().iter().map(|(name, _)| *name).chain([STACK, MORE_RUNS_QUEUES]).collect();

@@ -65,7 +65,7 @@ impl Store {
         let mut journal = Journal::default();
         let mut segments = BTreeMap::new();
         // From the segments over the steps to the last wait: `$` comes after `#`.
-        let query = self.items_between(run, "segment#", "wait$");
+        let query = self.items_between(run.as_str(), "segment#", "wait$");
         let mut items = query.into_paginator().items().send();
         while let Some(item) = items.next().await {
             let item = item.map_err(Error::aws("dynamodb:Query"))?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
-use oncekey_wire::RunId;
+use oncekey_wire::{RunId, TokenId};
 
 use super::super::Store;
 use super::super::conditional::{Written, written};
@@ -20,6 +20,8 @@ use crate::run::waiter::Waiter;
 pub struct Wait {
     /// Children whose end has not come.
     pub pending: BTreeSet<RunId>,
+    /// The token that it waits for, if it does.
+    pub token: Option<TokenId>,
     /// How the others ended.
     pub ends: HashMap<RunId, End>,
     /// When a timed wait is over, if an older version wrote it.
@@ -87,6 +89,9 @@ impl Wait {
                 for child in pending(&item) {
                     self.pending.insert(RunId::parse(child)?);
                 }
+                if let Some(token) = item.get("token").and_then(|token| token.as_s().ok()) {
+                    self.token = Some(TokenId::parse(token)?);
+                }
                 // Of a wait for one child, the end stands where its name was.
                 let only = item.get("child").and_then(|child| child.as_s().ok());
                 if let (Some(child), Some(end)) = (only, end(&item)?) {
@@ -130,6 +135,27 @@ impl Store {
         }
         self.put_all(&self.tables.runs, items).await?;
         Ok(names)
+    }
+
+    /// Journals that `waiter`, of a run made at `born`, waits for a token. The item's name.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn put_token_wait(
+        &self,
+        waiter: &Waiter,
+        born: Timestamp,
+        token: &TokenId,
+        until: Timestamp,
+    ) -> Result<String, Error> {
+        let name = wait_item(waiter);
+        let put = self.client.put_item().table_name(&self.tables.runs).set_item(Some(item_key(&waiter.run, &name)));
+        let put = put
+            .item(BORN, moment(born))
+            .item("token", text(token.as_str()))
+            .item("expires_at", number(until.seconds_rounded_up()));
+        put.send().await.map_err(Error::aws("dynamodb:PutItem"))?;
+        Ok(name)
     }
 
     /// Reads one wait, strongly consistent, of whichever run of its id.
@@ -228,7 +254,7 @@ impl Store {
         first: &str,
         last: &str,
     ) -> Result<Vec<HashMap<String, AttributeValue>>, Error> {
-        let items = self.items_between(run, first, last).into_paginator().items().send();
+        let items = self.items_between(run.as_str(), first, last).into_paginator().items().send();
         items.collect::<Result<Vec<_>, _>>().await.map_err(Error::aws("dynamodb:Query"))
     }
 }

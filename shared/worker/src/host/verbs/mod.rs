@@ -5,6 +5,7 @@ mod call;
 mod packets;
 mod replay;
 mod state;
+mod tokens;
 mod waits;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,6 +136,10 @@ impl<'a> Verbs<'a> {
             ("POST", ["api", "v3", "batches"]) => self.create_batch(body, call).await,
             ("POST", ["api", "v3", "batches", id, "items"]) => self.add_items(id, body).await,
             ("POST", ["engine", "v1", "runs", _, "wait", "duration"]) => self.set_timer(body, call).await,
+            ("POST", ["api", "v1", "waitpoints", "tokens"]) => self.create_token(body, call).await,
+            ("POST", ["engine", "v1", "runs", _, "waitpoints", "tokens", id, "wait"]) => {
+                self.begin_token(id, call).await
+            }
             ("POST", ["api", "v1", "idempotencyKeys", key, "reset"]) => self.reset(key, body, call).await,
             ("POST", ["api", "v1", "runs", id, "replay"]) => self.replay(id, body, call).await,
             ("PUT", ["api", "v2", "packets", path @ ..]) => {
@@ -150,13 +155,10 @@ impl<'a> Verbs<'a> {
             ("PUT", ["api", "v1", "runs", _, "metadata"]) if self.replaying.load(Ordering::SeqCst) => {
                 self.say_again(body)
             }
-            // Their URL would have the address by which the task came.
-            (_, ["api", "v1", "waitpoints", ..]) => refuse(
-                StatusCode::NOT_IMPLEMENTED,
-                "Oncekey has wait tokens outside of tasks alone: make it where the task is triggered, and give it its id and url",
-            ),
             ("GET" | "HEAD", _)
             | ("POST", ["api", _, "runs", _, "cancel" | "reschedule"])
+            // Of a second completion nothing comes.
+            | ("POST", ["api", "v1", "waitpoints", "tokens", _, "complete"])
             | ("PUT", ["api", "v1", "runs", _, "metadata"])
             | ("POST", ["api", "v1", "runs", _, "tags"]) => return Ok(None),
             _ => refuse(

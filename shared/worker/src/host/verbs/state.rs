@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use axum::http::StatusCode;
+use oncekey_core::TokenId;
 use oncekey_core::payload::Payload;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -39,6 +40,8 @@ pub(super) struct State<'a> {
     /// Batches that will be waited for.
     pub(super) batches: HashMap<String, (Vec<String>, Started<'a>)>,
     pub(super) timers: HashMap<String, Timer<'a>>,
+    /// Waits for tokens that are about to begin.
+    pub(super) tokens: HashMap<TokenId, VecDeque<Begun<'a>>>,
     /// What is too large for a body, by its path.
     pub(super) packets: HashMap<String, Payload>,
     /// Steps under way.

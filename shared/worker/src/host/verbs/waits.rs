@@ -42,7 +42,10 @@ impl Verbs<'_> {
         let waited = match &what {
             WaitFor::Run { run } => self.wait_for_run(run).await,
             WaitFor::Batch { batch } => self.wait_for_batch(batch).await,
-            WaitFor::Waitpoint { waitpoint } => self.wait_for_timer(waitpoint).await,
+            WaitFor::Waitpoint { waitpoint } => match self.wait_for_token(waitpoint).await {
+                Ok(None) => self.wait_for_timer(waitpoint).await,
+                waited => waited.map(Option::unwrap_or_default),
+            },
         };
         match waited {
             Ok(result) => {
