@@ -1,4 +1,4 @@
-//! Three thousand schedules of the real handlers, and proof that a fault among them would be seen.
+//! A thousand schedules of the real handlers, and proof that a fault among them would be seen.
 
 use oncekey_simulation::run;
 use oncekey_simulation::world::Mutant;
@@ -7,12 +7,12 @@ use oncekey_simulation::world::Mutant;
 const PART: usize = 100;
 
 #[test]
-fn three_thousand_schedules_break_no_invariant() {
-    let report = run(0..3_000, false, None);
+fn a_thousand_schedules_break_no_invariant() {
+    let report = run(0..1_000, false, None);
     println!("{} runs, {} calls, {} violations", report.runs, report.calls, report.violations.len());
     // A seed is enough to see it again: cargo run -p oncekey-simulation -- --from SEED --schedules 1 --trace
     assert!(report.violations.is_empty(), "{:#?}", report.violations);
-    assert!(report.runs > 6_000 && report.calls > 150_000, "{} runs, {} calls", report.runs, report.calls);
+    assert!(report.runs > 2_000 && report.calls > 50_000, "{} runs, {} calls", report.runs, report.calls);
 }
 
 #[test]

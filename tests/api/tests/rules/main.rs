@@ -37,6 +37,7 @@ mod schedules;
 mod storms;
 mod tasks;
 mod template;
+mod token_waits;
 mod tokens;
 mod traps;
 mod triggering;

@@ -14,19 +14,19 @@ use serde_json::{Value, json};
 const TOKENS: &str = "/api/v1/waitpoints/tokens";
 const MINUTE: Duration = Duration::from_secs(60);
 
-async fn created(oncekey: &Oncekey, options: Value) -> Value {
+pub(super) async fn created(oncekey: &Oncekey, options: Value) -> Value {
     let (status, token) = answer(oncekey.post(TOKENS, options.to_string())).await;
     assert_eq!(status, StatusCode::OK, "{token}");
     token
 }
 
-async fn shown(oncekey: &Oncekey, token: &Value) -> Value {
+pub(super) async fn shown(oncekey: &Oncekey, token: &Value) -> Value {
     let (status, shown) = answer(oncekey.get(&format!("{TOKENS}/{}", token["id"].as_str().unwrap()))).await;
     assert_eq!(status, StatusCode::OK, "{shown}");
     shown
 }
 
-async fn completed(oncekey: &Oncekey, token: &Value, data: Value) {
+pub(super) async fn completed(oncekey: &Oncekey, token: &Value, data: Value) {
     let path = format!("{TOKENS}/{}/complete", token["id"].as_str().unwrap());
     let answered = answer(oncekey.post(&path, json!({ "data": data }).to_string())).await;
     assert_eq!(answered, (StatusCode::OK, json!({ "success": true })));
