@@ -104,6 +104,23 @@ export const refused = task({ id: "refused", run: async () => {
   await wait.for({ seconds: 6 });
   return runs.map((run) => run.ok ? run.output : (run.error as Error).message);
 } });
+export const approves = task({ id: "approves", run: async () => {
+  const token = await wait.createToken({ timeout: "1h", tags: ["a"], idempotencyKey: "of-a-task" });
+  const again = await wait.createToken({ timeout: "1h", idempotencyKey: "of-a-task" });
+  const other = await wait.createToken({ timeout: "1s" });
+  await wait.completeToken(await wait.createToken({ idempotencyKey: "own" }), { by: "itself" });
+  const own = await wait.forToken<{ by: string }>(await wait.createToken({ idempotencyKey: "own" })).unwrap();
+  const bad = await wait.createToken({ timeout: "soon" }).catch((error) => error.status);
+  console.log("token", JSON.stringify(token));
+  const answer = await wait.forToken<{ at: Date }>(token.id);
+  const late = await wait.forToken(other);
+  const seen = await wait.retrieveToken<{ at: Date }>(token);
+  return { token, same: again.id === token.id, cached: [token.isCached, again.isCached], own, bad, answer, late: [late.ok, !late.ok && late.error.name], seen: [seen.status, seen.tags, seen.url === token.url] };
+} });
+export const either = task({ id: "either", run: async ({ token }: any) => {
+  const [all, first] = [await Promise.all([wait.forToken(token).unwrap(), echo.triggerAndWait({ n: 1 }).unwrap()]), await Promise.race([wait.forToken(token).unwrap(), wait.for({ seconds: 30 })])];
+  return [all, first];
+} });
 export const empty = task({ id: "empty", run: async () => (await echo.batchTriggerAndWait([])).runs.length });
 `;
 
@@ -239,6 +256,35 @@ describe("task files", { concurrency: 3 }, () => {
 
   test("waits beside one another are all had", async () => {
     assert.deepEqual(completed(await stack.run("both")), [{ n: 1 }, { n: 2 }]);
+  });
+
+  test("r95: a run waits for the token that it made, and is told what somebody outside completed it with", async () => {
+    const id = await stack.trigger("approves");
+    const waiting = await stack.inState(id, "WAITING");
+    const [token] = waiting.waitingFor.tokens;
+    const { body: shown } = await stack.call("GET", `/api/v1/waitpoints/tokens/${token}`);
+    assert.match(shown.url, new RegExp(`^${stack.url}/api/v1/waitpoints/tokens/${token}/callback`));
+    const at = "2026-01-02T03:04:05.000Z";
+    const answered = await fetch(shown.url, { method: "POST", body: JSON.stringify({ at }) });
+    assert.deepEqual([answered.status, await answered.json()], [200, { success: true }]);
+    const output = completed(await stack.end(id));
+    assert.deepEqual(output.token, { ...output.token, id: token, isCached: false, url: shown.url });
+    assert.deepEqual([output.same, output.cached, output.bad, output.own], [true, [false, true], 400, { by: "itself" }]);
+    assert.deepEqual(output.answer, { ok: true, output: { at } });
+    assert.deepEqual([output.late, output.seen], [[false, "WaitpointTimeoutError"], ["COMPLETED", ["a"], true]]);
+  });
+
+  test("r95: a token is waited for beside a child, and raced with a time", async () => {
+    const { body: token } = await stack.call("POST", "/api/v1/waitpoints/tokens", {});
+    const id = await stack.trigger("either", { token: token.id });
+    await stack.inState(id, "WAITING");
+    await stack.call("POST", `/api/v1/waitpoints/tokens/${token.id}/complete`, { data: 7 });
+    assert.deepEqual(completed(await stack.end(id)), [[7, { n: 1 }], 7]);
+  });
+
+  test("r95: a task cannot wait for a token that is not there", async () => {
+    const run = await stack.run("either", { token: `waitpoint_${"0".repeat(32)}` });
+    assert.match(run.error.message, /there is no wait token waitpoint_0/);
   });
 
   test("a race is over with the first", async () => {

@@ -40,8 +40,10 @@ const calls = {
   ],
   streams: [() => client().appendToStream(run, "self", "s", "x"), () => client().sendInputStream(run, "s", 1)],
   sessions: [() => sessions.retrieve("s"), () => sessions.list()],
-  "runs that wait for a token yet": [() => client().waitForWaitpointToken({ runFriendlyId: run, waitpointFriendlyId: "waitpoint_a" })],
-  "waits of a task from outside of its own process": [() => client().waitForDuration(run, { date: new Date() })],
+  "waits of a task from outside of its own process": [
+    () => client().waitForDuration(run, { date: new Date() }),
+    () => client().waitForWaitpointToken({ runFriendlyId: run, waitpointFriendlyId: "waitpoint_a" }),
+  ],
   "queues that are steered over HTTP": [
     () => queues.list(),
     () => queues.pause("queue_a"),

@@ -15,7 +15,7 @@ struct Absent {
     instead: &'static str,
 }
 
-const ABSENT: [Absent; 16] = [
+const ABSENT: [Absent; 15] = [
     Absent {
         paths: &["/realtime/v1/runs/**", "/realtime/v1/batches/**"],
         what: "realtime subscriptions",
@@ -30,11 +30,6 @@ const ABSENT: [Absent; 16] = [
         paths: &["/api/v1/sessions/**", "/realtime/v1/sessions/**"],
         what: "sessions",
         instead: "keep a conversation in a store of yours, and trigger a task for each turn",
-    },
-    Absent {
-        paths: &["/engine/v1/runs/*/waitpoints/**"],
-        what: "runs that wait for a token yet",
-        instead: "look at the token from outside, and when it is completed trigger the task that goes on, with its id as the key",
     },
     Absent {
         paths: &["/engine/v1/**"],

@@ -7,6 +7,7 @@ use std::time::Duration;
 use dynoxide::Database;
 use oncekey::Options;
 use oncekey::aws::dynamodb::execute;
+use oncekey_core::TokenId;
 use oncekey_core::cron::ScheduleId;
 use oncekey_core::protocol::tick::tick;
 use oncekey_core::store::SHARDS;
@@ -151,7 +152,37 @@ async fn the_budget_of_a_wait_token_holds() {
     assert_eq!(take(&units), (1.0, 1.0), "the same again: the refused claim and a consistent read");
     let path = format!("/api/v1/waitpoints/tokens/{}/complete", token["id"].as_str().unwrap());
     answer(oncekey.post(&path, json!({ "data": { "approved": true } }).to_string())).await;
-    assert_eq!(take(&units), (1.0, 0.0), "a completion");
+    settled(&oncekey).await;
+    let (writes, reads) = take(&units);
+    assert_eq!(reads, 3.0, "its caller and its message look, and who waits");
+    assert!(
+        [1.0, 2.0].contains(&writes),
+        "{writes}: a completion; a refused one, of whichever of the two is second by a hair"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_wait_for_a_token_holds() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let wait =
+        Task::new("wait", |ctx: Context, token: TokenId| async move { Ok(ctx.wait_for_token::<Value>(&token).await?) });
+    let (oncekey, units) = counted_with(place, Worker::new().task(wait)).await;
+    let token = answer(oncekey.post("/api/v1/waitpoints/tokens", "{}")).await.1;
+    take(&units);
+    let run = oncekey.trigger("wait", json!({ "payload": token["id"] })).await.id;
+    oncekey.in_status(&run, "WAITING").await;
+    oncekey.drained_but_delayed().await;
+    let (writes, _) = take(&units);
+    assert_eq!(writes, 3.0 + 4.0, "a run that starts; what it waits for, on both sides, its calls, and the suspension");
+    let path = format!("/api/v1/waitpoints/tokens/{}/complete", token["id"].as_str().unwrap());
+    answer(oncekey.post(&path, json!({ "data": 1 }).to_string())).await;
+    oncekey.finished(&run).await;
+    oncekey.drained_but_delayed().await;
+    let (writes, _) = take(&units);
+    assert!(
+        [6.0, 7.0].contains(&writes),
+        "{writes}: a completion, the waking, what it waits for no more, a start, and its end"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

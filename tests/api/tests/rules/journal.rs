@@ -239,7 +239,7 @@ async fn i9_a_run_that_thousands_wait_for_ends_and_each_of_them_learns_of_it() {
         .await;
     }
     cancel(app, &dev(), &child).await.unwrap();
-    while !app.store.registrations(&child, 1).await.unwrap().is_empty() {
+    while !app.store.registrations(child.as_str(), 1).await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     oncekey.drained("oncekey-completions").await;

@@ -137,7 +137,8 @@ async fn r95_all_who_wait_for_a_token_are_told_however_many_they_are() {
     let oncekey = with(place, waits()).await;
     let token = created(&oncekey, json!({})).await;
     // More than one delivery of its message tells.
-    let runs = join_all((0..320).map(|_| wait_for(&oncekey, &[&token]))).await;
+    let tokens = [&token];
+    let runs = join_all((0..320).map(|_| wait_for(&oncekey, &tokens))).await;
     for run in &runs {
         oncekey.in_status(run, "WAITING").await;
     }

@@ -115,7 +115,7 @@ async fn register(oncekey: &Oncekey, waiter: &Waiter, child: &RunId) {
 async fn ended(oncekey: &Oncekey, waiter: &Waiter, child: &RunId) {
     let wait = oncekey.app().store.wait(waiter).await.unwrap();
     assert_eq!((wait.pending.len(), wait.ends[child].status), (0, RunStatus::Canceled));
-    assert_eq!(oncekey.app().store.registrations(child, 10).await.unwrap(), []);
+    assert_eq!(oncekey.app().store.registrations(child.as_str(), 10).await.unwrap(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
