@@ -95,7 +95,8 @@ impl Deployed<'_> {
     pub fn exports(&self) -> BTreeMap<String, String> {
         let outputs = self.template["Outputs"].as_object().unwrap().values();
         let exported = outputs.filter_map(|output| Some((output.get("Export")?, &output["Value"])));
-        exported.map(|(export, value)| (self.text(&export["Name"]), self.text(value))).collect()
+        let named = exported.filter(|(_, value)| value["GetAtt"] != "HttpApi.ApiEndpoint");
+        named.map(|(export, value)| (self.text(&export["Name"]), self.text(value))).collect()
     }
 
     fn filled(&self, text: &str, own: &Map<String, Value>) -> String {
