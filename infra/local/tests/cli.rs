@@ -222,6 +222,90 @@ fn what_no_schedule_can_be_made_of_is_refused_in_one_line() {
 }
 
 #[test]
+fn r94_a_token_is_created_once_for_its_key() {
+    let stack = Stack::start();
+    let create = ["tokens", "create", "--key", "k", "--key-ttl", "1h", "--timeout", "2d", "--tag", "a", "--tag", "b"];
+    let first = stack.run(&create);
+    let (id, url) = first.out.trim().split_once("  created  ").unwrap();
+    assert!(first.code == 0 && id.starts_with("waitpoint_"), "{}{}", first.out, first.err);
+    assert!(url.starts_with(&format!("{}/api/v1/waitpoints/tokens/{id}/callback?", stack.url)), "{url}");
+    let again = stack.run(&["tokens", "create", "-k", "k"]);
+    assert_eq!(again.out.trim(), format!("{id}  cached  {url}"));
+    let told = stack.run(&["tokens", "get", id, "--json"]).json();
+    assert_eq!((&told["tags"], &told["idempotencyKey"]), (&serde_json::json!(["a", "b"]), &Value::from("k")));
+    let millis = |name: &str| oncekey_client::Timestamp::parse(told[name].as_str().unwrap()).unwrap().millis();
+    assert_eq!(millis("timeoutAt") - millis("createdAt"), 2 * 86_400_000);
+    assert_eq!(millis("idempotencyKeyExpiresAt") - millis("createdAt"), 3_600_000);
+    assert_eq!(stack.run(&["tokens", "list", "--json"]).out.lines().count(), 1);
+}
+
+#[test]
+fn r92_tokens_are_listed_shown_and_completed() {
+    let stack = Stack::start();
+    assert_eq!(stack.run(&["tokens", "list"]).out.trim(), "no tokens");
+    let older = stack.run(&["tokens", "create", "--json"]).json()["id"].clone();
+    let made = stack.run(&["tokens", "create", "-k", "k\u{202e}b", "--tag", "a\u{1b}b", "--tag", "c", "--json"]).json();
+    let (id, older) = (made["id"].as_str().unwrap(), older.as_str().unwrap());
+    let list = stack.run(&["tokens", "list"]).out;
+    let [head, row, last] = list.lines().collect::<Vec<_>>()[..] else { panic!("{list}") };
+    assert!(head.starts_with("TOKEN") && row.starts_with(id) && last.starts_with(older), "{list}");
+    assert!(row.contains("  WAITING  a\\u{1b}b, c  k\\u{202e}b  2"), "{row:?}");
+    let get = || {
+        let shown = stack.run(&["tokens", "get", id]).out;
+        move |name: &str, value: &str| shown.lines().any(|line| line == format!("{name:<12} {value}"))
+    };
+    let has = get();
+    assert!(has("token", id) && has("status", "WAITING") && has("tags", "a\\u{1b}b, c") && has("key", "k\\u{202e}b"));
+
+    let completed = stack.run(&["tokens", "complete", id, "[123456789012345678901234567890, \"d\u{9b}e\"]"]);
+    assert_eq!(completed.out.trim(), format!("{id}  COMPLETED"), "{}", completed.err);
+    let has = get();
+    assert!(has("status", "COMPLETED") && has("output", "[") && has("", "  123456789012345678901234567890,"));
+    assert!(has("", "  \"d\\u{9b}e\"") && has("", "]"));
+    let file = stack.file("data.json", "[123456789012345678901234567890, \"d\u{9b}e\"]");
+    let again = stack.run(&["tokens", "complete", id, &format!("@{file}")]);
+    assert_eq!(again.out.trim(), format!("{id}  COMPLETED"));
+    let late = stack.run(&["tokens", "complete", id, "1"]);
+    assert_eq!(
+        (late.code, late.out.trim()),
+        (0, &*format!("{id}  COMPLETED  it had ended before: nothing was changed"))
+    );
+
+    let listed = |arguments: &[&str]| {
+        let done = stack.run(&[&["tokens", "list", "--json"], arguments].concat());
+        assert_eq!(done.code, 0, "{}", done.err);
+        let ids = done.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone());
+        ids.map(|id| id.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&["--status", "waiting"]), [older]);
+    assert_eq!(listed(&["--status", "completed,timed_out"]), [id]);
+    assert_eq!((listed(&["--tag", "c"]), listed(&["-n", "1"])), (vec![id.to_owned()], vec![id.to_owned()]));
+    let none = stack.run(&["tokens", "complete", older, "--json"]).json();
+    assert_eq!((&none["status"], none.get("output")), (&"COMPLETED".into(), None));
+}
+
+#[test]
+fn what_no_token_is_or_can_be_is_refused_in_one_line() {
+    let stack = Stack::start();
+    let id = stack.run(&["tokens", "create", "--json"]).json()["id"].clone();
+    let nowhere = "waitpoint_00000000000000000000000000000000";
+    for (code, why, arguments) in [
+        (1, "oncekey: timeout: give a span", &["create", "--timeout", "soon"][..]),
+        (1, "oncekey: idempotencyKeyTTL: \"5x\" is not", &["create", "--key", "k", "--key-ttl", "5x"]),
+        (1, "oncekey: filter[status]: \"DONE\" is not a status", &["list", "--status", "done"]),
+        (1, "oncekey: there is no wait token", &["get", nowhere]),
+        (1, "oncekey: there is no wait token", &["complete", nowhere, "1"]),
+        (2, "oncekey: the data is not JSON", &["complete", id.as_str().unwrap(), "yes"]),
+    ] {
+        let refused = stack.run(&[&["tokens"], arguments].concat());
+        assert_eq!((refused.code, refused.err.lines().count()), (code, 1), "{}", refused.err);
+        assert!(refused.err.starts_with(why), "{}", refused.err);
+    }
+    assert_eq!(stack.run(&["tokens", "create", "--key", ""]).code, 2);
+    assert_eq!(stack.run(&["tokens", "list", "--status", "waiting", "--json"]).out.lines().count(), 1);
+}
+
+#[test]
 fn r55_lines_that_ran_are_found_again_and_a_mended_one_runs() {
     let stack = Stack::start();
     let runs = || stack.run(&["runs", "list", "--limit", "100", "--json"]).out.lines().count();

@@ -6,7 +6,6 @@ use futures_util::stream::{Stream, try_unfold};
 use oncekey_wire::{CompletedToken, CreatedToken, Token, TokenOptions, TokensPage};
 use reqwest::Method;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::client::{Client, Content};
 use crate::error::Error;
@@ -65,7 +64,7 @@ impl Tokens<'_> {
     /// As [`Tokens::retrieve`], and [`Error::Refused`] with 413.
     pub async fn complete(&self, id: impl AsRef<str>, data: &(impl Serialize + ?Sized)) -> Result<(), Error> {
         let path = ["api", "v1", "waitpoints", "tokens", id.as_ref(), "complete"];
-        let body = Content::json(&json!({ "data": data }))?;
+        let body = Content::json(&Completion { data })?;
         let _: CompletedToken = self.client.call(Method::POST, &path, &[], body).await?;
         Ok(())
     }
@@ -92,6 +91,12 @@ impl Tokens<'_> {
     pub fn list(&self) -> ListTokens {
         ListTokens { client: self.client.clone(), query: Vec::new() }
     }
+}
+
+/// What a token is completed with, to the last digit of its numbers.
+#[derive(Serialize)]
+struct Completion<'a, T: ?Sized> {
+    data: &'a T,
 }
 
 /// A list of tokens.

@@ -4,11 +4,13 @@ mod batch;
 mod dev;
 mod env;
 mod failure;
+mod input;
 mod keys;
 mod output;
 mod remote;
 mod runs;
 mod schedules;
+mod tokens;
 mod trigger;
 
 use std::fmt;
@@ -65,6 +67,9 @@ enum Command {
     /// Create, list, show, stop, start and delete cron schedules
     #[command(subcommand)]
     Schedules(schedules::SchedulesCommand),
+    /// Create, list, show and complete wait tokens
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
     /// Create environments; list, rotate and revoke their API keys
     #[command(subcommand)]
     Env(env::EnvCommand),
@@ -87,6 +92,7 @@ impl Cli {
             Command::Runs(command) => runs::runs(command).await,
             Command::Keys(command) => keys::keys(command).await,
             Command::Schedules(command) => schedules::schedules(command).await,
+            Command::Tokens(command) => tokens::tokens(command).await,
             Command::Env(command) => env::env(command).await,
             Command::Openapi => {
                 output::print(crate::openapi());

@@ -1,12 +1,11 @@
 //! `oncekey trigger`.
 
-use std::io::Read;
-
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use oncekey_client::{Handle, Json, Key, KeyRelease};
+use oncekey_client::{Handle, Key, KeyRelease};
 
 use super::failure::{Failure, end_of};
+use super::input::json;
 use super::output;
 use super::remote::Remote;
 
@@ -55,7 +54,7 @@ pub(crate) struct TriggerArgs {
 
 pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
     let client = args.remote.client()?;
-    let payload = args.payload.as_deref().map(payload).transpose()?;
+    let payload = args.payload.as_deref().map(|text| json("the payload", text)).transpose()?;
     let mut trigger = client.trigger(&args.task, &payload);
     match args.key.as_slice() {
         [] => {}
@@ -112,18 +111,4 @@ pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
 fn describe(handle: &Handle) -> String {
     let Some(key) = &handle.idempotency else { return format!("{}  created", handle.id) };
     format!("{}  {}  {:?} until {}", handle.id, key.status, key.key, key.window_ends_at)
-}
-
-fn payload(text: &str) -> Result<Json, Failure> {
-    let (from, text) = match text.strip_prefix('@') {
-        Some(path) => (path, std::fs::read_to_string(path)),
-        None if text == "-" => {
-            let mut read = String::new();
-            ("standard input", std::io::stdin().read_to_string(&mut read).map(|_| read))
-        }
-        None => ("the payload", Ok(text.to_owned())),
-    };
-    let text = text.map_err(|error| Failure::Usage(format!("{from} cannot be read: {error}")))?;
-    serde_json::from_str(&text)
-        .map_err(|error| Failure::Usage(format!("{from} is not JSON: {error}. A text needs its quotes")))
 }
