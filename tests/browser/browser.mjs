@@ -55,6 +55,16 @@ export async function trigger(url, task, body = {}, key = DEV) {
   return answer.json();
 }
 
+/** Makes a wait token over the HTTP API. */
+export async function makeToken(url, options = {}, key = DEV) {
+  const answer = await fetch(`${url}/api/v1/waitpoints/tokens`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${key}` },
+    body: JSON.stringify(options),
+  });
+  return answer.json();
+}
+
 /** A run once it is final. */
 export async function finished(url, id, key = DEV) {
   for (let tries = 0; tries < 400; tries += 1) {
@@ -65,6 +75,9 @@ export async function finished(url, id, key = DEV) {
   }
   throw new Error(`${id} did not end`);
 }
+
+/** Waits for a text that comes without anybody reloading the page. */
+export const comes = (page, selector, text) => page.locator(selector, { hasText: text }).first().waitFor({ timeout: 15_000 });
 
 /** Keeps a picture of the page beside the other outputs of the build. */
 export const picture = (page, name) => page.screenshot({ path: `${pictures}/${name}.png`, fullPage: true });

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { DEV, PROD, finished, picture, signIn, start, trigger } from "./browser.mjs";
+import { DEV, PROD, comes, finished, makeToken, picture, signIn, start, trigger } from "./browser.mjs";
 
 let stack;
 before(async () => {
@@ -19,8 +19,6 @@ async function visit(path = "/", options = {}) {
   return page;
 }
 
-/** Waits for a text that comes without anybody reloading the page. */
-const comes = (page, selector, text) => page.locator(selector, { hasText: text }).first().waitFor({ timeout: 15_000 });
 const badge = (page) => page.locator("#live .bar .badge");
 const leads = (page, id) => page.waitForURL((url) => url.pathname === `/runs/${id}`);
 
@@ -188,8 +186,9 @@ test("what users gave stays text", async () => {
   const evil = '"><img src=x onerror=alert(1)><script>window.evil = true</script>';
   const { id } = await trigger(stack.url, "echo", { payload: evil, options: { idempotencyKey: evil, tags: [evil], metadata: { note: evil } } });
   await finished(stack.url, id);
+  await makeToken(stack.url, { idempotencyKey: evil, tags: [evil] });
   const page = await visit(`/runs/${id}`);
-  for (const path of [`/runs/${id}`, "/runs", "/", `/runs?key=${encodeURIComponent(evil)}`]) {
+  for (const path of [`/runs/${id}`, "/runs", "/", `/runs?key=${encodeURIComponent(evil)}`, "/tokens", `/tokens?tag=${encodeURIComponent(evil)}`]) {
     await page.goto(path);
     assert.equal(await page.evaluate(() => window.evil), undefined);
     assert.equal(await page.locator("main img, main script").count(), 0);
@@ -272,7 +271,7 @@ for (const colorScheme of ["light", "dark"]) {
     const failed = await trigger(stack.url, "fail", {});
     await finished(stack.url, failed.id);
     const page = await visit("/", { colorScheme });
-    for (const path of ["/", "/runs", `/runs/${failed.id}`, "/keys?task=a&key=b", "/try"]) {
+    for (const path of ["/", "/runs", `/runs/${failed.id}`, "/tokens?done=approved", "/keys?task=a&key=b", "/try"]) {
       await page.goto(path);
       assert.deepEqual(await page.evaluate(poorContrasts), [], path);
     }
@@ -317,8 +316,9 @@ test("dark and light can be chosen, and stay", async () => {
 test("everything fits 375 pixels", async () => {
   const run = await trigger(stack.url, "echo", { payload: { text: "x".repeat(300) }, options: { idempotencyKey: "y".repeat(200) } });
   await finished(stack.url, run.id);
+  await makeToken(stack.url, { idempotencyKey: "y".repeat(200), tags: ["x".repeat(128), "short"] });
   const page = await visit("/", { viewport: { width: 375, height: 700 } });
-  for (const path of ["/", "/runs", `/runs/${run.id}`, "/keys?task=echo&key=b", "/try"]) {
+  for (const path of ["/", "/runs", `/runs/${run.id}`, "/tokens", "/keys?task=echo&key=b", "/try"]) {
     await page.goto(path);
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(width <= 375, `${path} is ${width} wide`);
@@ -346,4 +346,8 @@ test("the page works without scripts", async () => {
   await page.getByText("Reset", { exact: true }).click();
   await page.getByRole("button", { name: "Reset this key" }).click();
   await comes(page, "[role=status]", "The key is free");
+  await makeToken(stack.url);
+  await page.goto("/tokens");
+  await page.getByRole("button", { name: "Approve" }).first().click();
+  await comes(page, "[role=status]", "Approved: whoever waits");
 });

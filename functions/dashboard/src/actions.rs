@@ -4,16 +4,19 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::protocol::reset::reset_claim;
+use oncekey_core::protocol::token;
 use oncekey_core::request::KeyHeaders;
 use oncekey_core::runs::find::find;
 use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, Error, RequestId, RunId};
-use oncekey_http::{Segment, run_id};
+use oncekey_http::{Segment, run_id, token_id};
+use serde_json::json;
 
 use crate::door::Submitted;
 use crate::keys::{free, to_key};
 use crate::page::Failure;
+use crate::tokens::{APPROVE, BACK, REJECT, back_with};
 
 fn to_run(id: &RunId, done: &str) -> Response {
     Redirect::to(&format!("/runs/{id}?done={done}")).into_response()
@@ -73,4 +76,26 @@ pub(crate) async fn reset_key(
 ) -> Result<Response, Failure> {
     free(&app, &visitor, &fields).await.map_err(|error| Failure::of(&visitor, error))?;
     Ok(to_key(&fields))
+}
+
+/// Completes a wait token with whether it is approved, and leads back to the page whose button it was.
+pub(crate) async fn complete_token(
+    State(app): State<App>,
+    Submitted { visitor, fields }: Submitted,
+) -> Result<Response, Failure> {
+    let completed = async {
+        let (id, approved, done) = match (fields.given(APPROVE), fields.given(REJECT)) {
+            (Some(id), None) => (id, true, "approved"),
+            (None, Some(id)) => (id, false, "rejected"),
+            _ => return Err(Error::invalid(APPROVE, "name the token to approve, or to reject")),
+        };
+        let id = token_id(id)?;
+        let output = json!({ "approved": approved }).to_string();
+        token::complete(&app, &visitor.environment, &id, Some(&output)).await?;
+        // The first end stands: it may be that of somebody else.
+        let stands = token::find(&app, &visitor.environment, &id).await?.output == Some(output);
+        let done = if stands { done } else { "ended" };
+        Ok(Redirect::to(&back_with(fields.get(BACK), done, &id)).into_response())
+    };
+    completed.await.map_err(|error| Failure::of(&visitor, error))
 }

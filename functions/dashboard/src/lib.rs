@@ -17,6 +17,7 @@ mod schedules;
 mod session;
 mod sign_in;
 mod timeline;
+mod tokens;
 mod try_it;
 
 use std::sync::Arc;
@@ -74,6 +75,8 @@ pub fn router_beside(app: App, tasks: impl Fn() -> Vec<TaskId> + Send + Sync + '
         .route(routes::REPLAY_BUTTON.path, routes::REPLAY_BUTTON.to(actions::replay_run))
         .route(routes::RESET_BUTTON.path, routes::RESET_BUTTON.to(actions::reset_key_of_run))
         .route(routes::SCHEDULES_PAGE.path, routes::SCHEDULES_PAGE.to(schedules::schedules))
+        .route(routes::TOKENS_PAGE.path, routes::TOKENS_PAGE.to(tokens::tokens))
+        .route(routes::DECIDE_BUTTONS.path, routes::DECIDE_BUTTONS.to(actions::complete_token))
         .route(routes::KEYS_PAGE.path, routes::KEYS_PAGE.to(keys::keys))
         .route(routes::FREE_KEY_BUTTON.path, routes::FREE_KEY_BUTTON.to(actions::reset_key))
         .route(routes::TRY_PAGE.path, routes::TRY_PAGE.to(try_it::ask))

@@ -33,8 +33,14 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 });
 
 /// The pages that lead everywhere.
-const NAVIGATION: [(&str, &str); 5] =
-    [("/", "Overview"), ("/runs", "Runs"), ("/schedules", "Schedules"), ("/keys", "Keys"), ("/try", "Try it")];
+const NAVIGATION: [(&str, &str); 6] = [
+    ("/", "Overview"),
+    ("/runs", "Runs"),
+    ("/schedules", "Schedules"),
+    ("/tokens", "Tokens"),
+    ("/keys", "Keys"),
+    ("/try", "Try it"),
+];
 
 /// A page.
 pub(crate) struct Page(Markup);

@@ -16,6 +16,7 @@ use crate::keys::of_run;
 use crate::page::{Failure, Page, inside, live};
 use crate::session::{Session, Visitor};
 use crate::timeline::timeline;
+use crate::tokens::{buttons as buttons_of_token, form_of_buttons};
 
 /// Most lines of its log that are shown: the newest.
 const LINES: usize = 200;
@@ -46,7 +47,7 @@ async fn render_run(app: &App, visitor: &Visitor, id: &str, done: &str) -> Resul
         @if let Some(done) = notice(done) { p.note role="status" { (done) } }
         (live(!run.status.is_final(), html! {
             div.bar { (badge(run.status)) (facts(&run, now)) (buttons(&visitor.session, &run)) }
-            @if let Some(waiting) = &waiting { (waits(waiting, now)) }
+            @if let Some(waiting) = &waiting { (waits(&visitor.session, &run, waiting, now)) }
             @if let Some(error) = &run.error {
                 section.failure {
                     h2 { @if let Some(name) = &error.name { (name) } @else { "Error" } }
@@ -101,7 +102,7 @@ fn notice(done: &str) -> Option<&'static str> {
         "canceled" => Some("Cancelled. Its key, if it has one, is kept to the end of its window."),
         "replayed" => Some("This is the replay: a new run of the same payload, without a key."),
         "reset" => Some("The key is free: the next trigger with it makes a new run."),
-        _ => None,
+        _ => crate::tokens::notice(done),
     }
 }
 
@@ -132,25 +133,32 @@ fn facts(run: &Run, now: Timestamp) -> Markup {
     }
 }
 
-/// What a suspended run waits for, and until when.
-fn waits(waiting: &WaitingFor, now: Timestamp) -> Markup {
+/// What a suspended run waits for, and until when, with buttons to complete its tokens.
+fn waits(session: &Session, run: &Run, waiting: &WaitingFor, now: Timestamp) -> Markup {
     let more = waiting.run_count.saturating_sub(waiting.runs.len() as u64);
     html! {
-        p.note #waiting-for {
-            "Waits "
-            @for (number, awaited) in waiting.runs.iter().enumerate() {
-                @if number == 0 { "for " } @else { ", " }
-                @if let Some(task) = &awaited.task_identifier { (task) " " }
-                a.id href=(format!("/runs/{}", awaited.id)) { (awaited.id) }
+        div.note #waiting-for {
+            p {
+                "Waits "
+                @for (number, awaited) in waiting.runs.iter().enumerate() {
+                    @if number == 0 { "for " } @else { ", " }
+                    @if let Some(task) = &awaited.task_identifier { (task) " " }
+                    a.id href=(format!("/runs/{}", awaited.id)) { (awaited.id) }
+                }
+                @if more > 0 { " and " (more) " more" }
+                @for (number, token) in waiting.tokens.iter().enumerate() {
+                    @if number == 0 && waiting.runs.is_empty() { "for the token " } @else { ", " }
+                    span.id { (token) }
+                }
+                @if let Some(until) = waiting.until {
+                    @if !waiting.runs.is_empty() || !waiting.tokens.is_empty() { ", or " }
+                    "until " time datetime=(until) data-exact { (until) } ", " (moment(until, now))
+                }
             }
-            @if more > 0 { " and " (more) " more" }
-            @for (number, token) in waiting.tokens.iter().enumerate() {
-                @if number == 0 && waiting.runs.is_empty() { "for the token " } @else { ", " }
-                span.id { (token) }
-            }
-            @if let Some(until) = waiting.until {
-                @if !waiting.runs.is_empty() || !waiting.tokens.is_empty() { ", or " }
-                "until " time datetime=(until) data-exact { (until) } ", " (moment(until, now))
+            @if !waiting.tokens.is_empty() { (form_of_buttons(session, &format!("/runs/{}", run.id))) }
+            @for token in &waiting.tokens {
+                @if waiting.tokens.len() > 1 { p.id { (token) } }
+                (buttons_of_token(token))
             }
         }
     }

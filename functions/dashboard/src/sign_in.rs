@@ -72,7 +72,7 @@ fn form(session: &Session, fields: &Fields, wrong: Option<&str>) -> Markup {
 }
 
 /// A path of this site, or its first page.
-fn local(path: &str) -> &str {
+pub(crate) fn local(path: &str) -> &str {
     let ours = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n', '\t']);
     if ours { path } else { "/" }
 }

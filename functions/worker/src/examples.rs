@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use oncekey_worker::{Child, Context, Task, TaskError};
+use oncekey_worker::{Child, Context, Task, TaskError, TokenOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::basics::quickly;
 
-pub(crate) fn tasks() -> [Task; 14] {
+pub(crate) fn tasks() -> [Task; 15] {
     [
         Task::new("my-task", my_task).retry(quickly(10)),
         Task::new("process-order", process_order).retry(quickly(10)),
@@ -21,6 +21,7 @@ pub(crate) fn tasks() -> [Task; 14] {
         Task::new("charge-payload", charge_payload).retry(quickly(10)),
         Task::new("wait-for-child", wait_for_child),
         Task::new("wait-for-time", wait_for_time),
+        Task::new("wait-for-token", wait_for_token),
         Task::new("child-task", child),
         Task::new("send-email", child),
         Task::new("fetch-latest-data", fetch_latest_data),
@@ -182,6 +183,12 @@ struct Pause {
 async fn wait_for_time(ctx: Context, pause: Pause) -> Result<Value, TaskError> {
     ctx.wait_for(Duration::from_secs(pause.seconds)).await?;
     Ok(json!({ "waitedSeconds": pause.seconds }))
+}
+
+/// Makes a wait token, whose page in the dashboard has buttons to complete it, and returns what it is completed with.
+async fn wait_for_token(ctx: Context, _: Value) -> Result<Value, TaskError> {
+    let token = ctx.create_token(&TokenOptions::new().timeout("1h").tag("approval")).await?;
+    Ok(ctx.wait_for_token(&token.id).await?)
 }
 
 /// Stands for work: returns what it was given.

@@ -33,7 +33,7 @@ pub use clock::{Clock, Timestamp};
 pub use error::Error;
 pub use key::window::Window;
 pub use key::{IdempotencyKey, KeyHash, Scope};
-pub use oncekey_wire::{BatchId, EnvironmentId, Invalid, Json, RequestId, RunId, TaskId, TokenId};
+pub use oncekey_wire::{BatchId, EnvironmentId, Invalid, Json, RequestId, RunId, TaskId, TokenId, TokenStatus};
 pub use run::Run;
 pub use run::status::RunStatus;
 pub use settings::Settings;

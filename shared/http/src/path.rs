@@ -72,12 +72,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Segment(text) = Segment::from_request_parts(parts, state).await?;
-        let unknown = || {
-            Error::NotFound(format!(
-                "there is no wait token {text:?}: its id is waitpoint_ and 32 characters of 0-9 and a-v"
-            ))
-        };
-        Ok(Self(TokenId::parse(&text).map_err(|_| unknown())?))
+        Ok(Self(token_id(&text)?))
     }
 }
 
@@ -88,4 +83,13 @@ impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
 pub fn run_id(segment: &str) -> Result<RunId, Error> {
     let unknown = || Error::NotFound(format!("there is no run {segment:?}: a run id is run_ and 32 characters"));
     RunId::parse(segment).map_err(|_| unknown())
+}
+
+/// The wait token that a path's segment names.
+///
+/// # Errors
+/// [`Error::NotFound`]: what cannot be a wait token's id names none.
+pub fn token_id(segment: &str) -> Result<TokenId, Error> {
+    let told = || format!("there is no wait token {segment:?}: its id is waitpoint_ and 32 characters of 0-9 and a-v");
+    TokenId::parse(segment).map_err(|_| Error::NotFound(told()))
 }

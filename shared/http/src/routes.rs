@@ -140,6 +140,10 @@ pub const REPLAY_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}
 pub const RESET_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}/reset");
 /// The page of cron schedules.
 pub const SCHEDULES_PAGE: Route = Route::of(Dashboard, Session, Get, "/schedules");
+/// The page of wait tokens.
+pub const TOKENS_PAGE: Route = Route::of(Dashboard, Session, Get, "/tokens");
+/// The buttons that complete a wait token.
+pub const DECIDE_BUTTONS: Route = Route::of(Dashboard, Session, Post, "/tokens");
 /// The page of keys.
 pub const KEYS_PAGE: Route = Route::of(Dashboard, Session, Get, "/keys");
 /// The button that frees a key that was looked up.
@@ -161,7 +165,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 47] = [
+pub const ALL: [Route; 49] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -205,6 +209,8 @@ pub const ALL: [Route; 47] = [
     REPLAY_BUTTON,
     RESET_BUTTON,
     SCHEDULES_PAGE,
+    TOKENS_PAGE,
+    DECIDE_BUTTONS,
     KEYS_PAGE,
     FREE_KEY_BUTTON,
     TRY_PAGE,

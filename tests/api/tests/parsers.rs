@@ -229,7 +229,7 @@ async fn no_cookie_form_or_query_breaks_a_page() {
     for _ in 0..300 {
         let (query, body) = (noise(60), noise(200));
         let cookie: String = noise(80).chars().filter(char::is_ascii).collect();
-        for path in ["/", "/runs", "/keys", "/try", "/sign-in", "/runs/x"] {
+        for path in ["/", "/runs", "/tokens", "/keys", "/try", "/sign-in", "/runs/x"] {
             let url = format!("{}?{}", oncekey.url(path), query.replace(['#', ' '], ""));
             for request in [http.get(&url), http.post(&url).body(body.clone())] {
                 let answer = request.header("cookie", format!("oncekey_session={cookie}")).send().await.unwrap();

@@ -20,7 +20,7 @@
   function busy(live) {
     const selection = getSelection();
     const selecting = !selection.isCollapsed && live.contains(selection.anchorNode);
-    return document.hidden || selecting || live.querySelector("details[open]");
+    return document.hidden || selecting || live.querySelector("details[open], [data-hold]:hover, [data-hold]:focus-within");
   }
 
   async function refresh() {

@@ -12,6 +12,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::tokens::{created, shown};
+
 /// A browser, as far as these rules need one: it keeps its cookie and follows nothing.
 pub(crate) struct Visitor<'a> {
     oncekey: &'a Oncekey,
@@ -43,7 +45,7 @@ impl<'a> Visitor<'a> {
         self.cookie = set.split(';').next().unwrap().to_owned();
     }
 
-    async fn ask(&self, path: &str) -> Response {
+    pub(crate) async fn ask(&self, path: &str) -> Response {
         self.http.get(self.oncekey.url(path)).header(COOKIE, &self.cookie).send().await.unwrap()
     }
 
@@ -61,7 +63,7 @@ impl<'a> Visitor<'a> {
         self.send_with(token, action, fields).await
     }
 
-    async fn send_with(&self, token: &str, action: &str, fields: &[(&str, &str)]) -> Response {
+    pub(crate) async fn send_with(&self, token: &str, action: &str, fields: &[(&str, &str)]) -> Response {
         let fields = fields.iter().copied().chain([("token", token)]).map(|(name, value)| {
             let hex: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
             format!("{name}={hex}")
@@ -72,14 +74,22 @@ impl<'a> Visitor<'a> {
     }
 }
 
-fn led_to(answer: &Response) -> &str {
+pub(crate) fn led_to(answer: &Response) -> &str {
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
     answer.headers()[LOCATION].to_str().unwrap()
 }
 
-const PAGES: [&str; 5] = ["/", "/runs", "/runs/run_x", "/keys", "/try"];
-const FORMS: [&str; 7] =
-    ["/runs/run_x/cancel", "/runs/run_x/replay", "/runs/run_x/reset", "/keys", "/try", "/environment", "/sign-out"];
+const PAGES: [&str; 7] = ["/", "/runs", "/runs/run_x", "/schedules", "/tokens", "/keys", "/try"];
+const FORMS: [&str; 8] = [
+    "/runs/run_x/cancel",
+    "/runs/run_x/replay",
+    "/runs/run_x/reset",
+    "/tokens",
+    "/keys",
+    "/try",
+    "/environment",
+    "/sign-out",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_and_form_asks_to_sign_in() {
@@ -175,6 +185,12 @@ async fn i6_a_session_sees_the_environments_that_it_has_keys_of_and_no_other() {
     }
     let claimed_at = oncekey.app().store.run(&run_id(&run.id)).await.unwrap().unwrap().spec.created_at;
     let since = claimed_at.millis().to_string();
+    let token = created(&oncekey, json!({})).await;
+    assert!(!visitor.get("/tokens").await.contains(token["id"].as_str().unwrap()));
+    let press = [("approve", token["id"].as_str().unwrap()), ("back", "/tokens")];
+    let answer = visitor.send("/", "/tokens", &press).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    assert_eq!(shown(&oncekey, &token).await["status"], "WAITING");
     let holder = [("task", "echo"), ("key", "k"), ("holder", run.id.as_str()), ("since", since.as_str())];
     assert!(led_to(&visitor.send("/", "/keys", &holder).await).starts_with("/keys?"));
     assert_eq!(oncekey.run(&run.id).await["idempotencyKey"], "k");
@@ -193,6 +209,7 @@ async fn a_form_that_no_page_of_the_session_sent_changes_nothing() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = Oncekey::start(place).await;
     let run = oncekey.trigger("echo", json!({ "options": { "idempotencyKey": "k", "delay": "1h" } })).await;
+    let waits = created(&oncekey, json!({})).await;
     let visitor = Visitor::signed_in(&oncekey, DEV).await;
     for token in ["", "guessed"] {
         for action in ["cancel", "replay", "reset"] {
@@ -201,7 +218,10 @@ async fn a_form_that_no_page_of_the_session_sent_changes_nothing() {
         }
         let answer = visitor.send_with(token, "/try", &[("task", "echo"), ("request", "r")]).await;
         assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        let answer = visitor.send_with(token, "/tokens", &[("approve", waits["id"].as_str().unwrap())]).await;
+        assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
     }
+    assert_eq!(shown(&oncekey, &waits).await["status"], "WAITING");
     assert_eq!(oncekey.all_runs().await, [run.id.as_str()]);
     assert_eq!(
         (&oncekey.run(&run.id).await["status"], oncekey.keyed("echo", "k").await.id),
@@ -243,8 +263,14 @@ async fn a_page_runs_no_script_but_ours_escapes_what_users_gave_and_is_small() {
     for n in 0..120 {
         oncekey.trigger("echo", json!({ "options": { "idempotencyKey": format!("order-{n}") } })).await;
     }
+    for n in 0..60 {
+        created(&oncekey, json!({ "idempotencyKey": format!("{evil}{n}"), "tags": [evil] })).await;
+    }
     let visitor = Visitor::signed_in(&oncekey, DEV).await;
-    for path in ["/", "/runs", &format!("/runs/{}", run.id), "/keys?task=fail&key=%3Cscript%3Ealert(1)", "/try"] {
+    let of_run = format!("/runs/{}", run.id);
+    let filtered =
+        "/tokens?status=waiting&tag=%3C/pre%3E%3Cscript%3Ealert(1)%3C/script%3E'%22&done=approved&token=%3Cscript%3E";
+    for path in ["/", "/runs", &of_run, "/tokens", filtered, "/keys?task=fail&key=%3Cscript%3Ealert(1)", "/try"] {
         let answer = visitor.ask(path).await;
         let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
@@ -253,8 +279,10 @@ async fn a_page_runs_no_script_but_ours_escapes_what_users_gave_and_is_small() {
         assert!(page.len() < 60_000, "{path} has {} bytes", page.len());
         assert!(!page.contains(DEV), "{path}");
     }
-    let page = visitor.get(&format!("/runs/{}", run.id)).await;
-    assert!(page.contains("&lt;/pre&gt;&lt;script&gt;alert(1)"), "{page}");
+    for path in [&of_run, "/tokens", filtered] {
+        let page = visitor.get(path).await;
+        assert!(page.contains("&lt;/pre&gt;&lt;script&gt;alert(1)"), "{page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,6 +298,10 @@ async fn what_cannot_be_meant_is_told_on_a_page() {
         ("/runs?task=none", 200, "No run is like that"),
         ("/runs?task=a%20b", 400, "use 1 to 128 characters"),
         ("/runs/nothing", 404, "there is no run"),
+        ("/tokens?status=DONE", 400, "is not a status"),
+        ("/tokens?before=x", 400, "is not a cursor"),
+        ("/tokens?status=", 200, "There are no wait tokens yet"),
+        ("/tokens?tag=none", 200, "No token is like that"),
         ("/keys?task=echo&key=k&scope=attempt&parent=run_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 400, "give its number"),
     ] {
         let answer = visitor.ask(path).await;

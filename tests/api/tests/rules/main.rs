@@ -10,6 +10,7 @@ mod budget;
 mod characters;
 mod crons;
 mod dashboard;
+mod dashboard_tokens;
 mod ends;
 mod environments;
 mod faults;

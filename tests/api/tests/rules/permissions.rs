@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::dashboard::Visitor;
 use crate::large::noise;
 use crate::overdue::sweep;
+use crate::tokens::created;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -172,7 +173,7 @@ async fn drive(oncekey: &Oncekey, queue: &str) {
 /// The pages, and every button on them.
 async fn visit(oncekey: &Oncekey, run: &str) {
     let visitor = Visitor::signed_in(oncekey, DEV).await;
-    for page in ["/", "/runs", "/schedules", "/keys", "/try"] {
+    for page in ["/", "/runs", "/schedules", "/tokens", "/keys", "/try"] {
         visitor.get(page).await;
     }
     let page = format!("/runs/{run}");
@@ -185,6 +186,10 @@ async fn visit(oncekey: &Oncekey, run: &str) {
     visitor.send(&page, &format!("{page}/reset"), &[]).await;
     visitor.send(&page, &format!("{page}/cancel"), &[]).await;
     visitor.send("/keys", "/keys", &[("task", "child"), ("key", "tried")]).await;
+    let token = created(oncekey, json!({})).await;
+    let approve = [("approve", token["id"].as_str().unwrap()), ("back", "/tokens")];
+    let pressed = visitor.send("/tokens", "/tokens", &approve).await;
+    assert_eq!(pressed.status(), StatusCode::SEE_OTHER);
 }
 
 /// A cron schedule that ticks, one that is far away, and a tick that could not be sent.
