@@ -11,7 +11,7 @@ use oncekey_wire::{CreatedToken, Json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::token::Decided;
+use crate::decided::Decided;
 
 /// One call, as the journal remembers it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

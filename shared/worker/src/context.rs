@@ -19,7 +19,7 @@ use crate::error::TaskError;
 use crate::family::{Wanted, only, wording};
 use crate::invocation::Invocation;
 use crate::key::Key;
-use crate::token::{wording_of_create, wording_of_wait};
+use crate::token::{completed, wording_of_create, wording_of_wait};
 
 /// A trigger as it goes by message.
 #[derive(Serialize)]
@@ -334,7 +334,7 @@ impl Context {
     /// [`CallError::TokenTimedOut`] when its time was over first, and the others.
     pub async fn wait_for_token<O: DeserializeOwned>(&self, token: &TokenId) -> Result<O, CallError> {
         let call = self.inner.begin(wording_of_wait(token)).await?;
-        self.inner.wait_for_token(call, token).await?.completed(token)
+        completed(token, &self.inner.wait_for_token(call, token).await?)
     }
 
     /// Runs a side effect once per run: its result is recorded, and later attempts and resumes get that instead of

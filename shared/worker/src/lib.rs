@@ -45,6 +45,7 @@ mod call;
 mod calls;
 mod child;
 mod context;
+mod decided;
 mod error;
 mod execute;
 mod family;

@@ -4,46 +4,24 @@ use oncekey_core::protocol::keep::expiry;
 use oncekey_core::protocol::token::{await_token, create, look};
 use oncekey_core::request::token::TokenBody;
 use oncekey_core::settings::PUBLIC_URL;
-use oncekey_core::token::StoredToken;
 use oncekey_core::{Error, TokenId};
 use oncekey_wire::{CreatedToken, TokenStatus};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::call::{Answer, CallError, Wording, typed};
 use crate::calls::Open;
+use crate::decided::Decided;
 use crate::gate::Pass;
 use crate::invocation::Invocation;
 use crate::invocation::begin::Begun;
 use crate::patience::until_read;
 
-/// How a token has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Decided {
-    /// What it was completed with, or what is said of its time: JSON text.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub text: Option<String>,
-    /// Whether its time was over first.
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    pub timed_out: bool,
-}
-
-impl Decided {
-    fn of(token: StoredToken) -> Option<Self> {
-        match token.status {
-            TokenStatus::Waiting => None,
-            TokenStatus::Completed => Some(Self { text: token.output, timed_out: false }),
-            TokenStatus::TimedOut => Some(Self { text: Some(token.timeout()), timed_out: true }),
-        }
+/// What a token was completed with; or the error of one whose time was over.
+pub(crate) fn completed<O: DeserializeOwned>(id: &TokenId, decided: &Decided) -> Result<O, CallError> {
+    if decided.timed_out {
+        return Err(CallError::TokenTimedOut { token: id.clone() });
     }
-
-    /// What it was completed with; or the error of a token whose time was over.
-    pub(crate) fn completed<O: DeserializeOwned>(&self, id: &TokenId) -> Result<O, CallError> {
-        if self.timed_out {
-            return Err(CallError::TokenTimedOut { token: id.clone() });
-        }
-        typed(&format!("what the wait token {id} was completed with"), self.text.as_deref().unwrap_or("null"))
-    }
+    typed(&format!("what the wait token {id} was completed with"), decided.text.as_deref().unwrap_or("null"))
 }
 
 impl Invocation {

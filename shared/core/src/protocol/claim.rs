@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::clock::{CLOCKS_APART, Timestamp};
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyRelease};
+use crate::protocol::debounce::stands_for;
 use crate::protocol::overdue::end_if_overdue;
 use crate::protocol::replace::{bar, make_way};
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
@@ -101,10 +102,8 @@ pub async fn claim(
                     };
                     dead = None;
                 }
-                Holder::Alive(_) if request.on_key_held == OnKeyHeld::Error => {
-                    return made_before(app, own, key)
-                        .await?
-                        .ok_or_else(|| key_held(key.display_text(), &holder.run_id));
+                Holder::Alive(run) if request.on_key_held == OnKeyHeld::Error => {
+                    return made_before(app, own, key).await?.ok_or_else(|| key_held(key.display_text(), &run.id));
                 }
                 Holder::Alive(run) => {
                     let same = match &run.spec.fingerprint {
@@ -112,7 +111,7 @@ pub async fn claim(
                         None => holder.fingerprint == record.fingerprint,
                     };
                     if !same {
-                        guard_payload(request.on_payload_mismatch, key.display_text(), &holder.run_id)?;
+                        guard_payload(request.on_payload_mismatch, key.display_text(), &run.id)?;
                     }
                     return Ok(Claim::Held(holder, run));
                 }
@@ -218,10 +217,14 @@ async fn holder_state(app: &App, address: KeyAddress<'_>, holder: &KeyRecord) ->
         }
         if let Some(run) = app.store.run(&holder.run_id).await? {
             let run = end_if_overdue(app, run).await?;
-            let has_made_way = run.replaced_by.is_some();
-            return Ok(match holder.is_given_up(address, &run) {
-                true => Holder::Dead { has_made_way },
-                false => Holder::Alive(Box::new(run)),
+            let mut stands = stands_for(app, run.clone()).await?;
+            if stands.id != run.id {
+                // What it was triggered with says nothing of this key.
+                stands.spec.fingerprint = None;
+            }
+            return Ok(match holder.is_given_up(address, &run, &stands) {
+                true => Holder::Dead { has_made_way: stands.replaced_by.is_some() },
+                false => Holder::Alive(Box::new(stands)),
             });
         }
     }

@@ -8,6 +8,7 @@ pub mod cancel;
 pub mod claim;
 pub mod complete;
 pub mod dead_letter;
+pub(crate) mod debounce;
 mod end;
 mod hop;
 pub mod keep;

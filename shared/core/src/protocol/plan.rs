@@ -15,6 +15,7 @@ use crate::run::{ClaimedKey, Lineage, Run, RunSpec};
 use crate::store::{KeyRecord, Place, place, take_metadata};
 
 /// A run that fits, and where its payload goes.
+#[derive(Clone)]
 pub(super) struct Planned {
     /// The run without its payload.
     bare: Run,
@@ -50,6 +51,16 @@ impl Planned {
         Ok(Self { bare, place, metadata })
     }
 
+    /// What was asked for, of a run that a claim names.
+    pub(super) fn spec_of(&self, claim: &KeyRecord) -> RunSpec {
+        let mut spec = self.bare.spec.clone();
+        spec.created_at = claim.created_at;
+        if let Some(key) = &mut spec.key {
+            (key.window_ends_at, key.release) = (claim.window_ends_at, claim.release);
+        }
+        spec
+    }
+
     /// The run that a claim makes: the claim's name and moment, the plan's everything else. What stands beside it is written.
     ///
     /// # Errors
@@ -62,13 +73,16 @@ impl Planned {
         lineage: Option<Lineage>,
         fingerprint: String,
     ) -> Result<Run, Error> {
-        let mut spec = self.bare.spec;
-        spec.created_at = claim.created_at;
-        if let Some(key) = &mut spec.key {
-            (key.window_ends_at, key.release) = (claim.window_ends_at, claim.release);
-        }
+        let mut spec = self.spec_of(&claim);
         (spec.lineage, spec.fingerprint) = (lineage, Some(fingerprint));
-        let mut run = Run::new(claim.run_id, spec, None);
+        self.filled(app, Run::new(claim.run_id, spec, None), payload).await
+    }
+
+    /// `run`, with the payload and the metadata that were asked for. What stands beside it is written.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::Refused`].
+    pub(super) async fn filled(self, app: &App, mut run: Run, payload: Payload) -> Result<Run, Error> {
         // The claim may be weeks old, and its run is not: its message goes now.
         let now = app.clock.now();
         run.updated_at = run.updated_at.max(now);

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::payload::Payload;
 use crate::protocol::claim::{Claim, KeyStatus, claim, guard_payload, key_held, other_request, request_fingerprint};
+use crate::protocol::debounce;
 use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
 use crate::request::held::OnKeyHeld;
@@ -100,27 +101,38 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     };
     let (record, mut status) = match claim {
         Claim::Held(record, run) => {
-            let RunSpec { task, environment, .. } = run.spec;
+            let RunSpec { task, environment, .. } = &run.spec;
             tracing::info!(run_id = %run.id, %task, %environment, "duplicate trigger");
-            let key = KeyOutcome::new(request.key, &record, KeyStatus::Cached);
-            return Ok(Triggered { handle: RunHandle { id: run.id, is_cached: true }, task, key });
+            return Ok(answered_with(*run, KeyOutcome::new(request.key, &record, KeyStatus::Cached)));
         }
         Claim::Ours(record, status) => (record, status),
         Claim::Help(record) => (record, KeyStatus::Cached),
     };
+
+    let lineage = lineage(app, &request.environment, &request.parentage).await?;
+    if let Some(debounce) = &request.debounce {
+        let (own, lineage) = (&record, lineage.as_ref());
+        let trigger = debounce::Trigger { request: &request, debounce, planned: &planned, own, lineage };
+        if let Some(run) = debounce::push(app, &trigger).await? {
+            return Ok(answered_with(run, KeyOutcome::new(request.key, &record, status)));
+        }
+    }
 
     let fingerprint = request_fingerprint(&request);
     let (guard, refuses) = (request.on_payload_mismatch, request.on_key_held == OnKeyHeld::Error);
     let shown = request.key.as_ref().map_or("", IdempotencyKey::display_text).to_owned();
     let mut key = KeyOutcome::new(request.key, &record, status);
     let from_outside = !matches!(request.parentage, Parentage::Known(_));
-    let lineage = lineage(app, &request.environment, request.parentage).await?;
     let mut run = planned.written(app, record, request.payload, lineage, fingerprint).await?;
     let helps = status == KeyStatus::Cached;
     run.spec.helped = helps;
     app.queues.send_run(&RunMessage::first(&run)).await?;
     let there = app.store.create_run(&run).await?;
     if let Some(there) = &there {
+        // An earlier try of this request has pushed another run, a moment ago.
+        if there.pushed_to.is_some() {
+            return Ok(answered_with(debounce::stands_for(app, there.clone()).await?, key));
+        }
         // A key that was claimed for it names that run with another moment, so the next trigger takes it for free.
         if helps && !of_one_claim(there, &run) {
             return Err(Error::Contended(shown));
@@ -146,6 +158,11 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     // In a group, whoever was first under this name may have made it a run of another task.
     let task = there.map_or(task, |first| first.spec.task);
     Ok(Triggered { handle: RunHandle { id, is_cached: status == KeyStatus::Cached }, task, key })
+}
+
+/// The answer that a run gives which was there.
+fn answered_with(run: Run, key: Option<KeyOutcome>) -> Triggered {
+    Triggered { handle: RunHandle { id: run.id, is_cached: true }, task: run.spec.task, key }
 }
 
 /// What a packet holds now: its caller may put another there while its URL is good, and what is triggered is this. Ours are
@@ -180,18 +197,21 @@ fn is_of_another_request(there: &Run, run: &Run) -> bool {
     there.spec.fingerprint.is_some() && there.spec.fingerprint != run.spec.fingerprint
 }
 
-/// Triggers several at once; their answers or errors, in their order. Of those that share a key, the first makes the run:
-/// the others come after it, and one by one if any of them replaces what it finds.
+/// Triggers several at once; their answers or errors, in their order. Of those that share a key, or a debounce key, the first makes
+/// the run: the others come after it, and one by one if any of them replaces what it finds, or pushes it.
 pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result<Triggered, Error>> {
     let mut keys = HashSet::new();
     let mut is_first = |request: &TriggerRequest| {
-        let key = request.key.as_ref();
-        key.is_none_or(|key| keys.insert((key.place(&request.task).to_string(), key.hash.clone())))
+        let key = request.key.as_ref().map(|key| (key.place(&request.task).to_string(), key.hash.clone()));
+        let pushed = request.debounce.as_ref().map(|of| (format!("debounce {}", request.task), of.hash.clone()));
+        // Each, and not only until one is not new.
+        [key, pushed].into_iter().flatten().fold(true, |first, key| keys.insert(key) && first)
     };
     let (first, later): (Vec<_>, Vec<_>) = requests.into_iter().enumerate().partition(|(_, request)| is_first(request));
-    let replaces = later.iter().any(|(_, request)| request.on_key_held == OnKeyHeld::Replace);
+    let changes = |request: &TriggerRequest| request.on_key_held == OnKeyHeld::Replace || request.debounce.is_some();
+    let one_by_one = later.iter().any(|(_, request)| changes(request));
     let mut results = Vec::new();
-    for (requests, at_a_time) in [(first, AT_A_TIME), (later, if replaces { 1 } else { AT_A_TIME })] {
+    for (requests, at_a_time) in [(first, AT_A_TIME), (later, if one_by_one { 1 } else { AT_A_TIME })] {
         let triggers = requests.into_iter().map(|(place, request)| async move { (place, trigger(app, request).await) });
         results.extend(stream::iter(triggers).buffer_unordered(at_a_time).collect::<Vec<_>>().await);
     }
@@ -200,12 +220,12 @@ pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result
 }
 
 /// Where a run of this parentage stands in its family.
-async fn lineage(app: &App, environment: &EnvironmentId, parentage: Parentage) -> Result<Option<Lineage>, Error> {
+async fn lineage(app: &App, environment: &EnvironmentId, parentage: &Parentage) -> Result<Option<Lineage>, Error> {
     Ok(match parentage {
         Parentage::None => None,
-        Parentage::Known(lineage) => Some(lineage),
+        Parentage::Known(lineage) => Some(lineage.clone()),
         Parentage::Named(id) => {
-            let parent = app.store.run(&id).await?.filter(|parent| parent.spec.environment == *environment);
+            let parent = app.store.run(id).await?.filter(|parent| parent.spec.environment == *environment);
             parent.as_ref().map(Lineage::of_child)
         }
     })

@@ -1,6 +1,7 @@
 //! A trigger's body, parsed at the door: what comes out needs no second check.
 
 mod body;
+pub mod debounce;
 #[cfg(feature = "openapi")]
 pub mod described;
 pub mod held;
@@ -22,6 +23,7 @@ use crate::key::window::Window;
 use crate::key::{IdempotencyKey, KeyOptions, KeyRelease};
 use crate::payload::Payload;
 use crate::queue::name::QueueName;
+use crate::request::debounce::Debounce;
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
 use crate::run::{Lineage, RunOptions, TriggerFunction};
 
@@ -44,6 +46,8 @@ pub struct TriggerRequest {
     pub on_key_held: OnKeyHeld,
     /// What to do if the key is held by a run of another payload.
     pub on_payload_mismatch: OnPayloadMismatch,
+    /// Whose start it pushes, if it is debounced.
+    pub debounce: Option<Debounce>,
     /// What the task is given.
     pub payload: Payload,
     /// The queue to use; the task's own or the default one if absent.
@@ -71,6 +75,7 @@ impl TriggerRequest {
             release: KeyRelease::default(),
             on_key_held: OnKeyHeld::default(),
             on_payload_mismatch: OnPayloadMismatch::default(),
+            debounce: None,
             payload,
             queue: None,
             options: RunOptions::default(),

@@ -13,6 +13,7 @@ use crate::key::source::KeySource;
 use crate::key::{IdempotencyKey, KeyGroup, KeyOptions, KeyRelease};
 use crate::payload::{Payload, PayloadType};
 use crate::queue::name::QueueName;
+use crate::request::debounce::DebounceOption;
 #[cfg(feature = "openapi")]
 use crate::request::described::{KeySourceSchema, QueueSchema, TagsSchema, TtlSchema};
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
@@ -80,9 +81,9 @@ pub struct Options {
     parent_run_id: Option<String>,
     /// Not supported: leave it out, or false.
     resume_parent_on_completion: Option<bool>,
-    /// Not supported: leave it out.
-    #[cfg_attr(feature = "openapi", schema(ignore))]
-    debounce: Option<Value>,
+    /// Has the run start a while after the latest trigger of this debounce key, however many come before. Not beside `delay`.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<DebounceOption>))]
+    debounce: Option<Object<DebounceOption>>,
     /// Recorded, and not acted on.
     concurrency: Option<Value>,
     /// Recorded, and not acted on.
@@ -142,7 +143,7 @@ impl Options {
     ///
     /// # Errors
     /// [`Error::Invalid`] naming the field, [`Error::TooLarge`], [`Error::Unprocessable`].
-    pub(crate) fn check(self, envelope: Envelope, payload: Payload) -> Result<TriggerRequest, Error> {
+    pub(crate) fn check(mut self, envelope: Envelope, payload: Payload) -> Result<TriggerRequest, Error> {
         self.refuse_unsupported()?;
         let Envelope { environment, task, request_id, key: headers, traceparent, now } = envelope;
         let window = headers.window_over("options.idempotencyKeyTTL", self.idempotency_key_ttl.as_deref())?;
@@ -151,6 +152,12 @@ impl Options {
             let text = "a payload in the store is not compared: send it in the body";
             return Err(Error::invalid("options.onPayloadMismatch", text));
         }
+        let debounce = self.debounce.take().map(|Object(debounce)| debounce.check()).transpose()?;
+        if debounce.is_some() && self.delay.is_some() {
+            let text = "leave it out: a debounced run starts when options.debounce.delay says";
+            return Err(Error::invalid("options.delay", text));
+        }
+        let start = debounce.as_ref().map(|debounce| now.plus(debounce.delay));
         Ok(TriggerRequest {
             environment,
             task,
@@ -160,25 +167,23 @@ impl Options {
             release: headers.release.or(self.idempotency_key_release).unwrap_or_default(),
             on_key_held: headers.on_held.or(self.on_key_held).unwrap_or_default(),
             on_payload_mismatch,
+            debounce,
             payload,
             queue: self.queue.as_ref().map(QueueOption::name).transpose()?,
             parentage: self.parent_run_id.as_deref().map_or(Parentage::None, Parentage::of_text),
             function: TriggerFunction::Trigger,
             batch: None,
-            options: self.checked(traceparent, now)?,
+            options: self.checked(traceparent, start, now)?,
         })
     }
 
     /// Refuses by name what would change the meaning of the trigger if we ignored it.
     fn refuse_unsupported(&self) -> Result<(), Error> {
-        let refused = [
-            ("debounce", self.debounce.is_some()),
-            ("resumeParentOnCompletion", self.resume_parent_on_completion == Some(true)),
-        ];
-        match refused.into_iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(Error::Unprocessable(format!("options.{name} is not supported: leave it out"))),
-            None => Ok(()),
+        if self.resume_parent_on_completion == Some(true) {
+            let text = "options.resumeParentOnCompletion is not supported: leave it out";
+            return Err(Error::Unprocessable(text.to_owned()));
         }
+        Ok(())
     }
 
     /// The key, which the header says, or the body, or the payload itself.
@@ -202,8 +207,13 @@ impl Options {
         Ok(Some(key))
     }
 
-    /// Everything that travels with the run.
-    fn checked(self, traceparent: Option<String>, now: Timestamp) -> Result<RunOptions, Error> {
+    /// Everything that travels with the run, which starts at `start` if that is said elsewhere.
+    fn checked(
+        self,
+        traceparent: Option<String>,
+        start: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<RunOptions, Error> {
         let placement: BTreeMap<&str, Option<Value>> = [
             ("concurrency", self.concurrency),
             ("concurrencyKey", self.concurrency_key),
@@ -228,7 +238,10 @@ impl Options {
             schedule: None,
             tags: self.tags.map(|given| tags("options.tags", given)).transpose()?.unwrap_or_default(),
             metadata: metadata(self.metadata)?,
-            delay_until: self.delay.map(|delay| delay_until("options.delay", &delay, now)).transpose()?.flatten(),
+            delay_until: match self.delay {
+                Some(delay) => delay_until("options.delay", &delay, now)?,
+                None => start,
+            },
             ttl_ms: self.ttl.map(|ttl| ttl_ms(&ttl)).transpose()?.flatten(),
             max_attempts: self.max_attempts.map(max_attempts).transpose()?,
             max_duration: self.max_duration.map(max_duration).transpose()?,

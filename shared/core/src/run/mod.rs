@@ -123,6 +123,12 @@ pub struct Run {
     /// The run that was to take its place and its key, if it was cancelled to make way for one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub replaced_by: Option<RunId>,
+    /// The run whose trigger was the last to push its start, if it is debounced and was pushed.
+    #[serde(skip_serializing, default)]
+    pub pushed_by: Option<RunId>,
+    /// The run that stands for it, if its trigger pushed that one: then there is no run of this name, and there shall be none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pushed_to: Option<RunId>,
     /// When it became final.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub finished_at: Option<Timestamp>,
@@ -189,6 +195,8 @@ impl Run {
             max_attempts: None,
             started_at: None,
             replaced_by: None,
+            pushed_by: None,
+            pushed_to: None,
             finished_at: None,
             output: None,
             stored_output: None,
@@ -207,6 +215,24 @@ impl Run {
             finished_at: Some(now),
             ..Self::new(id, spec, None)
         }
+    }
+
+    /// What stands at `now` under the name of a run whose trigger has pushed `run` instead.
+    #[must_use]
+    pub fn alias(id: RunId, spec: RunSpec, run: RunId, now: Timestamp) -> Self {
+        Self {
+            status: RunStatus::Canceled,
+            pushed_to: Some(run),
+            updated_at: now,
+            finished_at: Some(now),
+            ..Self::new(id, spec, None)
+        }
+    }
+
+    /// Whether the trigger that would make the run `own` was the last to push this one, or made it.
+    #[must_use]
+    pub fn was_pushed_by(&self, own: &RunId) -> bool {
+        self.pushed_by.as_ref().or(self.spec.made_by.as_ref()) == Some(own)
     }
 
     /// The run's own data about itself, as it now is.

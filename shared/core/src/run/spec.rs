@@ -53,6 +53,9 @@ pub struct RunSpec {
     /// may be the other's.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub helped: bool,
+    /// The run whose trigger made it, if that is another's and has pushed this one: its claimer had died.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub made_by: Option<RunId>,
     /// Where its metadata is, if that is large: then its options have none, until it is read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub metadata_beside: Option<Beside>,
@@ -134,6 +137,7 @@ impl RunSpec {
             batch: None,
             fingerprint: None,
             helped: false,
+            made_by: None,
             metadata_beside: None,
         }
     }

@@ -12,7 +12,7 @@ use crate::run::Run;
 /// # Errors
 /// [`Error::NotFound`] otherwise (I6), [`Error::Aws`].
 pub async fn find(app: &App, environment: &EnvironmentId, id: &RunId) -> Result<Run, Error> {
-    let run = app.store.run(id).await?.filter(|run| run.spec.environment == *environment);
+    let run = app.store.run(id).await?.filter(|run| run.spec.environment == *environment && run.pushed_to.is_none());
     end_if_overdue(app, run.ok_or_else(|| missing(environment, id))?).await
 }
 

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::error::Error;
+use crate::protocol::debounce::stands_for;
 use crate::protocol::overdue::end_if_overdue;
 use crate::store::{KeyAddress, KeyRecord};
 
@@ -12,16 +13,19 @@ use crate::store::{KeyAddress, KeyRecord};
 /// not cleared yet; [`Error::Aws`], [`Error::Unreadable`].
 pub async fn look_up(app: &App, address: KeyAddress<'_>, shown: &str) -> Result<KeyRecord, Error> {
     let record = app.store.key(address).await?.filter(|record| record.window_ends_at > app.clock.now());
-    let record = record.ok_or_else(|| free(address, shown))?;
+    let mut record = record.ok_or_else(|| free(address, shown))?;
     let run = match app.store.run(&record.run_id).await? {
         Some(run) => Some(end_if_overdue(app, run).await?),
         None => None,
     };
-    match run {
-        Some(run) if record.is_given_up(address, &run) => Err(free(address, shown)),
-        // Without a run, its claimer is a moment behind, or died: either way the key names a run to come.
-        _ => Ok(record),
+    // Without a run, its claimer is a moment behind, or died: either way the key names a run to come.
+    let Some(run) = run else { return Ok(record) };
+    let stands = stands_for(app, run.clone()).await?;
+    if record.is_given_up(address, &run, &stands) {
+        return Err(free(address, shown));
     }
+    record.run_id = stands.id;
+    Ok(record)
 }
 
 /// Nobody holds this key.

@@ -6,6 +6,7 @@ mod bulk;
 mod compressed;
 mod conditional;
 mod crons;
+mod debounces;
 mod environments;
 mod expression;
 mod journal;
@@ -23,6 +24,7 @@ use aws_sdk_dynamodb::Client;
 
 pub use beside::{Found, Place, place, take_metadata};
 pub use crons::PutIf;
+pub use debounces::{DebounceClaim, Debounced};
 pub use environments::ApiKeyRecord;
 pub use journal::{Journal, Settled, StepResult, Wait, step_item};
 pub use keys::{Claimed, KeyAddress, KeyRecord};

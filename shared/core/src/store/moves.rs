@@ -65,6 +65,19 @@ pub enum Move<'a> {
         /// Until when the run is kept at least: later than every message that was sent for it.
         kept_until: Timestamp,
     },
+    /// This turn, which is delayed, is to start later, or no earlier.
+    Push {
+        /// The turn.
+        turn: Turn,
+        /// The new time, which is not before that which stands.
+        due_at: Timestamp,
+        /// Until when the run is kept at least: later than every message that was sent for it, and than keys that it stands for.
+        kept_until: Timestamp,
+        /// The run of the trigger that pushes.
+        by: &'a RunId,
+        /// What of the run is that trigger's from now on, if it replaces that: the run as it is to be.
+        latest: Option<&'a Run>,
+    },
     /// This turn has ended; a cancellation ends whichever the run is in.
     End {
         /// The turn.
@@ -114,7 +127,7 @@ impl Move<'_> {
             Self::Start { .. } => Event::Start,
             Self::Suspend { .. } => Event::Suspend,
             Self::Wake { .. } | Self::Rouse => Event::Wake,
-            Self::Reschedule { .. } => Event::Reschedule,
+            Self::Reschedule { .. } | Self::Push { .. } => Event::Reschedule,
             Self::End { outcome, .. } => outcome.event(),
         }
     }
@@ -126,6 +139,7 @@ impl Move<'_> {
             Self::Start { turn, .. }
             | Self::Suspend { turn, .. }
             | Self::Reschedule { turn, .. }
+            | Self::Push { turn, .. }
             | Self::End { turn, .. } => Some(*turn),
         }
     }
@@ -193,6 +207,23 @@ impl Move<'_> {
                 // Were its mover to die now, no message would be under way to this start.
                 write.remove("carried_to");
             }
+            Self::Push { due_at, kept_until, by, latest, .. } => {
+                write.set("retry_at", moment(*due_at));
+                write.set("kept_until", moment(*kept_until));
+                write.set("pushed_by", text(by.as_str()));
+                // The message that carries it to an earlier start is to go on to this one.
+                write.remove("carried_to");
+                if let Some(latest) = latest {
+                    let mut latest = item(latest)?;
+                    for name in ["spec", "payload"] {
+                        if let Some(value) = latest.remove(name) {
+                            write.set(name, value);
+                        }
+                    }
+                    // What it was told of itself meanwhile.
+                    write.remove("metadata");
+                }
+            }
             Self::End { turn, outcome, children, makes_room, .. } => {
                 end(&mut write, *turn, outcome, now);
                 note_children(&mut write, children);
@@ -236,6 +267,10 @@ impl Move<'_> {
             Self::End { unless_leased: true, .. } => {
                 let (lease, now) = (write.name("lease_until"), write.value(moment(now)));
                 condition = format!("{condition} AND (attribute_not_exists({lease}) OR {lease} <= {now})");
+            }
+            Self::Push { due_at, .. } => {
+                let (start, due_at) = (write.name("retry_at"), write.value(moment(*due_at)));
+                condition = format!("{condition} AND {start} <= {due_at}");
             }
             Self::Rouse | Self::Reschedule { .. } | Self::End { .. } => {}
         }

@@ -37,8 +37,11 @@ pub(super) fn item(run: &Run) -> Result<HashMap<String, AttributeValue>, Error> 
         let expires_at = finished_at.plus(KEPT).max(run.kept_until());
         item.insert("expires_at".to_owned(), number(expires_at.seconds_rounded_up()));
     }
-    item.insert("list_pk".to_owned(), text(list_pk(&run.spec.environment, run.id.shard(SHARDS))));
-    item.insert("list_sk".to_owned(), text(Position::of(run).to_string()));
+    // What only says which run stands for another is in no list.
+    if run.pushed_to.is_none() {
+        item.insert("list_pk".to_owned(), text(list_pk(&run.spec.environment, run.id.shard(SHARDS))));
+        item.insert("list_sk".to_owned(), text(Position::of(run).to_string()));
+    }
     compressed::compress(&mut item, compressed::PAYLOAD, &[GROWS_BY, GROWS_BY + SHORT_OUTPUT]);
     Ok(item)
 }

@@ -11,6 +11,7 @@ mod characters;
 mod crons;
 mod dashboard;
 mod dashboard_tokens;
+mod debounce;
 mod ends;
 mod environments;
 mod faults;

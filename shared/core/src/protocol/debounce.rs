@@ -1,0 +1,201 @@
+//! Debounce: of the triggers of one debounce key, the first makes a delayed run, and later ones push its start until it starts
+//! (R88 to R91).
+//!
+//! A trigger claims the debounce key for its own run. Is the key held by another, it looks whether it was here before; then it
+//! pushes the holder's run, on condition that it is still delayed, and leaves under its own run's name which run stands for it:
+//! so the same request sent again is answered with the run that it pushed, whatever became of that. The run tells whose push was
+//! its last, for who dies between the two. A run that has started, or may not be put off any further, is left alone, and the key
+//! claimed from it. A claimer that has made no run is helped: by a run of its name with the helper's payload, which tells whose
+//! that is.
+
+use std::time::Duration;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::protocol::keep::keep_for_start;
+use crate::protocol::overdue::end_if_overdue;
+use crate::protocol::plan::Planned;
+use crate::queue::message::RunMessage;
+use crate::request::TriggerRequest;
+use crate::request::debounce::{Debounce, DebounceMode};
+use crate::run::status::RunStatus;
+use crate::run::{KEPT, Lineage, Run, RunSpec, SURELY_KEPT};
+use crate::store::{DebounceClaim, Debounced, KeyRecord, Move, Moved};
+
+/// How often the key is tried while others take it, or its run is pushed by others.
+const ROUNDS: u32 = 50;
+/// How long to wait, before each new look, for a run whose debounce key is claimed: its claimer is normally a few milliseconds
+/// behind.
+const LOOKS: [u64; 5] = [0, 20, 60, 140, 280];
+/// How long a run without `maxDelay` is pushed: then its key is free.
+const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+/// How long what stands for a run outlives the key that it was triggered with.
+const OUTLIVES_KEY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A trigger that is debounced.
+pub(super) struct Trigger<'a> {
+    pub(super) request: &'a TriggerRequest,
+    pub(super) debounce: &'a Debounce,
+    pub(super) planned: &'a Planned,
+    /// The run that it would make: with a key of its own, the claim of that.
+    pub(super) own: &'a KeyRecord,
+    pub(super) lineage: Option<&'a Lineage>,
+}
+
+/// The run that stands for a trigger because it was pushed; `None` if the trigger is to make its own.
+///
+/// # Errors
+/// [`Error::Contended`] when others took the key fifty times meanwhile, [`Error::Aws`], [`Error::Unreadable`].
+pub(super) async fn push(app: &App, trigger: &Trigger<'_>) -> Result<Option<Run>, Error> {
+    let (request, own) = (trigger.request, &trigger.own.run_id);
+    let now = app.clock.now();
+    let claim = DebounceClaim {
+        run_id: own.clone(),
+        created_at: trigger.own.created_at,
+        ends_at: now.plus(trigger.debounce.delay).plus(trigger.debounce.max_delay.unwrap_or(LONGEST)),
+        claimed: trigger.planned.spec_of(trigger.own).key,
+    };
+    let address = (&request.environment, &request.task, &trigger.debounce.hash);
+    let mut dead = None;
+    for _ in 0..ROUNDS {
+        let holder = match app.store.claim_debounce(address, &claim, dead.as_ref(), now).await? {
+            Debounced::Ours => return Ok(None),
+            Debounced::HeldBy(holder) if holder.run_id == *own => return Ok(None),
+            Debounced::HeldBy(holder) => holder,
+            Debounced::Unknown => {
+                dead = None;
+                continue;
+            }
+        };
+        // Sent again, it is answered as it was, whoever holds the key by now.
+        match app.store.run(own).await? {
+            Some(before) if before.pushed_to.is_some() => return stands_for(app, before).await.map(Some),
+            Some(_) => return Ok(None),
+            None => {}
+        }
+        dead = None;
+        match holders_run(app, &holder).await? {
+            // A claimer that died; or whose run is long over and deleted.
+            None if app.clock.now().since(holder.created_at) > SURELY_KEPT => dead = Some(holder),
+            None if trigger.is_too_late_for(holder.created_at, app.clock.now()) => dead = Some(holder),
+            None => trigger.help(app, holder).await?,
+            Some(run) if run.was_pushed_by(own) => return trigger.leave_alias(app, run).await.map(Some),
+            Some(run) if !trigger.may_push(&run, app.clock.now()) => dead = Some(holder),
+            Some(run) => {
+                // One that started meanwhile is looked at again.
+                if let Some(pushed) = trigger.push(app, run).await? {
+                    return trigger.leave_alias(app, pushed).await.map(Some);
+                }
+            }
+        }
+    }
+    Err(Error::Contended("options.debounce.key".to_owned()))
+}
+
+/// The run that stands for the trigger of `run`, which may be that itself.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub(crate) async fn stands_for(app: &App, run: Run) -> Result<Run, Error> {
+    let Some(pushed) = &run.pushed_to else { return Ok(run) };
+    // One that is gone is told by its name: it was kept longer than anybody's key that it stands for.
+    Ok(match app.store.run(pushed).await? {
+        Some(pushed) => end_if_overdue(app, pushed).await?,
+        None => Run { id: pushed.clone(), pushed_to: None, ..run },
+    })
+}
+
+async fn holders_run(app: &App, holder: &DebounceClaim) -> Result<Option<Run>, Error> {
+    for pause in LOOKS {
+        if pause > 0 {
+            // Real time, whatever the clock says: this waits for another process.
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        if let Some(run) = app.store.run(&holder.run_id).await? {
+            return end_if_overdue(app, run).await.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+impl Trigger<'_> {
+    /// Whether a run that was made at this moment would start later than it may.
+    fn is_too_late_for(&self, made_at: Timestamp, now: Timestamp) -> bool {
+        self.debounce.max_delay.is_some_and(|most| now.plus(self.debounce.delay) > made_at.plus(most))
+    }
+
+    fn may_push(&self, run: &Run, now: Timestamp) -> bool {
+        run.status == RunStatus::Delayed && !self.is_too_late_for(run.spec.created_at, now)
+    }
+
+    /// Pushes a run that is delayed. `None` if it is not any more, or was pushed further.
+    async fn push(&self, app: &App, run: Run) -> Result<Option<Run>, Error> {
+        let now = app.clock.now();
+        let due_at = now.plus(self.debounce.delay).max(run.retry_at.unwrap_or_default());
+        keep_for_start(app, &run, due_at).await?;
+        let latest = match self.debounce.mode {
+            DebounceMode::Leading => None,
+            DebounceMode::Trailing => Some(self.latest(app, &run).await?),
+        };
+        let window_ends_at = self.request.key.as_ref().map(|_| self.own.window_ends_at.plus(OUTLIVES_KEY));
+        let kept_until = run.kept_until().max(due_at.plus(KEPT)).max(window_ends_at.unwrap_or_default());
+        let by = &self.own.run_id;
+        let push = Move::Push { turn: run.turn, due_at, kept_until, by, latest: latest.as_ref() };
+        match app.store.move_run(&run.id, push, now).await? {
+            Moved::To(pushed) => {
+                tracing::info!(run_id = %pushed.id, task = %pushed.spec.task, environment = %pushed.spec.environment, "pushed");
+                Ok(Some(pushed))
+            }
+            Moved::Refused(_) | Moved::Gone => Ok(None),
+        }
+    }
+
+    /// `run` with what this trigger asks for: its payload, metadata, tags, how often it is tried and how long, on which machine.
+    async fn latest(&self, app: &App, run: &Run) -> Result<Run, Error> {
+        let asked = self.planned.spec_of(self.own);
+        let mut spec =
+            RunSpec { payload_type: asked.payload_type, metadata_beside: asked.metadata_beside, ..run.spec.clone() };
+        spec.options.metadata = asked.options.metadata;
+        spec.options.tags = asked.options.tags;
+        spec.options.max_attempts = asked.options.max_attempts;
+        spec.options.max_duration = asked.options.max_duration;
+        const MACHINE: &str = "machine";
+        match asked.options.placement.get(MACHINE) {
+            Some(machine) => spec.options.placement.insert(MACHINE.to_owned(), machine.clone()),
+            None => spec.options.placement.remove(MACHINE),
+        };
+        let latest = Run { spec, ..run.clone() };
+        self.planned.clone().filled(app, latest, self.request.payload.clone()).await
+    }
+
+    /// Leaves under the own run's name that `run` stands for it. The run that does: another, if an earlier try was there first.
+    async fn leave_alias(&self, app: &App, run: Run) -> Result<Run, Error> {
+        let spec = self.planned.spec_of(self.own);
+        let alias = Run::alias(self.own.run_id.clone(), spec, run.id.clone(), app.clock.now());
+        match app.store.create_run(&alias).await? {
+            None => Ok(run),
+            Some(there) => stands_for(app, there).await,
+        }
+    }
+
+    /// Makes the run of a claimer that has made none, with what this trigger asks for. Whether it was this that made it, the next
+    /// look tells.
+    async fn help(&self, app: &App, holder: DebounceClaim) -> Result<(), Error> {
+        let spec = RunSpec {
+            created_at: holder.created_at,
+            key: holder.claimed,
+            lineage: self.lineage.cloned(),
+            batch: None,
+            helped: true,
+            made_by: Some(self.own.run_id.clone()),
+            ..self.planned.spec_of(self.own)
+        };
+        let run = Run::new(holder.run_id, spec, None);
+        let run = self.planned.clone().filled(app, run, self.request.payload.clone()).await?;
+        tracing::warn!(run_id = %run.id, by = %self.own.run_id, "made for a trigger that has made none");
+        app.queues.send_run(&RunMessage::first(&run)).await?;
+        app.store.create_run(&run).await?;
+        Ok(())
+    }
+}

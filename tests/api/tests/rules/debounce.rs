@@ -1,0 +1,336 @@
+//! R88–R91: triggers of one debounce key, which push one run.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use oncekey_core::store::DebounceClaim;
+use oncekey_core::{KeyHash, RequestId, RunId};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, PROD, Place, answer, dev, run_id, task};
+use oncekey_worker::{Context, Task, Worker};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::waits::DrainedButDelayed;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// `note` adds what it is given to what it has seen.
+async fn noting(place: Place) -> (Oncekey, Arc<Mutex<Vec<Value>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&seen);
+    let task = Task::new("note", move |_: Context, payload: Value| {
+        note.lock().unwrap().push(payload.clone());
+        async move { Ok(payload) }
+    });
+    (Oncekey::running(place, Worker::new().task(task), |options| options).await, seen)
+}
+
+fn debounced(payload: &Value, debounce: &Value) -> Value {
+    json!({ "payload": payload, "options": { "debounce": debounce } })
+}
+
+/// A trigger of `note` under a request's name, with options.
+async fn asked(oncekey: &Oncekey, request: &str, body: &Value) -> Value {
+    let post = oncekey.post("/api/v1/tasks/note/trigger", body.to_string());
+    let (status, told) = answer(post.header("x-trigger-request-idempotency-key", request)).await;
+    assert_eq!(status, StatusCode::OK, "{told}");
+    told
+}
+
+async fn pushed(oncekey: &Oncekey, request: &str, payload: Value, debounce: Value) -> Value {
+    asked(oncekey, request, &debounced(&payload, &debounce)).await
+}
+
+fn hourly(mode: &str) -> Value {
+    json!({ "key": "k", "delay": "1h", "mode": mode })
+}
+
+/// The run that a request names.
+fn named(request: &str) -> RunId {
+    RunId::named(&dev(), &task("note"), &RequestId::from_caller(request).unwrap())
+}
+
+async fn delayed_until(oncekey: &Oncekey, run: &Value) -> Value {
+    oncekey.run(run["id"].as_str().unwrap()).await["delayedUntil"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r88_triggers_of_a_debounce_key_push_one_run_until_it_starts() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    for (mode, executed) in [("leading", "first"), ("trailing", "third")] {
+        let (oncekey, seen) = noting(place).await;
+        let first = pushed(&oncekey, "1", json!("first"), hourly(mode)).await;
+        assert_eq!(first["isCached"], false);
+        for (request, payload) in [("2", "second"), ("3", "third")] {
+            oncekey.clock.advance(HOUR / 2);
+            let next = pushed(&oncekey, request, json!(payload), hourly(mode)).await;
+            assert_eq!((&next["id"], &next["isCached"]), (&first["id"], &json!(true)));
+            oncekey.drained_but_delayed().await;
+        }
+        let run = oncekey.run(first["id"].as_str().unwrap()).await;
+        assert_eq!((&run["status"], oncekey.all_runs().await.len()), (&json!("DELAYED"), 1), "{run}");
+        oncekey.clock.advance(HOUR + SECOND);
+        assert_eq!(oncekey.finished(first["id"].as_str().unwrap()).await["output"], executed);
+        assert_eq!(*seen.lock().unwrap(), [json!(executed)]);
+        // From then on there is a run to come again.
+        let next = pushed(&oncekey, "4", json!("fourth"), hourly(mode)).await;
+        assert_eq!(next["isCached"], false);
+        assert_ne!(next["id"], first["id"]);
+        oncekey.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r88_the_latest_trigger_brings_what_it_says_of_the_run_and_a_leading_one_nothing() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let noise = "x".repeat(30_000);
+    for (mode, tag, n, payload) in [("leading", "a", 3, "small"), ("trailing", "b", 7, noise.as_str())] {
+        let body = |tag: &str, n: u8, machine: Option<&str>, payload: &str| {
+            let debounce = json!({ "key": mode, "delay": "1h", "mode": mode });
+            json!({ "payload": payload, "options": {
+                "debounce": debounce, "tags": [tag], "metadata": { tag: n }, "maxAttempts": n, "maxDuration": n, "machine": machine,
+            } })
+        };
+        let first = oncekey.trigger("echo", body("a", 3, Some("micro"), "small")).await;
+        let second = oncekey.trigger("echo", body("b", 7, None, &noise)).await;
+        assert_eq!(second.id, first.id);
+        let run = oncekey.run(&first.id).await;
+        let shown = (&run["tags"], &run["metadata"], &run["payload"]);
+        assert_eq!(shown, (&json!([tag]), &json!({ tag: n }), &json!(payload)));
+        let options = oncekey.app().store.run(&run_id(&first.id)).await.unwrap().unwrap().spec.options;
+        assert_eq!((options.max_attempts, options.max_duration), (Some(n), Some(n)));
+        assert_eq!(options.placement.contains_key("machine"), mode == "leading");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r88_a_debounce_key_is_of_a_task_in_an_environment_and_a_run_that_was_cancelled_frees_it() {
+    let oncekey = Oncekey::anywhere().await;
+    let body = json!({ "options": { "debounce": { "key": "k", "delay": "1h" } } });
+    let of = async |oncekey: &Oncekey, task: &str| oncekey.trigger(task, body.clone()).await;
+    let first = of(&oncekey, "echo").await;
+    assert!(!of(&oncekey, "send-email").await.is_cached);
+    let oncekey = oncekey.as_key(PROD);
+    assert!(!of(&oncekey, "echo").await.is_cached);
+    let oncekey = oncekey.as_key(oncekey_tests_api::DEV);
+    assert_eq!(of(&oncekey, "echo").await.id, first.id);
+    oncekey.request(Method::POST, &format!("/api/v2/runs/{}/cancel", first.id)).send().await.unwrap();
+    oncekey.in_status(&first.id, "CANCELED").await;
+    let next = of(&oncekey, "echo").await;
+    assert!(!next.is_cached && next.id != first.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r89_a_push_that_is_sent_again_is_answered_alike_and_pushes_nothing_whatever_became_of_the_run() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let (oncekey, seen) = noting(place).await;
+    let first = pushed(&oncekey, "1", json!(1), hourly("trailing")).await;
+    let second = pushed(&oncekey, "2", json!(2), hourly("trailing")).await;
+    let start = delayed_until(&oncekey, &first).await;
+    oncekey.clock.advance(HOUR / 2);
+    assert_eq!(pushed(&oncekey, "2", json!(2), hourly("trailing")).await, second);
+    assert_eq!(pushed(&oncekey, "1", json!(1), hourly("trailing")).await, first);
+    assert_eq!(delayed_until(&oncekey, &first).await, start);
+    oncekey.clock.advance(HOUR);
+    oncekey.finished(first["id"].as_str().unwrap()).await;
+    assert_eq!(pushed(&oncekey, "2", json!(2), hourly("trailing")).await, second);
+    assert_eq!(pushed(&oncekey, "1", json!(1), hourly("trailing")).await, first);
+    let third = pushed(&oncekey, "3", json!(3), hourly("trailing")).await;
+    assert_eq!(third["isCached"], false);
+    assert_eq!(pushed(&oncekey, "2", json!(2), hourly("trailing")).await, second, "whoever holds the key");
+    oncekey.clock.advance(2 * HOUR);
+    oncekey.finished(third["id"].as_str().unwrap()).await;
+    assert_eq!(*seen.lock().unwrap(), [json!(2), json!(3)]);
+    // What stands for another run is no run.
+    assert_eq!(
+        oncekey.get(&format!("/api/v3/runs/{}", named("2"))).send().await.unwrap().status(),
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(oncekey.all_runs().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r89_who_dies_between_its_push_and_what_it_leaves_of_it_is_answered_with_the_run() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let (oncekey, seen) = noting(place).await;
+    let first = pushed(&oncekey, "1", json!(1), hourly("trailing")).await;
+    let second = pushed(&oncekey, "2", json!(2), hourly("trailing")).await;
+    // As if it had died then.
+    let (store, runs) = (&oncekey.app().store, oncekey.table("oncekey-runs"));
+    assert!(store.run(&named("2")).await.unwrap().unwrap().pushed_to.is_some());
+    let (_, dynamodb) = oncekey.stack().dynamodb();
+    let key = |name: &str, value: &str| (name.to_owned(), aws_sdk_dynamodb::types::AttributeValue::S(value.to_owned()));
+    let item = [key("run_id", named("2").as_str()), key("item", "run")].into();
+    dynamodb.delete_item().table_name(runs).set_key(Some(item)).send().await.unwrap();
+    oncekey.clock.advance(HOUR + SECOND);
+    oncekey.finished(first["id"].as_str().unwrap()).await;
+    assert_eq!(pushed(&oncekey, "2", json!(2), hourly("trailing")).await, second);
+    assert_eq!(*seen.lock().unwrap(), [json!(2)], "its payload is executed once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r89_whoever_claimed_a_debounce_key_and_died_is_helped_and_answered_with_its_own_run() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    for mode in ["leading", "trailing"] {
+        let (oncekey, seen) = noting(place).await;
+        let (store, now) = (&oncekey.app().store, oncekey.clock.now());
+        let claim =
+            DebounceClaim { run_id: named("1"), created_at: now, ends_at: now.plus(400 * 24 * HOUR), claimed: None };
+        let hash = KeyHash::of_text("k");
+        store.claim_debounce((&dev(), &task("note"), &hash), &claim, None, now).await.unwrap();
+        let helper = pushed(&oncekey, "2", json!(2), hourly(mode)).await;
+        assert_eq!((&helper["id"], &helper["isCached"]), (&json!(named("1")), &json!(true)));
+        let claimer = pushed(&oncekey, "1", json!(1), hourly(mode)).await;
+        assert_eq!((&claimer["id"], &claimer["isCached"]), (&json!(named("1")), &json!(false)));
+        assert_eq!(pushed(&oncekey, "2", json!(2), hourly(mode)).await, helper);
+        oncekey.clock.advance(2 * HOUR);
+        oncekey.finished(named("1").as_str()).await;
+        assert_eq!(*seen.lock().unwrap(), [json!(2)]);
+        oncekey.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r89_a_claim_whose_run_is_long_over_and_deleted_makes_nothing_anew() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let (store, now) = (&oncekey.app().store, oncekey.clock.now());
+    let claim =
+        DebounceClaim { run_id: named("1"), created_at: now, ends_at: now.plus(400 * 24 * HOUR), claimed: None };
+    let address = (&dev(), &task("echo"), &KeyHash::of_text("k"));
+    store.claim_debounce(address, &claim, None, now).await.unwrap();
+    oncekey.clock.advance(31 * 24 * HOUR);
+    let next = oncekey.trigger("echo", json!({ "options": { "debounce": { "key": "k", "delay": "1h" } } })).await;
+    assert!(!next.is_cached && next.id != named("1").as_str(), "{next:?}");
+    assert!(store.run(&named("1")).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r90_a_push_beyond_the_longest_delay_leaves_the_run_alone_and_makes_another() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let (oncekey, seen) = noting(place).await;
+    let debounce = json!({ "key": "k", "delay": "1h", "mode": "trailing", "maxDelay": "90m" });
+    let first = pushed(&oncekey, "1", json!(1), debounce.clone()).await;
+    oncekey.clock.advance(29 * MINUTE);
+    assert_eq!(pushed(&oncekey, "2", json!(2), debounce.clone()).await["id"], first["id"]);
+    let start = delayed_until(&oncekey, &first).await;
+    oncekey.clock.advance(MINUTE);
+    let second = pushed(&oncekey, "3", json!(3), debounce.clone()).await;
+    assert_eq!(second["isCached"], false);
+    assert_eq!(delayed_until(&oncekey, &first).await, start);
+    assert_eq!(pushed(&oncekey, "4", json!(4), debounce).await["id"], second["id"]);
+    oncekey.clock.advance(2 * HOUR);
+    oncekey.finished(first["id"].as_str().unwrap()).await;
+    oncekey.finished(second["id"].as_str().unwrap()).await;
+    let mut seen = seen.lock().unwrap().clone();
+    seen.sort_by_key(Value::as_u64);
+    assert_eq!(seen, [json!(2), json!(4)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r90_of_many_triggers_at_once_one_run_is_made_and_each_is_answered_with_it() {
+    let oncekey = Oncekey::anywhere().await;
+    for mode in ["leading", "trailing"] {
+        let body =
+            |n: u8| json!({ "payload": n, "options": { "debounce": { "key": mode, "delay": "1h", "mode": mode } } });
+        let handles = join_all((0..12).map(|n| oncekey.trigger("echo", body(n)))).await;
+        assert_eq!(handles.iter().filter(|handle| !handle.is_cached).count(), 1, "{handles:?}");
+        assert!(handles.iter().all(|handle| handle.id == handles[0].id), "{handles:?}");
+    }
+    assert_eq!(oncekey.all_runs().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r90_items_of_a_batch_push_each_other_in_their_order() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let (_, batch) = answer(oncekey.post("/api/v3/batches", json!({ "runCount": 9 }).to_string())).await;
+    let item = |n: u8| json!({ "index": n, "task": "echo", "payload": n, "options": { "debounce": { "key": "k", "delay": "1h", "mode": "trailing" } } });
+    let items: Vec<String> = (0..9).map(|n| item(n).to_string()).collect();
+    let path = format!("/api/v3/batches/{}/items", batch["id"].as_str().unwrap());
+    let sent = oncekey.post(&path, items.join("\n")).header("content-type", "application/x-ndjson");
+    assert_eq!(answer(sent).await.0, StatusCode::OK);
+    let runs = oncekey.all_runs().await;
+    assert_eq!(runs.len(), 1);
+    assert_eq!(oncekey.run(&runs[0]).await["payload"], 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r91_a_hit_of_the_idempotency_key_wins_and_the_key_of_a_push_stands_for_the_run_that_it_pushed() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let (oncekey, _) = noting(place).await;
+    let keyed = |key: &str, payload: u8| {
+        let debounce = json!({ "key": "k", "delay": "1h" });
+        json!({ "payload": payload, "options": { "idempotencyKey": key, "debounce": debounce } })
+    };
+    let first = asked(&oncekey, "1", &keyed("a", 1)).await;
+    let start = delayed_until(&oncekey, &first).await;
+    oncekey.clock.advance(SECOND);
+    let hit = asked(&oncekey, "2", &keyed("a", 2)).await;
+    assert_eq!((&hit["id"], &hit["idempotency"]["status"]), (&first["id"], &json!("cached")));
+    assert_eq!(delayed_until(&oncekey, &first).await, start, "and pushes nothing");
+    // Another key pushes it, and stands for it from then on.
+    let other = asked(&oncekey, "3", &keyed("b", 3)).await;
+    assert_eq!((&other["id"], &other["isCached"]), (&first["id"], &json!(true)));
+    assert_ne!(delayed_until(&oncekey, &first).await, start);
+    let hit = asked(&oncekey, "4", &keyed("b", 4)).await;
+    assert_eq!((&hit["id"], &hit["idempotency"]["status"]), (&first["id"], &json!("cached")));
+    let holder = answer(oncekey.get("/api/v1/idempotencyKeys/b?taskIdentifier=note")).await;
+    if holder.0 == StatusCode::OK {
+        assert_eq!(holder.1["runId"], first["id"], "{holder:?}");
+    }
+    oncekey.clock.advance(2 * HOUR);
+    oncekey.finished(first["id"].as_str().unwrap()).await;
+    assert_eq!(asked(&oncekey, "5", &keyed("b", 5)).await["id"], first["id"], "kept by its success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r91_a_key_that_stands_for_a_run_which_fails_is_free() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let fails = Task::new("note", async |_: Context, _: Value| Err::<(), _>(oncekey_worker::TaskError::abort("no")));
+    let oncekey = Oncekey::running(place, Worker::new().task(fails), |options| options).await;
+    let keyed = |key: &str| json!({ "options": { "idempotencyKey": key, "debounce": { "key": "k", "delay": "1h" } } });
+    let first = asked(&oncekey, "1", &keyed("a")).await;
+    assert_eq!(asked(&oncekey, "2", &keyed("b")).await["id"], first["id"]);
+    oncekey.clock.advance(2 * HOUR);
+    assert_eq!(oncekey.finished(first["id"].as_str().unwrap()).await["status"], "FAILED");
+    let next = asked(&oncekey, "3", &keyed("b")).await;
+    assert_eq!(next["isCached"], false);
+    assert_ne!(next["id"], first["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r91_what_a_debounce_cannot_be_is_refused_by_name_and_nothing_is_written() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let long = "k".repeat(513);
+    for (debounce, field) in [
+        (json!({ "delay": "1h" }), "options.debounce.key"),
+        (json!({ "key": "", "delay": "1h" }), "options.debounce.key"),
+        (json!({ "key": long, "delay": "1h" }), "options.debounce.key"),
+        (json!({ "key": "k" }), "options.debounce.delay"),
+        (json!({ "key": "k", "delay": "0s" }), "options.debounce.delay"),
+        (json!({ "key": "k", "delay": "500ms" }), "options.debounce.delay"),
+        (json!({ "key": "k", "delay": "366d" }), "options.debounce.delay"),
+        (json!({ "key": "k", "delay": "1h", "maxDelay": "59m" }), "options.debounce.maxDelay"),
+        (json!({ "key": "k", "delay": "1h", "maxDelay": "soon" }), "options.debounce.maxDelay"),
+        (json!({ "key": "k", "delay": "1h", "mode": "both" }), "options.debounce.mode"),
+        (json!("k"), "options.debounce"),
+        (json!({ "key": "k", "delay": "1h", "maxdelay": "2h" }), "options.debounce.maxdelay"),
+    ] {
+        let (status, error) = oncekey.try_trigger("echo", json!({ "options": { "debounce": debounce } })).await;
+        assert!(
+            status == StatusCode::BAD_REQUEST || status == StatusCode::UNPROCESSABLE_ENTITY,
+            "{debounce}: {status}"
+        );
+        assert!(error["error"].as_str().unwrap().contains(&format!("{field}:")), "{debounce}: {error}");
+    }
+    let both = json!({ "options": { "debounce": { "key": "k", "delay": "1h" }, "delay": "2h" } });
+    let (_, error) = oncekey.try_trigger("echo", both).await;
+    assert!(error["error"].as_str().unwrap().starts_with("options.delay: "), "{error}");
+    assert!(oncekey.all_runs().await.is_empty());
+}
