@@ -260,6 +260,18 @@ test("r70 r73 r74 the client's own headers say what releases a key, and that a h
   });
 });
 
+test("r88 triggers of a debounce key push one run, which has the latest payload", async () => {
+  const key = freshKey();
+  const push = (n) => tasks.trigger("echo", { n }, { debounce: { key, delay: "2s", mode: "trailing", maxDelay: "1m" } });
+  const first = await push(1);
+  await push(2);
+  const last = await push(3);
+  assert.deepEqual([last.id, first.isCached, last.isCached], [first.id, false, true]);
+  const run = await poll(first);
+  assert.deepEqual([run.status, run.output], ["COMPLETED", { n: 3 }]);
+  assert.notEqual((await push(4)).id, first.id);
+});
+
 test("r75 the client's own header replaces the run that holds a key", async () => {
   const key = await idempotencyKeys.create(freshKey());
   const additionalHeaders = { "Idempotency-Key-Held": "replace" };

@@ -49,10 +49,11 @@ pub use key::Key;
 pub use oncekey_wire::options::misnamed;
 pub use oncekey_wire::{
     Attempt, AttemptError, AttemptStatus, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus,
-    CreatedToken, Env, EnvironmentId, Family, Generator, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash,
-    KeyRelease, KeyStatus, OnMissed, OnOverlap, Pages, Processing, RelatedRun, RelatedRuns, Reported, Run, RunError,
-    RunFields, RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId,
-    Timestamp, Token, TokenId, TokenOptions, TokenStatus, TokensPage, TriggerFunction, TriggerOptions, WaitingFor,
+    CreatedToken, Debounce, Env, EnvironmentId, Family, Generator, Handle, HeldKey, Idempotency, Json, KeyGroup,
+    KeyHash, KeyRelease, KeyStatus, OnMissed, OnOverlap, Pages, Processing, RelatedRun, RelatedRuns, Reported, Run,
+    RunError, RunFields, RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage,
+    Scope, TaskId, Timestamp, Token, TokenId, TokenOptions, TokenStatus, TokensPage, TriggerFunction, TriggerOptions,
+    WaitingFor,
 };
 pub use runs::{ListRuns, Page, Runs};
 pub use schedules::{ListSchedules, SchedulePlan, Schedules};

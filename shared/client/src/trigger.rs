@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
-use oncekey_wire::{Handle, KeyRelease, TriggerOptions};
+use oncekey_wire::{Debounce, Handle, KeyRelease, TriggerOptions};
 use reqwest::Method;
 use serde::Serialize;
 
@@ -82,6 +82,11 @@ impl Trigger {
     /// Fails if the key is held by a run of another payload.
     pub fn refuse_payload_mismatch(self) -> Self {
         self.with(|options| options.refuse_payload_mismatch())
+    }
+
+    /// Pushes the start of the run that is delayed under this debounce key, if there is one, instead of making another.
+    pub fn debounce(self, debounce: &Debounce) -> Self {
+        self.with(|options| options.debounce(debounce))
     }
 
     /// Starts the run no earlier: a span like `1h30m`, or an ISO 8601 date.

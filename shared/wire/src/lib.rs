@@ -6,6 +6,7 @@
 
 mod attempt;
 mod batch;
+mod debounce;
 mod error;
 mod ids;
 mod json;
@@ -24,6 +25,7 @@ mod trigger;
 
 pub use attempt::{Attempt, AttemptError, AttemptStatus, AwaitedRun, WaitingFor};
 pub use batch::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer, Processing};
+pub use debounce::Debounce;
 pub use error::{ErrorAnswer, Invalid, RunError};
 pub use ids::{BatchId, EnvironmentId, RequestId, RunId, ScheduleId, TaskId, TokenId};
 pub use json::Json;

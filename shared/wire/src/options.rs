@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::debounce::Debounce;
 use crate::json::Json;
 use crate::key::{KeyHash, KeyOptions};
 use crate::release::KeyRelease;
@@ -165,6 +166,12 @@ impl TriggerOptions {
     #[must_use]
     pub fn delay(self, delay: &str) -> Self {
         self.option("delay", delay)
+    }
+
+    /// Pushes the start of the run that is delayed under this debounce key, if there is one, instead of making another.
+    #[must_use]
+    pub fn debounce(self, debounce: &Debounce) -> Self {
+        self.option("debounce", debounce)
     }
 
     /// The run expires unless it has started within this span, like `10m`, after it was due.

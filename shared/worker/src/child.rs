@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oncekey_core::key::{KeyOptions, Parent};
 use oncekey_core::{Error, IdempotencyKey, TaskId};
-use oncekey_wire::{Json, KeyRelease, TriggerBody, TriggerOptions};
+use oncekey_wire::{Debounce, Json, KeyRelease, TriggerBody, TriggerOptions};
 use serde::Serialize;
 
 use crate::key::Key;
@@ -71,6 +71,12 @@ impl Child {
     #[must_use]
     pub fn replace_held_key(self) -> Self {
         self.with(|options| options.replace_held_key())
+    }
+
+    /// Pushes the start of the child that is delayed under this debounce key, if there is one, instead of making another.
+    #[must_use]
+    pub fn debounce(self, debounce: &Debounce) -> Self {
+        self.with(|options| options.debounce(debounce))
     }
 
     /// The child starts no earlier: a span like `1h30m`, or an ISO 8601 date.

@@ -72,7 +72,7 @@ pub use lambda_runtime::Error as LambdaError;
 pub use oncekey_core::protocol::trigger::RunHandle;
 pub use oncekey_core::run::retry::RetryPolicy;
 pub use oncekey_core::{EnvironmentId, Error as CoreError, RunId, RunStatus, TaskId, Timestamp, TokenId};
-pub use oncekey_wire::{CreatedToken, Json, KeyRelease, TokenOptions};
+pub use oncekey_wire::{CreatedToken, Debounce, Json, KeyRelease, TokenOptions};
 pub use task::Task;
 pub use worker::Worker;
 

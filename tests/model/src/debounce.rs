@@ -1,5 +1,4 @@
-//! Triggers of one debounce key: the first makes a delayed run, later ones push its start, until it starts. Searched before it is
-//! written: `shared/core` has none of it yet.
+//! Triggers of one debounce key: the first makes a delayed run, later ones push its start, until it starts.
 
 use std::collections::{BTreeMap, BTreeSet};
 

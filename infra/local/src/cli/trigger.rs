@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use oncekey_client::{Handle, Key, KeyRelease};
+use oncekey_client::{Debounce, Handle, Key, KeyRelease};
 
 use super::failure::{Failure, end_of};
 use super::input::json;
@@ -36,6 +36,18 @@ pub(crate) struct TriggerArgs {
     /// Start it no earlier: a span like 1h30m, or a date
     #[arg(long)]
     delay: Option<String>,
+    /// Push the start of the run that is delayed under this debounce key, if there is one, instead of making another
+    #[arg(long, value_name = "KEY", requires = "debounce_delay", conflicts_with = "delay")]
+    debounce: Option<String>,
+    /// Start it this span after the latest trigger of its debounce key, like 30s
+    #[arg(long, value_name = "SPAN", requires = "debounce")]
+    debounce_delay: Option<String>,
+    /// But no later than this span after the first; a push beyond makes another run
+    #[arg(long, value_name = "SPAN", requires = "debounce")]
+    debounce_max_delay: Option<String>,
+    /// Give it the payload of the latest trigger, and not of the first
+    #[arg(long, requires = "debounce")]
+    debounce_trailing: bool,
     /// Let it expire unless it has started within this span, like 10m, after it was due
     #[arg(long)]
     expires_in: Option<String>,
@@ -78,6 +90,16 @@ pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
     }
     if let Some(delay) = &args.delay {
         trigger = trigger.delay(delay);
+    }
+    if let (Some(key), Some(delay)) = (&args.debounce, &args.debounce_delay) {
+        let mut debounce = Debounce::new(key, delay);
+        if args.debounce_trailing {
+            debounce = debounce.trailing();
+        }
+        if let Some(span) = &args.debounce_max_delay {
+            debounce = debounce.max_delay(span);
+        }
+        trigger = trigger.debounce(&debounce);
     }
     if let Some(span) = &args.expires_in {
         trigger = trigger.expires_in(span);

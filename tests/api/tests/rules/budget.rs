@@ -137,6 +137,25 @@ async fn the_budget_of_a_time_of_a_cron_schedule_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_push_of_a_debounced_run_holds() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let (oncekey, units) = counted(place).await;
+    oncekey.list("").await;
+    take(&units);
+    for mode in ["leading", "trailing"] {
+        let body = json!({ "payload": 1, "options": { "debounce": { "key": mode, "delay": "1h", "mode": mode } } });
+        oncekey.trigger("echo", body.clone()).await;
+        assert_eq!(take(&units), (3.0, 0.0), "the debounce key, the run and its index entry");
+        assert!(oncekey.trigger("echo", body).await.is_cached);
+        assert_eq!(
+            take(&units),
+            (3.0, 2.0),
+            "the refused claim, the push and what stands for it; a look at its own run and that one"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_budget_of_a_wait_token_holds() {
     let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
     let (oncekey, units) = counted(place).await;
