@@ -113,7 +113,8 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     if let Some(debounce) = &request.debounce {
         let (own, lineage) = (&record, lineage.as_ref());
         let trigger = debounce::Trigger { request: &request, debounce, planned: &planned, own, lineage };
-        if let Some(run) = debounce::push(app, &trigger).await? {
+        // Apart from the others: what it holds is in nobody's way who is not debounced.
+        if let Some(run) = Box::pin(debounce::push(app, &trigger)).await? {
             return Ok(answered_with(run, KeyOutcome::new(request.key, &record, status)));
         }
     }
