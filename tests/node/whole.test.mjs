@@ -121,6 +121,16 @@ export const either = task({ id: "either", run: async ({ token }: any) => {
   const [all, first] = [await Promise.all([wait.forToken(token).unwrap(), echo.triggerAndWait({ n: 1 }).unwrap()]), await Promise.race([wait.forToken(token).unwrap(), wait.for({ seconds: 30 })])];
   return [all, first];
 } });
+export const decides = task({ id: "decides", retry: { maxAttempts: 1 }, run: async ({ token }: any) => {
+  const by = await Promise.race([wait.forToken(token).then(() => "token"), wait.for({ seconds: 9 }).then(() => "time")]);
+  await wait.for({ seconds: 9 });
+  return by === "token" ? (await echo.triggerAndWait("shipped").unwrap()) : (await echo.triggerAndWait("refunded").unwrap());
+} });
+export const drops = task({ id: "drops", retry: { maxAttempts: 1 }, run: async ({ until, next }: any) => {
+  if (Date.now() < until) await echo.trigger("once");
+  if (next === "trigger") { await wait.for({ seconds: 6 }); await echo.trigger("then"); }
+  await wait.for({ seconds: 7 });
+} });
 export const empty = task({ id: "empty", run: async () => (await echo.batchTriggerAndWait([])).runs.length });
 `;
 
@@ -280,6 +290,26 @@ describe("task files", { concurrency: 3 }, () => {
     await stack.inState(id, "WAITING");
     await stack.call("POST", `/api/v1/waitpoints/tokens/${token.id}/complete`, { data: 7 });
     assert.deepEqual(completed(await stack.end(id)), [[7, { n: 1 }], 7]);
+  });
+
+  test("a race that was won before the run was suspended again is won by the same on every resume", async () => {
+    const won = await Promise.all(Array.from({ length: 3 }, async () => {
+      const { body: token } = await stack.call("POST", "/api/v1/waitpoints/tokens", {});
+      const id = await stack.trigger("decides", { token: token.id });
+      await stack.inState(id, "WAITING");
+      await stack.call("POST", `/api/v1/waitpoints/tokens/${token.id}/complete`, { data: 7 });
+      return completed(await stack.end(id));
+    }));
+    assert.deepEqual(won, ["shipped", "shipped", "shipped"]);
+  });
+
+  test("a run that does not make a call again fails at once, and names it", async () => {
+    for (const next of ["wait", "trigger"]) {
+      const id = await stack.trigger("drops", { until: Date.now() + 4000, next });
+      const run = await stack.end(id, 25);
+      assert.equal(run.status, "FAILED");
+      assert.match(run.error.message, /call 1 is now "wait for a time" and was "trigger echo"/);
+    }
   });
 
   test("r95: a task cannot wait for a token that is not there", async () => {

@@ -3,7 +3,7 @@
 import { currentRun, currentStep, never } from "./context.mjs";
 
 /** Answers whose order decides how the task goes on: those that the host journals. */
-const JOURNALLED = /^\/(api\/v1\/tasks\/[^/]+\/trigger|api\/v3\/batches|engine\/v1\/runs\/[^/]+\/wait\/duration|api\/v1\/idempotencyKeys\/[^/]+\/reset|api\/v1\/runs\/[^/]+\/replay)$/;
+const JOURNALLED = /^\/(api\/v1\/tasks\/[^/]+\/trigger|api\/v3\/batches|engine\/v1\/runs\/[^/]+\/(wait\/duration|waitpoints\/tokens\/[^/]+\/wait)|api\/v1\/waitpoints\/tokens|api\/v1\/idempotencyKeys\/[^/]+\/reset|api\/v1\/runs\/[^/]+\/replay)$/;
 /** What the SDK sends by itself, at any time. */
 const BY_ITSELF = /^\/api\/v1\/runs\/[^/]+\/metadata$/;
 

@@ -43,10 +43,6 @@ export class Order {
   }
 
   #turn(ready, take) {
-    if (this.#waiting.length === 0 && !this.#resting && ready()) {
-      take();
-      return Promise.resolve();
-    }
     return new Promise((resolve) => {
       this.#waiting.push({ ready, take, resolve });
       this.#next();

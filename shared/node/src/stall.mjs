@@ -13,7 +13,7 @@ export function watchForStall({ say, api, waits, recorder, order, loop, run }) {
     const calls = api.parked;
     const fetches = recorder.parked;
     const held = order.held;
-    const now = run() && calls.length + fetches.length + held > 0 && api.open.length + recorder.open === calls.length + fetches.length + held && loop.busy() === 0
+    const now = run() && calls.length + fetches.length + held + waits.open.length > 0 && api.open.length + recorder.open === calls.length + fetches.length + held && loop.busy() === 0
       ? JSON.stringify([run().id, calls, fetches, recorder.unmade, waits.open, order.given])
       : undefined;
     looks = now !== undefined && now === before ? looks + 1 : 0;

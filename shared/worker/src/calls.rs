@@ -256,6 +256,17 @@ impl Calls {
         self.order.get(&number).copied().ok_or(self.order.len())
     }
 
+    /// What a call says.
+    pub(crate) fn what(&self, number: u32) -> String {
+        self.calls.get(&number).map(|call| call.what.clone()).unwrap_or_default()
+    }
+
+    /// The call whose answer was the one at this place, and what it says.
+    pub(crate) fn at(&self, place: usize) -> (u32, String) {
+        let number = self.order.iter().find(|(_, at)| **at == place).map_or(0, |(number, _)| *number);
+        (number, self.what(number))
+    }
+
     /// Notes that the task gets the answer of a call now.
     pub(crate) fn give(&mut self, number: u32) {
         self.answers += 1;

@@ -218,7 +218,7 @@ impl Context {
             Ok(Answer::Done)
         };
         let sent = self.inner.answer(&call, make).await;
-        self.inner.give(number, Some(call.pass)).await;
+        self.inner.give(number, Some(call.pass)).await?;
         sent.map(drop)
     }
 
@@ -253,7 +253,7 @@ impl Context {
         };
         // Once: whoever holds the key after a suspension shall keep it.
         let held = self.inner.answer(&call, make).await;
-        self.inner.give(number, Some(call.pass)).await;
+        self.inner.give(number, Some(call.pass)).await?;
         Ok(held? != Answer::Held(false))
     }
 

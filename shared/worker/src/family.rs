@@ -187,7 +187,7 @@ impl Invocation {
             Ok(Answer::Partly { children: handles, refused }) => Ok(Started { call, handles, refused }),
             Ok(_) => Ok(Started { call, handles: Vec::new(), refused: BTreeMap::new() }),
             Err(error) => {
-                self.give(number, Some(call.pass)).await;
+                self.give(number, Some(call.pass)).await?;
                 Err(error)
             }
         }
@@ -196,7 +196,7 @@ impl Invocation {
     /// The handles of children that are not waited for; or why the first of a batch was refused that was.
     pub(crate) async fn handles_of(&self, started: Started<'_>) -> Result<Vec<RunHandle>, CallError> {
         let Started { call, handles, refused } = started;
-        self.give(call.number, Some(call.pass)).await;
+        self.give(call.number, Some(call.pass)).await?;
         refused.into_values().next().map_or(Ok(handles), |refusal| Err(Error::from(refusal).into()))
     }
 

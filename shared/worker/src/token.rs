@@ -36,7 +36,7 @@ impl Invocation {
             Ok(Answer::Token(CreatedToken { id: token.id, is_cached, url }))
         };
         let answer = self.answer(&call, make).await;
-        self.give(call.number, Some(call.pass)).await;
+        self.give(call.number, Some(call.pass)).await?;
         match answer? {
             Answer::Token(token) => Ok(token),
             _ => Err(Error::Contended("the call made no token before".into()).into()),

@@ -133,7 +133,8 @@ impl Session<'_> {
                     Some(FromChild::Wait { id, what }) => under_way.push(verbs.wait(id, what).boxed()),
                     Some(FromChild::Stalled { calls, fetches, unmade }) => {
                         // What was fetched before and is not now keeps back every answer that came after it.
-                        let is_stuck = !calls.is_empty() || !fetches.is_empty() || !unmade.is_empty();
+                        let parked = !calls.is_empty() || !fetches.is_empty() || !unmade.is_empty();
+                        let is_stuck = parked || inv.holds_back();
                         if !is_stuck {
                             self.traces.stands();
                         }

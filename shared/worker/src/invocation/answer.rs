@@ -1,5 +1,7 @@
 //! How the task gets a call's answer: on a resume what it had before, and in the order in which it had it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use oncekey_core::Error;
 
 use crate::call::{Answer, CallError, Refusal};
@@ -36,15 +38,16 @@ impl Invocation {
     /// what the others wait for.
     ///
     /// What a step calls is part of the step: once that is journalled, nobody makes it again.
-    pub(crate) async fn give(&self, number: u32, _pass: Option<Pass<'_>>) {
+    ///
+    /// # Errors
+    /// [`CallError::OtherCall`] when the task does not make a call again whose answer it had before this one.
+    pub(crate) async fn give(&self, number: u32, _pass: Option<Pass<'_>>) -> Result<(), CallError> {
         if within_step() {
-            return;
+            return Ok(());
         }
         let place = self.calls().place(number);
-        let mut given = self.given.subscribe();
         let (Ok(turn) | Err(turn)) = place;
-        // The sender lives as long as this does.
-        let _ = given.wait_for(|given| *given >= turn).await;
+        self.until_given(number, turn).await?;
         if place.is_err() {
             // What stands beside this call makes its own again first: it was there before this answer.
             let _ = tokio::time::timeout(self.run.spent() + UNTIL_MADE_AGAIN, self.all_made_again()).await;
@@ -58,6 +61,39 @@ impl Invocation {
             Err(_) => self.calls().give(number),
         }
         self.made_again.notify_waiters();
+        Ok(())
+    }
+
+    /// Returns when the task has had the answers that it had before the one of this turn, which call `number` is to get.
+    async fn until_given(&self, number: u32, turn: usize) -> Result<(), CallError> {
+        let mut given = self.given.subscribe();
+        if *given.borrow() >= turn {
+            return Ok(());
+        }
+        let _held_back = HeldBack::of(&self.held_back);
+        tokio::select! {
+            biased;
+            // The sender lives as long as this does.
+            _ = given.wait_for(|given| *given >= turn) => Ok(()),
+            () = self.until_made_again() => {
+                let missing = *self.given.borrow();
+                let calls = self.calls();
+                let (what, (missing, before)) = (calls.what(number), calls.at(missing));
+                Err(CallError::OtherCall { number: missing, now: what, before })
+            }
+        }
+    }
+
+    /// Whether an answer waits for one that the task had before it.
+    #[cfg(feature = "host")]
+    pub(crate) fn holds_back(&self) -> bool {
+        self.held_back.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether the answer of a call has to wait for one that the task had before it.
+    #[cfg(feature = "host")]
+    pub(crate) fn is_ahead(&self, number: u32) -> bool {
+        self.calls().place(number).is_ok_and(|turn| turn > *self.given.borrow())
     }
 
     /// The same for what came of a call's wait: a failure is its answer from now on.
@@ -76,7 +112,23 @@ impl Invocation {
             Ok((end, pass)) => (Ok(end), Some(pass)),
             Err(error) => (Err(error), None),
         };
-        self.give(number, pass).await;
+        self.give(number, pass).await?;
         end
+    }
+}
+
+/// Counts an answer that waits, as long as this lives.
+struct HeldBack<'a>(&'a AtomicUsize);
+
+impl<'a> HeldBack<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

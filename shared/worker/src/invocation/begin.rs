@@ -95,7 +95,7 @@ impl Invocation {
     }
 
     /// Returns when there is no hope left that the calls of the journal are all made again.
-    async fn until_made_again(&self) {
+    pub(super) async fn until_made_again(&self) {
         match self.outside.get() {
             // Whoever watches the task from outside sees when it has come to its end.
             Some(_) => self.given_up.notified().await,

@@ -5,7 +5,7 @@ pub(crate) mod begin;
 mod suspension;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ pub(crate) struct Invocation {
     given_up: Notify,
     /// Answers of before the suspension that the task has got again.
     given: watch::Sender<usize>,
+    /// Answers that wait for those which the task had before them.
+    held_back: AtomicUsize,
     /// Steps that ended in this invocation.
     pub steps: Mutex<HashMap<String, String>>,
     /// When each item of the journal expires.
@@ -99,6 +101,7 @@ impl Invocation {
             made_again: Notify::new(),
             given_up: Notify::new(),
             given: watch::Sender::new(0),
+            held_back: AtomicUsize::new(0),
             steps: Mutex::default(),
             expiries: Mutex::new(std::mem::take(&mut journal.expiries)),
             journal,

@@ -193,7 +193,11 @@ impl<'a> Verbs<'a> {
                 self.process.tell(&ToChild::Parked { call: number });
             }
         };
-        Ok(self.inv.begin_beside(wording, call.beside, parked).await?)
+        let begun = self.inv.begin_beside(wording, call.beside, parked).await?;
+        if self.inv.is_ahead(begun.number) {
+            parked();
+        }
+        Ok(begun)
     }
 
     async fn trigger(&self, task: &str, body: &Bytes, call: &Calling) -> Answered {
@@ -240,7 +244,7 @@ impl<'a> Verbs<'a> {
             }
         };
         let held = self.inv.answer(&begun, make).await;
-        self.inv.give(number, Some(begun.pass)).await;
+        self.inv.give(number, Some(begun.pass)).await?;
         match held? {
             Answer::Held(false) => refuse(StatusCode::NOT_FOUND, format!("nobody holds this key of {task}")),
             _ => ok(json!({ "id": key.hash })),

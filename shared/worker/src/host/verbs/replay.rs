@@ -28,7 +28,7 @@ impl Verbs<'_> {
             Ok(Answer::Replayed(replay(&self.inv.app, request, &id, body).await?.handle.id))
         };
         let answer = self.inv.answer(&begun, make).await;
-        self.inv.give(number, Some(begun.pass)).await;
+        self.inv.give(number, Some(begun.pass)).await?;
         match answer? {
             Answer::Replayed(made) => ok(json!({ "id": made })),
             _ => Err(Error::Contended("the call was no replay before".into()).into()),
