@@ -12,7 +12,7 @@ const sha = (text) => createHash("sha256").update(text).digest("hex");
 const FAST = "minTimeoutInMs: 50, maxTimeoutInMs: 50, factor: 1, randomize: false";
 
 const TASKS = `
-import { idempotencyKeys, metadata, queue, runs, tags, task, wait } from "@trigger.dev/sdk";
+import { idempotencyKeys, metadata, queue, runs, tags, task, wait, tasks } from "@trigger.dev/sdk";
 import { step, stepKey } from "oncekey";
 import http from "node:http";
 
@@ -130,6 +130,17 @@ export const drops = task({ id: "drops", retry: { maxAttempts: 1 }, run: async (
   if (Date.now() < until) await echo.trigger("once");
   if (next === "trigger") { await wait.for({ seconds: 6 }); await echo.trigger("then"); }
   await wait.for({ seconds: 7 });
+} });
+export const dated = task({ id: "dated", retry: { maxAttempts: 1 }, run: async () => {
+  const tokens = await Promise.all([600, 1200].map((s) => wait.createToken({ timeout: new Date(Date.now() + s * 1000) })));
+  await wait.for({ seconds: 6 });
+  return tokens.map(({ id }) => id);
+} });
+export const replaces = task({ id: "replaces", run: async () => {
+  const idempotencyKey = await idempotencyKeys.create("replaced", { scope: "global" });
+  const headers = { clientConfig: { requestOptions: { additionalHeaders: { "idempotency-key-held": "replace", "idempotency-key-release": "on-end" } } } };
+  const options = { idempotencyKey, delay: "1h" };
+  return [await echo.trigger(1, options), await echo.trigger(2, options), await tasks.trigger("echo", 3, options, headers)].map(({ id }) => id);
 } });
 export const empty = task({ id: "empty", run: async () => (await echo.batchTriggerAndWait([])).runs.length });
 `;
@@ -310,6 +321,18 @@ describe("task files", { concurrency: 3 }, () => {
       assert.equal(run.status, "FAILED");
       assert.match(run.error.message, /call 1 is now "wait for a time" and was "trigger echo"/);
     }
+  });
+
+  test("tokens that are made at once with dates are the same on a resume", async () => {
+    const ids = completed(await stack.run("dated"));
+    assert.equal(new Set(ids).size, 2);
+  });
+
+  test("r74: headers say in a task, too, what is to be done about a held key", async () => {
+    const [first, second, third] = completed(await stack.run("replaces"));
+    assert.equal(second, first);
+    assert.notEqual(third, first);
+    assert.equal((await stack.inState(first, "CANCELED")).replacedBy, third);
   });
 
   test("r95: a task cannot wait for a token that is not there", async () => {

@@ -126,7 +126,8 @@ pub(crate) async fn retrieve(
     TokenPath(id): TokenPath,
     headers: HeaderMap,
 ) -> Result<Json<Token>, ApiError> {
-    let token = token::find(&app, &environment, &id).await?;
+    // What is shown as over stays so: it is written first.
+    let token = token::look(&app, &environment, &id).await?;
     let (timeout, output) = (token.timeout(), token.output.clone());
     let mut shown = shown(&app, &headers, &environment, token, app.clock.now())?;
     shown.output = match shown.status.known() {
@@ -182,10 +183,16 @@ pub(crate) async fn call_back(
     let (Ok(id), Some(environment), Some(code)) = (TokenId::parse(&id), environment, code) else {
         return Err(token::not_its_url().into());
     };
-    let is_json = header_text(&headers, CONTENT_TYPE.as_str())?.is_some_and(|kind| kind.starts_with(JSON));
+    let is_json = header_text(&headers, CONTENT_TYPE.as_str())?.is_some_and(says_json);
     let output = called_back_with(body, is_json)?;
     token::call_back(&app, &environment, &id, &code, output.as_deref()).await?;
     Ok(DONE)
+}
+
+/// Whether a media type is JSON's, or one that is written in JSON.
+fn says_json(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == JSON || kind.ends_with("+json")
 }
 
 fn shown(

@@ -218,10 +218,7 @@ pub enum CallError {
         source: serde_json::Error,
     },
     /// The task makes other calls than it made before it was suspended. No attempt can mend that.
-    #[error(
-        "the task was resumed and made another call than before: call {number} is now {now:?} and was {before:?}. \
-         Between two waits a task must make the same calls in the same order"
-    )]
+    #[error("{}", other_call(*number, now, before))]
     OtherCall {
         /// The call's number, from 1.
         number: u32,
@@ -254,6 +251,19 @@ impl CallError {
             Self::Oncekey(error) => error.is_transient(),
         }
     }
+}
+
+fn other_call(number: u32, now: &str, before: &str) -> String {
+    let which = match now == before {
+        true => {
+            format!("call {number}, {now:?}, is given something else, and not alone, so it is not known which it is")
+        }
+        false => format!("call {number} is now {now:?} and was {before:?}"),
+    };
+    format!(
+        "the task was resumed and made another call than before: {which}. Between two waits a task must make the same calls \
+         in the same order"
+    )
 }
 
 fn not_held(ends_at: Option<Timestamp>, stops_at: Timestamp, effects: &[String]) -> String {

@@ -54,6 +54,8 @@ fn every_rule_has_a_test() {
     let page = page();
     let rules: Vec<&str> = page.split("- **R").skip(1).collect();
     assert!(rules.len() > 30, "{}", rules.len());
+    let numbers: BTreeSet<&str> = rules.iter().map(|rule| &rule[..2]).collect();
+    assert_eq!(numbers.len(), rules.len(), "two rules have one number");
     for rule in rules {
         assert!(!linked(rule).is_empty(), "R{rule}");
     }

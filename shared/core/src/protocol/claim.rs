@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
+use futures_util::future::try_join;
 pub use oncekey_wire::KeyStatus;
 use oncekey_wire::RunId;
 use sha2::{Digest, Sha256};
@@ -90,55 +91,58 @@ pub async fn claim(
                 }
                 return Ok(Claim::Ours(holder, KeyStatus::Created));
             }
-            Claimed::HeldBy(holder) => match holder_state(app, address, &holder).await? {
-                state if request.on_key_held == OnKeyHeld::Replace && state.is_under_way() => {
-                    // Its own run is there: sent again, it must not cancel the run that has taken that one's place.
-                    if let Some(made) = made_before(app, own, key).await? {
-                        return Ok(made);
+            Claimed::HeldBy(holder) => {
+                let asked = changes_hands(request, &holder).then_some(own);
+                match Box::pin(holder_state(app, address, &holder, asked)).await? {
+                    // Sent again, it is answered as it was, whoever holds the key now.
+                    Holder::MadeOwn(run) => return Ok(Claim::Ours(claim_of(&run, key), KeyStatus::Created)),
+                    state if request.on_key_held == OnKeyHeld::Replace && state.is_under_way() => {
+                        // By now its own run may be there: it must not cancel the run that has taken that one's place.
+                        if let Some(run) = app.store.run(own).await? {
+                            return Ok(Claim::Ours(claim_of(&run, key), KeyStatus::Created));
+                        }
+                        replaced = match state {
+                            Holder::Alive(run) => make_way(app, *run, own).await?,
+                            _ => bar(app, request, key, &holder, own).await?,
+                        };
+                        dead = None;
                     }
-                    replaced = match state {
-                        Holder::Alive(run) => make_way(app, *run, own).await?,
-                        _ => bar(app, request, key, &holder, own).await?,
-                    };
-                    dead = None;
-                }
-                Holder::Alive(run) if request.on_key_held == OnKeyHeld::Error => {
-                    return made_before(app, own, key).await?.ok_or_else(|| key_held(key.display_text(), &run.id));
-                }
-                Holder::Alive(run) => {
-                    let same = match &run.spec.fingerprint {
-                        Some(_) => run.spec.fingerprint == Some(request_fingerprint(request)),
-                        None => holder.fingerprint == record.fingerprint,
-                    };
-                    if !same {
-                        guard_payload(request.on_payload_mismatch, key.display_text(), &run.id)?;
+                    Holder::Alive(run) if request.on_key_held == OnKeyHeld::Error => {
+                        return Err(key_held(key.display_text(), &run.id));
                     }
-                    return Ok(Claim::Held(holder, run));
+                    Holder::Alive(run) => {
+                        let same = match &run.spec.fingerprint {
+                            Some(_) => run.spec.fingerprint == Some(request_fingerprint(request)),
+                            None => holder.fingerprint == record.fingerprint,
+                        };
+                        if !same {
+                            guard_payload(request.on_payload_mismatch, key.display_text(), &run.id)?;
+                        }
+                        return Ok(Claim::Held(holder, run));
+                    }
+                    Holder::NeverSent if holder.fingerprint == record.fingerprint => return Ok(Claim::Help(holder)),
+                    // A claimer that is merely slow may have told somebody that its own payload runs.
+                    Holder::NeverSent if holder.helped_from.is_some_and(|from| app.clock.now() < from) => {
+                        return Err(Error::BeingMade(key.display_text().to_owned()));
+                    }
+                    // Whoever made it is dead, and nobody's payload runs: it would be held for nothing to the end of its window.
+                    Holder::NeverSent => return Ok(Claim::Help(holder)),
+                    Holder::Dead { has_made_way } => (dead, replaced) = (Some(holder), has_made_way),
                 }
-                Holder::NeverSent if holder.fingerprint == record.fingerprint => return Ok(Claim::Help(holder)),
-                // A claimer that is merely slow may have told somebody that its own payload runs.
-                Holder::NeverSent if holder.helped_from.is_some_and(|from| app.clock.now() < from) => {
-                    return Err(Error::BeingMade(key.display_text().to_owned()));
-                }
-                // Whoever made it is dead, and nobody's payload runs: it would be held for nothing to the end of its window.
-                Holder::NeverSent => return Ok(Claim::Help(holder)),
-                Holder::Dead { has_made_way } => (dead, replaced) = (Some(holder), has_made_way),
-            },
+            }
             Claimed::Unknown => dead = None,
         }
     }
     Err(Error::Contended(key.display_text().to_owned()))
 }
 
-/// The claim of an earlier try of this very request, if it has made its run: it is answered as it was, whoever holds the
-/// key now. A run without a key, or of another, tells that the request's id was used otherwise.
-async fn made_before(app: &App, own: &RunId, key: &IdempotencyKey) -> Result<Option<Claim>, Error> {
-    let Some(run) = app.store.run(own).await? else { return Ok(None) };
+/// The claim of an earlier try of this very request, which has made its run. One without a key, or of another, tells that the
+/// request's id was used otherwise.
+fn claim_of(run: &Run, key: &IdempotencyKey) -> KeyRecord {
     let created_at = run.spec.created_at;
     let claimed = run.spec.key.as_ref().map(|claimed| (claimed.release, claimed.window_ends_at));
     let (release, window_ends_at) = claimed.unwrap_or((KeyRelease::default(), created_at));
-    let record = KeyRecord { release, ..KeyRecord::new(own.clone(), Some(key), created_at, window_ends_at) };
-    Ok(Some(Claim::Ours(record, KeyStatus::Created)))
+    KeyRecord { release, ..KeyRecord::new(run.id.clone(), Some(key), created_at, window_ends_at) }
 }
 
 /// Another run holds the key.
@@ -185,6 +189,8 @@ pub(super) fn guard_payload(guard: OnPayloadMismatch, key: &str, holder: &RunId)
 }
 
 enum Holder {
+    /// Whoever asks has made its run by an earlier try of the same request.
+    MadeOwn(Box<Run>),
     /// It holds the key by right.
     Alive(Box<Run>),
     /// There is no such run: its claimer died between claiming and sending.
@@ -203,19 +209,40 @@ impl Holder {
         match self {
             Self::Alive(run) => !run.status.is_final(),
             Self::NeverSent => true,
-            Self::Dead { .. } => false,
+            Self::MadeOwn(_) | Self::Dead { .. } => false,
         }
     }
 }
 
-async fn holder_state(app: &App, address: KeyAddress<'_>, holder: &KeyRecord) -> Result<Holder, Error> {
+/// Whether a key is one that passes from run to run while callers may still send their requests again: then a read tells whether
+/// the own run is there. With other keys that would take a run that has failed and another that has taken its key; then that one is
+/// the answer, and every duplicate is spared the read.
+fn changes_hands(request: &TriggerRequest, holder: &KeyRecord) -> bool {
+    request.on_key_held != OnKeyHeld::Return || [request.release, holder.release].contains(&KeyRelease::OnEnd)
+}
+
+/// Where the run of `holder` stands; unless the run `own` is there, if that is asked.
+async fn holder_state(
+    app: &App,
+    address: KeyAddress<'_>,
+    holder: &KeyRecord,
+    own: Option<&RunId>,
+) -> Result<Holder, Error> {
+    let made_own = async || match own {
+        Some(own) => app.store.run(own).await,
+        None => Ok(None),
+    };
     for pause in LOOKS {
         // Even a sleep of no time waits for a timer's next tick, a millisecond away.
         if !pause.is_zero() {
             // Real time, whatever the clock says: this waits for another process.
             tokio::time::sleep(pause).await;
         }
-        if let Some(run) = app.store.run(&holder.run_id).await? {
+        let (of_holder, of_own) = try_join(app.store.run(&holder.run_id), made_own()).await?;
+        if let Some(run) = of_own {
+            return Ok(Holder::MadeOwn(Box::new(run)));
+        }
+        if let Some(run) = of_holder {
             let run = end_if_overdue(app, run).await?;
             let mut stands = stands_for(app, run.clone()).await?;
             if stands.id != run.id {

@@ -75,7 +75,8 @@ impl KeyOutcome {
 /// [`Error::Invalid`] for an unknown queue, [`Error::Unprocessable`] for a duplicate with another payload if that is to be
 /// refused, [`Error::Contended`], [`Error::TooLarge`], [`Error::Aws`].
 pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Triggered, Error> {
-    let triggered = claim_and_send(app, request).await?;
+    // On the heap, once: a trigger is a part of much else, and large.
+    let triggered = Box::pin(claim_and_send(app, request)).await?;
     let now = app.clock.now();
     record(Metric::Trigger, now);
     if triggered.handle.is_cached {

@@ -122,6 +122,8 @@ fn bounded(field: &str, text: String) -> Result<String, Error> {
         let size = text.len();
         return Err(Error::TooLarge(format!("{field}: {size} bytes of JSON; the limit is {MAX_DATA_BYTES} (128 KB)")));
     }
+    // Nested no deeper than whoever waits can read, and of whole characters.
+    serde_json::from_str::<Value>(&text).map_err(|error| Error::json(field, &error))?;
     Ok(text)
 }
 

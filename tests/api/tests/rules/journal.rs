@@ -48,6 +48,31 @@ pub(super) async fn suspended(oncekey: &Oncekey, run: &str, calls: &[u32]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_leaves_out_a_call_that_it_had_made_fails_at_once_and_names_it() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let starts = Count::default();
+    let parent = Task::new("parent", move |ctx: Context, _: Value| {
+        let is_first = count(&starts) == 1;
+        async move {
+            if is_first {
+                ctx.trigger(Child::new("child", 1)).await?;
+            }
+            ctx.wait_for(MINUTE).await?;
+            Ok(())
+        }
+    });
+    let oncekey = with(place, parent).await;
+    let run = oncekey.trigger("parent", json!({})).await;
+    suspended(&oncekey, &run.id, &[2]).await;
+    oncekey.drained_but_delayed().await;
+    oncekey.clock.advance(MINUTE);
+    let failed = ended(&oncekey, &run.id, "FAILED").await;
+    let message = failed["error"]["message"].as_str().unwrap();
+    assert!(message.contains("call 1 is now \"wait for a time\" and was \"trigger child\""), "{message}");
+    assert_eq!(oncekey.list("filter[taskIdentifier]=child").await["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i9_of_a_child_and_a_time_whichever_comes_first_resumes_the_run() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let parent = Task::new("parent", |ctx: Context, delay: String| async move {

@@ -138,6 +138,33 @@ async fn r76_a_request_that_is_sent_again_does_not_replace_its_successor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r76_a_request_sent_again_is_answered_with_its_own_run_though_its_successor_has_ended() {
+    let oncekey = Oncekey::anywhere().await;
+    for (release, held) in [("on-failure", "replace"), ("on-end", "return"), ("on-end", "error")] {
+        let key = format!("{release} {held}");
+        let body = |delay: Option<&str>| {
+            let options = json!({
+                "idempotencyKey": key, "idempotencyKeyRelease": release, "onKeyHeld": held, "delay": delay,
+            });
+            json!({ "options": options })
+        };
+        let first = as_request(&oncekey, &format!("{key} 1"), &body((held == "replace").then_some("1h"))).await;
+        if held != "replace" {
+            oncekey.finished(id(&first)).await;
+        }
+        // It holds the key from now on, and keeps it, or has it while it is delayed.
+        let second = as_request(&oncekey, &format!("{key} 2"), &body((held != "replace").then_some("1h"))).await;
+        assert_ne!(id(&second), id(&first));
+        if held == "replace" {
+            oncekey.finished(id(&second)).await;
+        }
+        let again = as_request(&oncekey, &format!("{key} 1"), &body((held == "replace").then_some("1h"))).await;
+        assert_eq!((id(&again), &again["isCached"]), (id(&first), &json!(false)), "{key}");
+        assert_eq!(oncekey.keyed("echo", &key).await.id, id(&second), "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r76_a_request_whose_id_was_used_otherwise_is_refused_and_replaces_nothing() {
     let oncekey = Oncekey::anywhere().await;
     let holder = replace(&oncekey, "request-1").await;

@@ -1,4 +1,4 @@
-//! R75, I8: what is further away than SQS delays is one schedule and one last delay, and comes however often it is moved.
+//! R63, I8: what is further away than SQS delays is one schedule and one last delay, and comes however often it is moved.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,7 @@ async fn post(oncekey: &Oncekey, path: &str, body: Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r75_a_long_delay_is_one_schedule_and_one_last_delay() {
+async fn r63_a_long_delay_is_one_schedule_and_one_last_delay() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     // What Scheduler would put something in the place of is a text like any other.
@@ -70,7 +70,7 @@ async fn r75_a_long_delay_is_one_schedule_and_one_last_delay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r75_so_is_a_long_wait() {
+async fn r63_so_is_a_long_wait() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let run = oncekey.trigger("sleeper", json!({ "payload": 30 })).await;
@@ -85,7 +85,7 @@ async fn r75_so_is_a_long_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r75_a_trigger_that_is_sent_again_makes_no_second_schedule() {
+async fn r63_a_trigger_that_is_sent_again_makes_no_second_schedule() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let body = json!({ "payload": 1, "options": { "delay": "2027-01-01T00:00:00Z" } });
@@ -97,7 +97,7 @@ async fn r75_a_trigger_that_is_sent_again_makes_no_second_schedule() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r75_a_start_that_is_moved_takes_its_schedule_along_and_one_that_is_moved_back_comes() {
+async fn r63_a_start_that_is_moved_takes_its_schedule_along_and_one_that_is_moved_back_comes() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let run = oncekey.trigger("echo", json!({ "payload": 1, "options": { "delay": "2027-01-01T00:00:00Z" } })).await;
@@ -120,7 +120,7 @@ async fn r75_a_start_that_is_moved_takes_its_schedule_along_and_one_that_is_move
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r75_a_cancelled_run_leaves_no_schedule() {
+async fn r63_a_cancelled_run_leaves_no_schedule() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let delayed = oncekey.trigger("echo", json!({ "payload": 1, "options": { "delay": "30d" } })).await;
@@ -148,7 +148,7 @@ impl Scheduler for Throttled {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r75_where_no_schedule_can_be_had_it_goes_in_hops_until_one_can() {
+async fn r63_where_no_schedule_can_be_had_it_goes_in_hops_until_one_can() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
     let throttled = oncekey.app().clone().scheduled_by(Arc::new(Throttled));

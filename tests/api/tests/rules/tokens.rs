@@ -212,6 +212,20 @@ async fn r93_the_first_end_stands_and_whoever_comes_later_is_answered_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r93_a_token_that_was_shown_as_timed_out_is_completed_by_nobody_whose_clock_is_behind() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let token = created(&oncekey, json!({ "timeout": "1m" })).await;
+    let before = oncekey.clock.now();
+    oncekey.clock.advance(MINUTE);
+    assert_eq!(shown(&oncekey, &token).await["status"], "TIMED_OUT");
+    let id = TokenId::parse(token["id"].as_str().unwrap()).unwrap();
+    let written = oncekey.app().store.complete_token(&dev(), &id, Some("1"), before).await.unwrap();
+    assert!(matches!(written, TokenWritten::Before(_)), "{written:?}");
+    assert_eq!(shown(&oncekey, &token).await["status"], "TIMED_OUT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r93_a_completion_too_large_or_of_another_environment_is_refused_and_nothing_is_written() {
     let oncekey = Oncekey::anywhere().await;
     let token = created(&oncekey, json!({})).await;
@@ -304,6 +318,17 @@ async fn r96_a_url_that_is_not_the_tokens_completes_nothing() {
     let (status, error) = called_back(url, "x".repeat(131_072)).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(error["error"].as_str().unwrap().starts_with("body: "), "{error}");
+    let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for body in [nested.as_str(), "\"\\ud800\""] {
+        let (status, error) = called_back(url, body.to_owned()).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{error}");
+        let path = format!("{TOKENS}/{id}/complete");
+        assert_eq!(answer(oncekey.post(&path, format!("{{\"data\": {body}}}"))).await.0, StatusCode::BAD_REQUEST);
+    }
+    for kind in ["Application/JSON; charset=utf-8", "application/cloudevents+json"] {
+        let cut_off = reqwest::Client::new().post(url).header("content-type", kind).body("{\"approved\": tr");
+        assert_eq!(answer(cut_off).await.0, StatusCode::BAD_REQUEST, "{kind}");
+    }
     // Cut off on its way.
     let cut_off = reqwest::Client::new().post(url).header("content-type", "application/json").body("{\"approved\": tr");
     let (status, error) = answer(cut_off).await;

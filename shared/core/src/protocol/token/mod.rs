@@ -104,6 +104,8 @@ async fn complete_found(
         return Ok(());
     }
     app.queues.send_token(&TokenMessage::new(environment, &token.id, output)).await?;
+    // By the clock of this moment: readers may have seen its time end since.
+    let now = app.clock.now();
     if complete_now(app, environment, &token.id, output, now).await? == TokenWritten::Gone {
         return Err(unknown(&token.id));
     }

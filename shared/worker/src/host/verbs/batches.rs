@@ -8,7 +8,7 @@ use oncekey_core::{BatchId, Error, RequestId};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::call::{Answer, Wording};
+use crate::call::{Answer, CallError, Wording};
 use crate::family::{Started, Wanted};
 use crate::host::verbs::call::{Answered, Calling, Refused, ok, own_options, refuse, wanted};
 use crate::host::verbs::state::{Batch, Verbs};
@@ -49,7 +49,7 @@ impl<'a> Verbs<'a> {
             else {
                 return refuse(StatusCode::CONFLICT, "the batch was no batch before");
             };
-            self.keep_batch(&id, Vec::new(), started, waits).await;
+            self.keep_batch(&id, Vec::new(), started, waits).await?;
             return Ok((StatusCode::ACCEPTED, json!({ "id": id, "runCount": count, "isCached": true })));
         }
         let batch =
@@ -64,7 +64,7 @@ impl<'a> Verbs<'a> {
         Ok(BatchId::named(&self.inv.run.spec.environment, &name).to_string())
     }
 
-    pub(super) async fn add_items(&self, id: &str, body: &Bytes) -> Answered {
+    pub(super) async fn add_items(&self, id: &str, body: &Bytes, call: &Calling) -> Answered {
         let Some(batch) = lock(&self.state).created.remove(id) else {
             return refuse(StatusCode::NOT_FOUND, format!("there is no batch {id:?} whose items have not come"));
         };
@@ -74,6 +74,7 @@ impl<'a> Verbs<'a> {
             let index = item.remove("index").and_then(|index| index.as_u64()).unwrap_or(lines.len() as u64);
             let task = item.remove("task").and_then(|task| Some(task.as_str()?.to_owned())).unwrap_or_default();
             own_options(&mut item);
+            call.say_of_keys(&mut item);
             self.unpack(&mut item);
             batch.name_item(&mut item, index);
             lines.push((index, task, item));
@@ -88,11 +89,17 @@ impl<'a> Verbs<'a> {
         let function = if batch.waits { TriggerFunction::BatchTriggerAndWait } else { TriggerFunction::BatchTrigger };
         let waits = batch.waits;
         let started = self.inv.trigger(batch.call, wanted, function).await?;
-        self.keep_batch(id, tasks, started, waits).await;
+        self.keep_batch(id, tasks, started, waits).await?;
         ok(json!({ "id": id, "itemsAccepted": count, "itemsDeduplicated": 0, "sealed": true }))
     }
 
-    async fn keep_batch(&self, id: &str, tasks: Vec<String>, started: Started<'a>, waits: bool) {
+    async fn keep_batch(
+        &self,
+        id: &str,
+        tasks: Vec<String>,
+        started: Started<'a>,
+        waits: bool,
+    ) -> Result<(), CallError> {
         if waits {
             lock(&self.state).batches.insert(id.to_owned(), (tasks, started));
         } else {
@@ -101,8 +108,11 @@ impl<'a> Verbs<'a> {
                 tracing::warn!(%run_id, batch_id = id, index, %why, "an item of a batch was refused");
             }
             // The client does not ask what became of each.
-            let _ = self.inv.handles_of(started).await;
+            if let Err(error @ CallError::OtherCall { .. }) = self.inv.handles_of(started).await {
+                return Err(error);
+            }
         }
+        Ok(())
     }
 }
 

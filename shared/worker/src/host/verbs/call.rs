@@ -25,6 +25,26 @@ pub(super) struct Calling {
     pub(super) host: Option<String>,
     pub(super) token: Option<String>,
     pub(super) kind: Option<String>,
+    /// What its headers say of keys, for whoever cannot say it in the body: options, by their names.
+    pub(super) of_keys: Vec<(&'static str, String)>,
+}
+
+/// Headers that win over an option, as they do outside of tasks.
+pub(super) const OF_KEYS: [(&str, &str); 2] =
+    [("idempotency-key-release", "idempotencyKeyRelease"), ("idempotency-key-held", "onKeyHeld")];
+
+impl Calling {
+    /// Has a trigger's body say what the headers say.
+    pub(super) fn say_of_keys(&self, body: &mut Map<String, Value>) {
+        if self.of_keys.is_empty() {
+            return;
+        }
+        let options = body.entry("options").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(options) = options.as_object_mut() {
+            let said = self.of_keys.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())));
+            options.extend(said);
+        }
+    }
 }
 
 /// Takes out what a trigger says to its host alone. Whether it will be waited for.

@@ -27,7 +27,7 @@ use crate::family::wording;
 use crate::host::api::{ChildCall, Reply};
 use crate::host::over::Over;
 use crate::host::protocol::ToChild;
-use crate::host::verbs::call::{Answered, Calling, Refused, ok, own_options, refuse, wanted};
+use crate::host::verbs::call::{Answered, Calling, OF_KEYS, Refused, ok, own_options, refuse, wanted};
 use crate::host::verbs::state::Known;
 pub(crate) use crate::host::verbs::state::Verbs;
 use crate::invocation::begin::Begun;
@@ -81,6 +81,7 @@ impl<'a> Verbs<'a> {
             host: header("host"),
             token: header("authorization").and_then(|text| Some(text.strip_prefix("Bearer ")?.to_owned())),
             kind: header("content-type"),
+            of_keys: OF_KEYS.iter().filter_map(|(name, option)| Some((*option, header(name)?))).collect(),
         };
         let segments: Vec<String> = path.split('/').skip(1).map(decoded).collect();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -134,7 +135,7 @@ impl<'a> Verbs<'a> {
         let answered = match (method.as_str(), path) {
             ("POST", ["api", "v1", "tasks", task, "trigger"]) => self.trigger(task, body, call).await,
             ("POST", ["api", "v3", "batches"]) => self.create_batch(body, call).await,
-            ("POST", ["api", "v3", "batches", id, "items"]) => self.add_items(id, body).await,
+            ("POST", ["api", "v3", "batches", id, "items"]) => self.add_items(id, body, call).await,
             ("POST", ["engine", "v1", "runs", _, "wait", "duration"]) => self.set_timer(body, call).await,
             ("POST", ["api", "v1", "waitpoints", "tokens"]) => self.create_token(body, call).await,
             ("POST", ["engine", "v1", "runs", _, "waitpoints", "tokens", id, "wait"]) => {
@@ -203,6 +204,7 @@ impl<'a> Verbs<'a> {
     async fn trigger(&self, task: &str, body: &Bytes, call: &Calling) -> Answered {
         let mut body: Map<String, Value> = parse_json(body)?;
         let waits = own_options(&mut body);
+        call.say_of_keys(&mut body);
         self.unpack(&mut body);
         let wanted = vec![wanted(task.to_owned(), body)?];
         let (verb, function) = match waits {

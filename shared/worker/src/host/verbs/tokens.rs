@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 
 use axum::body::Bytes;
-use oncekey_core::{Error, TokenId};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use oncekey_core::{Error, Timestamp, TokenId};
+use serde_json::{Map, Value, json};
 
 use crate::call::CallError;
 use crate::host::verbs::call::{Answered, Calling, ok};
@@ -15,16 +14,18 @@ use crate::token::{wording_of_create, wording_of_wait};
 
 impl Verbs<'_> {
     pub(super) async fn create_token(&self, body: &Bytes, call: &Calling) -> Answered {
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Keyed {
-            #[serde(default)]
-            idempotency_key: Option<Value>,
-        }
         // What cannot be read is refused when the token is made.
-        let keyed: Keyed = serde_json::from_slice(body).unwrap_or_default();
-        let key = keyed.idempotency_key.as_ref().and_then(Value::as_str);
-        let begun = self.begin(wording_of_create(body, key), call).await?;
+        let said: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+        let text = |name: &str| said.get(name).and_then(Value::as_str);
+        let mut wording = wording_of_create(body, text("idempotencyKey"));
+        // A date is another when the task is run again, and as far away.
+        if let Some(date) = text("timeout").and_then(|text| Timestamp::parse(text).ok()) {
+            let distance = self.distance(date, call);
+            let rest =
+                Map::from_iter(said.iter().filter(|(name, _)| *name != "timeout").map(|(n, v)| (n.clone(), v.clone())));
+            wording = wording.with(&format!("{} {distance} s", Value::Object(rest)));
+        }
+        let begun = self.begin(wording, call).await?;
         ok(json!(self.inv.create_token(begun, body).await?))
     }
 

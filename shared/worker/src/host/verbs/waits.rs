@@ -26,8 +26,7 @@ impl Verbs<'_> {
         }
         let wait: Wait = parse_json(body)?;
         let date = Timestamp::parse(&wait.date).map_err(Error::from)?;
-        let asked_at = call.at.map_or_else(|| self.inv.app.clock.now(), Timestamp::from_millis);
-        let distance = date.since(asked_at).as_secs_f64().round();
+        let distance = self.distance(date, call);
         let wording = Wording::new("wait for a time").with(&wait.date).with(&format!("{distance} s"));
         let begun = self.begin(wording, call).await?;
         let id = format!("waitpoint_{}_{}", self.inv.run.turn.attempt, begun.number);
@@ -35,6 +34,12 @@ impl Verbs<'_> {
         let until = timer.due_at.to_string();
         lock(&self.state).timers.insert(id.clone(), timer);
         ok(json!({ "waitUntil": until, "waitpoint": { "id": id } }))
+    }
+
+    /// How many seconds away a moment was when the child named it.
+    pub(super) fn distance(&self, date: Timestamp, call: &Calling) -> f64 {
+        let asked_at = call.at.map_or_else(|| self.inv.app.clock.now(), Timestamp::from_millis);
+        date.since(asked_at).as_secs_f64().round()
     }
 
     /// Waits for what the child waits for, and tells it.
