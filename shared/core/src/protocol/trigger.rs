@@ -206,8 +206,8 @@ pub async fn trigger_all(app: &App, requests: Vec<TriggerRequest>) -> Vec<Result
     let mut is_first = |request: &TriggerRequest| {
         let key = request.key.as_ref().map(|key| (key.place(&request.task).to_string(), key.hash.clone()));
         let pushed = request.debounce.as_ref().map(|of| (format!("debounce {}", request.task), of.hash.clone()));
-        // Each, and not only until one is not new.
-        [key, pushed].into_iter().flatten().fold(true, |first, key| keys.insert(key) && first)
+        let all = [key, pushed].into_iter().flatten();
+        all.filter(|key| !keys.insert(key.clone())).count() == 0
     };
     let (first, later): (Vec<_>, Vec<_>) = requests.into_iter().enumerate().partition(|(_, request)| is_first(request));
     let changes = |request: &TriggerRequest| request.on_key_held == OnKeyHeld::Replace || request.debounce.is_some();
