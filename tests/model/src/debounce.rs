@@ -28,11 +28,15 @@ pub enum Mutant {
     NeverHelp,
     /// The key of a run that has started is taken whoever holds it by then.
     TakeAnyClaim,
+    /// Who pushes a run, or takes its key, does not see to it that whoever pushed it last has left its alias.
+    ForgetLastPush,
+    /// A push is written over another that came after the look.
+    PushOverOthers,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::PushWhatStarted,
         Self::NoAlias,
         Self::AliasBeforePush,
@@ -40,6 +44,8 @@ impl Mutant {
         Self::AnonymousHelp,
         Self::NeverHelp,
         Self::TakeAnyClaim,
+        Self::ForgetLastPush,
+        Self::PushOverOthers,
     ];
 }
 
@@ -82,8 +88,10 @@ enum Step {
     LookForOwn(Name),
     /// Look at that run.
     Read(Name),
-    /// It is delayed: push it.
-    Push(Name),
+    /// Leave the alias of whoever pushed it last and may have died.
+    Settle(Name, Name),
+    /// It is delayed, and was pushed last by this one: push it.
+    Push(Name, Option<Name>),
     /// Leave under the own run's name which run stands for it.
     Alias(Name),
     /// It is not there: send its message, with the own payload.
@@ -163,12 +171,30 @@ impl Debounce {
                 None if self.mutant == Some(Mutant::NeverHelp) => Self::answer(state, own, run),
                 None => Step::HelpSend(run),
                 Some(there) if there.pushed_by == Some(own) => Step::Alias(run),
+                Some(there) if self.is_unsettled(state, there, own) => {
+                    Step::Settle(run, there.pushed_by.unwrap_or_default())
+                }
                 Some(there) if there.is_started || now + DELAY > there.made_at + MAX_DELAY => Step::Claim(Some(run)),
-                Some(_) => Step::Push(run),
+                Some(there) => Step::Push(run, there.pushed_by),
             },
-            Step::Push(run) => {
+            Step::Settle(run, last) => {
+                if !state.runs.contains_key(&last) {
+                    state.aliases.entry(last).or_insert(run);
+                }
+                Step::Read(run)
+            }
+            Step::Push(run, seen) => {
                 let is_blind = self.mutant == Some(Mutant::PushWhatStarted);
+                let is_rash = self.mutant == Some(Mutant::PushOverOthers);
                 match state.runs.get_mut(&run) {
+                    // Somebody pushed it meanwhile, and as far: that one came at the same moment.
+                    Some(there)
+                        if !there.is_started && there.pushed_by != seen && !is_rash && there.due >= now + DELAY =>
+                    {
+                        there.stands_for.insert(own);
+                        Step::Alias(run)
+                    }
+                    Some(there) if there.pushed_by != seen && !is_rash => Step::Read(run),
                     Some(there) if !there.is_started || is_blind => {
                         if !there.is_started {
                             there.stands_for.insert(own);
@@ -216,6 +242,13 @@ impl Debounce {
             },
             done @ (Step::Answered | Step::Dead) => done,
         };
+    }
+
+    /// Whether whoever pushed a run last, and is not `own`, has left no alias.
+    fn is_unsettled(&self, state: &State, run: &Run, own: Name) -> bool {
+        let is_left = |last: Name| state.aliases.contains_key(&last) || state.runs.contains_key(&last);
+        let forgets = matches!(self.mutant, Some(Mutant::ForgetLastPush | Mutant::NoAlias));
+        !forgets && run.pushed_by.is_some_and(|last| last != own && !is_left(last))
     }
 
     fn answer(state: &mut State, own: Name, run: Name) -> Step {
