@@ -85,6 +85,9 @@ fn render_answer(Triggered { handle, key, .. }: &Triggered, now: Timestamp) -> M
         Some(KeyStatus::Cached) => ("cached", "A run holds the key: this is its handle, and nothing new runs."),
         Some(KeyStatus::ReplacedExpired) => ("replaced-expired", "The window of the run that held the key was over."),
         Some(KeyStatus::ReplacedFailed) => ("replaced-failed", "The run that held the key had failed."),
+        Some(KeyStatus::Pushed) => {
+            ("pushed", "The start of the run that is delayed under this debounce key was pushed.")
+        }
         Some(KeyStatus::Replaced) => ("replaced", "The run that held the key was cancelled to make way for this one."),
     };
     html! {

@@ -24,6 +24,8 @@ pub enum KeyStatus {
     ReplacedFailed,
     /// A run held it that made way for this one.
     Replaced,
+    /// The trigger claimed it, and pushed the start of a debounced run instead of making one.
+    Pushed,
 }
 
 impl KeyStatus {
@@ -36,6 +38,7 @@ impl KeyStatus {
             Self::ReplacedExpired => "replaced-expired",
             Self::ReplacedFailed => "replaced-failed",
             Self::Replaced => "replaced",
+            Self::Pushed => "pushed",
         }
     }
 }

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use data_encoding::BASE64URL_NOPAD;
 use futures_util::future::try_join;
 pub use oncekey_wire::KeyStatus;
 use oncekey_wire::RunId;
-use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::clock::{CLOCKS_APART, Timestamp};
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyRelease};
 use crate::protocol::debounce::stands_for;
+use crate::protocol::fingerprint::{other_request, request_fingerprint};
 use crate::protocol::overdue::end_if_overdue;
 use crate::protocol::replace::{bar, make_way};
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
@@ -150,31 +149,12 @@ pub(super) fn key_held(key: &str, holder: &RunId) -> Error {
     Error::KeyHeld { key: key.to_owned(), holder: holder.clone() }
 }
 
-/// A request id that comes again with something else.
-pub(super) fn other_request() -> Error {
-    Error::Unprocessable(
-        "this request id was used for a trigger with another key or payload: give each request an id of its own"
-            .to_owned(),
-    )
-}
-
 /// How long whoever claims for this request lives, at most.
 fn claimer_lives(request: &TriggerRequest) -> Duration {
     match request.parentage {
         Parentage::Known(_) => WORKER_LIVES,
         Parentage::None | Parentage::Named(_) => FUNCTION_LIVES,
     }
-}
-
-/// A fingerprint of the key and the payload that a run is asked for with.
-pub(super) fn request_fingerprint(request: &TriggerRequest) -> String {
-    let place = request.key.as_ref().map(|key| format!("{}#{}", key.place(&request.task), key.hash));
-    // A tick is its schedule and its time: what its task is told of others differs between deliveries.
-    let request_id = &request.request_id;
-    let payload = if request_id.is_tick() { request_id.as_str().to_owned() } else { request.payload.fingerprint() };
-    let whole = Sha256::digest(format!("{}\n{payload}", place.unwrap_or_default()));
-    // 96 bits: it guards against mistakes, and every byte of a run is written again with each of its moves.
-    BASE64URL_NOPAD.encode(whole.get(..12).unwrap_or_default())
 }
 
 /// Refuses a duplicate with another payload than that of the run `holder`, if its trigger asked for that.

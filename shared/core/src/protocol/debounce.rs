@@ -4,7 +4,8 @@
 //! A trigger claims the debounce key for its own run. Is the key held by another, it looks whether it was here before; then it
 //! pushes the holder's run, on condition that it is still delayed, and leaves under its own run's name which run stands for it:
 //! so the same request sent again is answered with the run that it pushed, whatever became of that. The run tells whose push was
-//! its last, for who dies between the two. A run that has started, or may not be put off any further, is left alone, and the key
+//! its last, for who dies between the two: whoever pushes it next, or takes the key from it, leaves that one's alias first, and
+//! pushes on condition that nobody else has since. A run that has started, or may not be put off any further, is left alone, and the key
 //! claimed from it. A claimer that has made no run is helped: by a run of its name with the helper's payload, which tells whose
 //! that is.
 
@@ -13,14 +14,15 @@ use std::time::Duration;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::protocol::fingerprint::{other_request, request_fingerprint};
 use crate::protocol::keep::keep_for_start;
 use crate::protocol::overdue::end_if_overdue;
 use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
-use crate::request::TriggerRequest;
 use crate::request::debounce::{Debounce, DebounceMode};
+use crate::request::{Parentage, TriggerRequest};
 use crate::run::status::RunStatus;
-use crate::run::{KEPT, Lineage, Run, RunSpec, SURELY_KEPT};
+use crate::run::{KEPT, Lineage, Pusher, Run, RunSpec, SURELY_KEPT};
 use crate::store::{DebounceClaim, Debounced, KeyRecord, Move, Moved};
 
 /// How often the key is tried while others take it, or its run is pushed by others.
@@ -28,7 +30,7 @@ const ROUNDS: u32 = 50;
 /// How long to wait, before each new look, for a run whose debounce key is claimed: its claimer is normally a few milliseconds
 /// behind.
 const LOOKS: [u64; 5] = [0, 20, 60, 140, 280];
-/// How long a run without `maxDelay` is pushed: then its key is free.
+/// How long a run is pushed: then its key is free. Much shorter, and its run might still be delayed.
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How long what stands for a run outlives the key that it was triggered with.
 const OUTLIVES_KEY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -53,7 +55,7 @@ pub(super) async fn push(app: &App, trigger: &Trigger<'_>) -> Result<Option<Run>
     let claim = DebounceClaim {
         run_id: own.clone(),
         created_at: trigger.own.created_at,
-        ends_at: now.plus(trigger.debounce.delay).plus(trigger.debounce.max_delay.unwrap_or(LONGEST)),
+        ends_at: now.plus(trigger.debounce.delay).plus(LONGEST),
         claimed: trigger.planned.spec_of(trigger.own).key,
     };
     let address = (&request.environment, &request.task, &trigger.debounce.hash);
@@ -70,7 +72,7 @@ pub(super) async fn push(app: &App, trigger: &Trigger<'_>) -> Result<Option<Run>
         };
         // Sent again, it is answered as it was, whoever holds the key by now.
         match app.store.run(own).await? {
-            Some(before) if before.pushed_to.is_some() => return stands_for(app, before).await.map(Some),
+            Some(before) if before.pushed_to.is_some() => return trigger.answered_before(app, before).await.map(Some),
             Some(_) => return Ok(None),
             None => {}
         }
@@ -80,11 +82,14 @@ pub(super) async fn push(app: &App, trigger: &Trigger<'_>) -> Result<Option<Run>
             None if app.clock.now().since(holder.created_at) > SURELY_KEPT => dead = Some(holder),
             None if trigger.is_too_late_for(holder.created_at, app.clock.now()) => dead = Some(holder),
             None => trigger.help(app, holder).await?,
-            Some(run) if run.was_pushed_by(own) => return trigger.leave_alias(app, run).await.map(Some),
-            Some(run) if !trigger.may_push(&run, app.clock.now()) => dead = Some(holder),
+            Some(run) if run.last_pusher().is_some_and(|last| last.run_id == *own) => {
+                return trigger.leave_alias(app, run).await.map(Some);
+            }
             Some(run) => {
-                // One that started meanwhile is looked at again.
-                if let Some(pushed) = trigger.push(app, run).await? {
+                settle_last_push(app, &run).await?;
+                if !trigger.may_push(&run, app.clock.now()) {
+                    dead = Some(holder);
+                } else if let Some(pushed) = trigger.push(app, run).await? {
                     return trigger.leave_alias(app, pushed).await.map(Some);
                 }
             }
@@ -106,6 +111,26 @@ pub(crate) async fn stands_for(app: &App, run: Run) -> Result<Run, Error> {
     })
 }
 
+/// Leaves the alias of whoever pushed `run` last, who may have died before that.
+async fn settle_last_push(app: &App, run: &Run) -> Result<(), Error> {
+    let Some(last) = run.last_pusher() else { return Ok(()) };
+    if app.store.run(&last.run_id).await?.is_none() {
+        tracing::warn!(run_id = %run.id, by = %last.run_id, "pushed by a trigger that has not answered");
+        app.store.create_run(&alias_of(last, run, app.clock.now())).await?;
+    }
+    Ok(())
+}
+
+/// What says under the name of the run that `pusher` would have made that `run` stands for it.
+fn alias_of(pusher: &Pusher, run: &Run, now: Timestamp) -> Run {
+    let spec = RunSpec {
+        key: pusher.key.clone(),
+        fingerprint: Some(pusher.fingerprint.clone()),
+        ..RunSpec::new(run.spec.environment.clone(), run.spec.task.clone(), pusher.created_at)
+    };
+    Run::alias(pusher.run_id.clone(), spec, run.id.clone(), now)
+}
+
 async fn holders_run(app: &App, holder: &DebounceClaim) -> Result<Option<Run>, Error> {
     for pause in LOOKS {
         if pause > 0 {
@@ -125,14 +150,41 @@ impl Trigger<'_> {
         self.debounce.max_delay.is_some_and(|most| now.plus(self.debounce.delay) > made_at.plus(most))
     }
 
+    /// Whether a run is one of this debounce key that is delayed, and not further than this trigger lets it be.
     fn may_push(&self, run: &Run, now: Timestamp) -> bool {
-        run.status == RunStatus::Delayed && !self.is_too_late_for(run.spec.created_at, now)
+        let start = self.start(run, now);
+        let is_too_late = self.debounce.max_delay.is_some_and(|most| start > run.spec.created_at.plus(most));
+        run.status == RunStatus::Delayed && run.spec.debounce.as_ref() == Some(&self.debounce.hash) && !is_too_late
     }
 
-    /// Pushes a run that is delayed. `None` if it is not any more, or was pushed further.
+    /// When `run` starts if it is pushed now: no earlier than it would have.
+    fn start(&self, run: &Run, now: Timestamp) -> Timestamp {
+        now.plus(self.debounce.delay).max(run.retry_at.unwrap_or_default())
+    }
+
+    fn pusher(&self) -> Pusher {
+        Pusher {
+            run_id: self.own.run_id.clone(),
+            created_at: self.own.created_at,
+            key: self.planned.spec_of(self.own).key,
+            fingerprint: request_fingerprint(self.request),
+        }
+    }
+
+    /// The run that an earlier try of this request has pushed.
+    async fn answered_before(&self, app: &App, alias: Run) -> Result<Run, Error> {
+        let is_same = alias.spec.fingerprint == Some(request_fingerprint(self.request));
+        if !is_same && !matches!(self.request.parentage, Parentage::Known(_)) {
+            return Err(other_request());
+        }
+        stands_for(app, alias).await
+    }
+
+    /// Pushes a run that is delayed, unless another has pushed it as far since it was read, who came at the same moment. `None` if
+    /// it is to be looked at again.
     async fn push(&self, app: &App, run: Run) -> Result<Option<Run>, Error> {
         let now = app.clock.now();
-        let due_at = now.plus(self.debounce.delay).max(run.retry_at.unwrap_or_default());
+        let due_at = self.start(&run, now);
         keep_for_start(app, &run, due_at).await?;
         let latest = match self.debounce.mode {
             DebounceMode::Leading => None,
@@ -140,12 +192,19 @@ impl Trigger<'_> {
         };
         let window_ends_at = self.request.key.as_ref().map(|_| self.own.window_ends_at.plus(OUTLIVES_KEY));
         let kept_until = run.kept_until().max(due_at.plus(KEPT)).max(window_ends_at.unwrap_or_default());
-        let by = &self.own.run_id;
-        let push = Move::Push { turn: run.turn, due_at, kept_until, by, latest: latest.as_ref() };
+        let (by, after, latest) = (&self.pusher(), run.pushed_by.as_ref(), latest.as_ref());
+        let push = Move::Push { turn: run.turn, due_at, kept_until, by, after, latest };
         match app.store.move_run(&run.id, push, now).await? {
             Moved::To(pushed) => {
                 tracing::info!(run_id = %pushed.id, task = %pushed.spec.task, environment = %pushed.spec.environment, "pushed");
                 Ok(Some(pushed))
+            }
+            Moved::Refused(now)
+                if now.status == RunStatus::Delayed
+                    && now.pushed_by != run.pushed_by
+                    && now.retry_at >= Some(due_at) =>
+            {
+                Ok(Some(now))
             }
             Moved::Refused(_) | Moved::Gone => Ok(None),
         }
@@ -171,9 +230,7 @@ impl Trigger<'_> {
 
     /// Leaves under the own run's name that `run` stands for it. The run that does: another, if an earlier try was there first.
     async fn leave_alias(&self, app: &App, run: Run) -> Result<Run, Error> {
-        let spec = self.planned.spec_of(self.own);
-        let alias = Run::alias(self.own.run_id.clone(), spec, run.id.clone(), app.clock.now());
-        match app.store.create_run(&alias).await? {
+        match app.store.create_run(&alias_of(&self.pusher(), &run, app.clock.now())).await? {
             None => Ok(run),
             Some(there) => stands_for(app, there).await,
         }
@@ -188,7 +245,7 @@ impl Trigger<'_> {
             lineage: self.lineage.cloned(),
             batch: None,
             helped: true,
-            made_by: Some(self.own.run_id.clone()),
+            made_by: Some(self.pusher()),
             ..self.planned.spec_of(self.own)
         };
         let run = Run::new(holder.run_id, spec, None);

@@ -10,6 +10,7 @@ pub mod complete;
 pub mod dead_letter;
 pub(crate) mod debounce;
 mod end;
+mod fingerprint;
 mod hop;
 pub mod keep;
 pub mod overdue;

@@ -5,7 +5,7 @@ use oncekey_wire::{RequestId, RunId};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::protocol::claim::other_request;
+use crate::protocol::fingerprint::other_request;
 use crate::runs::holder::free;
 use crate::store::{KeyAddress, ResetRecord};
 use crate::telemetry::metrics::{Metric, record};

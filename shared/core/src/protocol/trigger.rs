@@ -16,8 +16,9 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::payload::Payload;
-use crate::protocol::claim::{Claim, KeyStatus, claim, guard_payload, key_held, other_request, request_fingerprint};
+use crate::protocol::claim::{Claim, KeyStatus, claim, guard_payload, key_held};
 use crate::protocol::debounce;
+use crate::protocol::fingerprint::{other_request, request_fingerprint};
 use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
 use crate::request::held::OnKeyHeld;
@@ -116,6 +117,7 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
         let trigger = debounce::Trigger { request: &request, debounce, planned: &planned, own, lineage };
         // Apart from the others: what it holds is in nobody's way who is not debounced.
         if let Some(run) = Box::pin(debounce::push(app, &trigger)).await? {
+            let status = if status == KeyStatus::Created { KeyStatus::Pushed } else { status };
             return Ok(answered_with(run, KeyOutcome::new(request.key, &record, status)));
         }
     }
@@ -132,7 +134,7 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     let there = app.store.create_run(&run).await?;
     if let Some(there) = &there {
         // An earlier try of this request has pushed another run, a moment ago.
-        if there.pushed_to.is_some() {
+        if there.pushed_to.is_some() && !is_of_another_request(there, &run) {
             return Ok(answered_with(debounce::stands_for(app, there.clone()).await?, key));
         }
         // A key that was claimed for it names that run with another moment, so the next trigger takes it for free.

@@ -19,10 +19,10 @@ const MAX_DELAY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 #[serde(rename_all = "camelCase")]
 pub struct DebounceOption {
     /// Whose run is pushed: any text of 1 to 512 characters. Keys are of a task in an environment.
-    #[cfg_attr(feature = "openapi", schema(required, min_length = 1, max_length = 512))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required, min_length = 1, max_length = 512))]
     key: Option<String>,
     /// How long after the latest trigger the run starts: a span like `30s` or `1h30m`, from 1 second to 365 days.
-    #[cfg_attr(feature = "openapi", schema(required))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required))]
     delay: Option<String>,
     /// Whose payload the run has: that of the first trigger, or of the latest. The first one's by default.
     mode: Option<DebounceMode>,
@@ -61,16 +61,19 @@ impl DebounceOption {
     /// # Errors
     /// [`Error::Invalid`] naming the field.
     pub(super) fn check(self) -> Result<Debounce, Error> {
-        let key = self.key.unwrap_or_default();
+        let missing = |field: &str, what: &str| Error::invalid(field, format!("is missing: give {what}"));
+        let key = self.key.ok_or_else(|| missing("options.debounce.key", "a text of 1 to 512 characters"))?;
+        let delay = self.delay.ok_or_else(|| missing("options.debounce.delay", "a span like \"30s\""))?;
         let length = key.chars().count();
         if !(1..=MAX_KEY).contains(&length) {
             let text = format!("is {length} characters long; give 1 to {MAX_KEY}");
             return Err(Error::invalid("options.debounce.key", text));
         }
-        let delay = span_of("options.debounce.delay", self.delay.as_deref().unwrap_or_default())?;
+        let delay = span_of("options.debounce.delay", &delay)?;
         let max_delay = self.max_delay.as_deref().map(|text| span_of("options.debounce.maxDelay", text)).transpose()?;
         if max_delay.is_some_and(|most| most < delay) {
-            return Err(Error::invalid("options.debounce.maxDelay", "is shorter than options.debounce.delay"));
+            let text = "is shorter than options.debounce.delay: give that or more, or leave it out";
+            return Err(Error::invalid("options.debounce.maxDelay", text));
         }
         Ok(Debounce { hash: KeyHash::of_text(&key), delay, mode: self.mode.unwrap_or_default(), max_delay })
     }
@@ -81,7 +84,9 @@ fn span_of(field: &str, text: &str) -> Result<Duration, Error> {
     span.ok_or_else(|| {
         Error::invalid(
             field,
-            format!("{text:?}: give a span like \"30s\" or \"1h30m\" (w, d, h, m, s), from 1s to 365d"),
+            format!(
+                "{text:?}: give a span of whole seconds like \"30s\" or \"1h30m\" (w, d, h, m, s), from 1s to 365d"
+            ),
         )
     })
 }

@@ -27,7 +27,7 @@ use crate::run::beside::{Beside, Kept};
 use crate::run::failure::Failure;
 use crate::run::history::Moment;
 pub use crate::run::kept::{KEPT, KEPT_AT_MOST, SURELY_KEPT};
-pub use crate::run::spec::{ClaimedKey, Lineage, RunOptions, RunSpec};
+pub use crate::run::spec::{ClaimedKey, Lineage, Pusher, RunOptions, RunSpec};
 use crate::run::status::RunStatus;
 use crate::run::turn::Turn;
 use crate::run::waiter::{Wait, Waiter};
@@ -126,6 +126,9 @@ pub struct Run {
     /// The run whose trigger was the last to push its start, if it is debounced and was pushed.
     #[serde(skip_serializing, default)]
     pub pushed_by: Option<RunId>,
+    /// What that trigger was, for whoever leaves in its place which run stands for it.
+    #[serde(with = "as_json::option", skip_serializing_if = "Option::is_none", default)]
+    pub last_push: Option<Pusher>,
     /// The run that stands for it, if its trigger pushed that one: then there is no run of this name, and there shall be none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pushed_to: Option<RunId>,
@@ -196,6 +199,7 @@ impl Run {
             started_at: None,
             replaced_by: None,
             pushed_by: None,
+            last_push: None,
             pushed_to: None,
             finished_at: None,
             output: None,
@@ -229,10 +233,10 @@ impl Run {
         }
     }
 
-    /// Whether the trigger that would make the run `own` was the last to push this one, or made it.
+    /// The trigger that was the last to push this run, or made it in its claimer's place.
     #[must_use]
-    pub fn was_pushed_by(&self, own: &RunId) -> bool {
-        self.pushed_by.as_ref().or(self.spec.made_by.as_ref()) == Some(own)
+    pub fn last_pusher(&self) -> Option<&Pusher> {
+        self.last_push.as_ref().or(self.spec.made_by.as_ref())
     }
 
     /// The run's own data about itself, as it now is.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oncekey_wire::{BatchId, EnvironmentId, RunId, TaskId, TriggerFunction};
+use oncekey_wire::{BatchId, EnvironmentId, KeyHash, RunId, TaskId, TriggerFunction};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use super::beside::Beside;
 use super::kept::KEPT;
 use crate::clock::Timestamp;
 use crate::cron::OfSchedule;
+use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyRelease};
 use crate::payload::PayloadType;
 use crate::queue::name::QueueName;
@@ -53,12 +54,29 @@ pub struct RunSpec {
     /// may be the other's.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub helped: bool,
-    /// The run whose trigger made it, if that is another's and has pushed this one: its claimer had died.
+    /// The debounce key that it was triggered with.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub made_by: Option<RunId>,
+    pub debounce: Option<KeyHash>,
+    /// The trigger that made it, if that is another run's and has pushed this one: its claimer had died.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub made_by: Option<Pusher>,
     /// Where its metadata is, if that is large: then its options have none, until it is read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub metadata_beside: Option<Beside>,
+}
+
+/// A trigger that has pushed another run than the one that it would have made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pusher {
+    /// The run that it would have made.
+    pub run_id: RunId,
+    /// When that would have been made.
+    pub created_at: Timestamp,
+    /// Its key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<ClaimedKey>,
+    /// A fingerprint of what it asked for.
+    pub fingerprint: String,
 }
 
 /// Where a run stands in its family.
@@ -120,6 +138,16 @@ pub struct RunOptions {
     pub placement: serde_json::Map<String, Value>,
 }
 
+impl Pusher {
+    /// As it stands in the run that it has pushed.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`], which none is.
+    pub(crate) fn written(&self) -> Result<String, Error> {
+        serde_json::to_string(self).map_err(|error| Error::unreadable("a push", error))
+    }
+}
+
 impl RunSpec {
     /// A run of `task` that was asked for at `now`, without anything else: no key, no options, the default queue.
     #[must_use]
@@ -137,6 +165,7 @@ impl RunSpec {
             batch: None,
             fingerprint: None,
             helped: false,
+            debounce: None,
             made_by: None,
             metadata_beside: None,
         }

@@ -18,7 +18,7 @@ use crate::run::history::{Happening, Moment, NOTED};
 use crate::run::status::{Event, RunStatus};
 use crate::run::turn::Turn;
 use crate::run::waiter::Waiter;
-use crate::run::{KEPT, KEPT_AT_MOST, Run};
+use crate::run::{KEPT, KEPT_AT_MOST, Pusher, Run};
 
 /// What is to happen to a run, with what it takes.
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +73,10 @@ pub enum Move<'a> {
         due_at: Timestamp,
         /// Until when the run is kept at least: later than every message that was sent for it, and than keys that it stands for.
         kept_until: Timestamp,
-        /// The run of the trigger that pushes.
-        by: &'a RunId,
+        /// The trigger that pushes.
+        by: &'a Pusher,
+        /// The run whose trigger pushed it last, as far as this one knows.
+        after: Option<&'a RunId>,
         /// What of the run is that trigger's from now on, if it replaces that: the run as it is to be.
         latest: Option<&'a Run>,
     },
@@ -210,7 +212,8 @@ impl Move<'_> {
             Self::Push { due_at, kept_until, by, latest, .. } => {
                 write.set("retry_at", moment(*due_at));
                 write.set("kept_until", moment(*kept_until));
-                write.set("pushed_by", text(by.as_str()));
+                write.set("pushed_by", text(by.run_id.as_str()));
+                write.set("last_push", text(by.written()?));
                 // The message that carries it to an earlier start is to go on to this one.
                 write.remove("carried_to");
                 if let Some(latest) = latest {
@@ -222,6 +225,7 @@ impl Move<'_> {
                     }
                     // What it was told of itself meanwhile.
                     write.remove("metadata");
+                    write.remove("added_tags");
                 }
             }
             Self::End { turn, outcome, children, makes_room, .. } => {
@@ -268,9 +272,14 @@ impl Move<'_> {
                 let (lease, now) = (write.name("lease_until"), write.value(moment(now)));
                 condition = format!("{condition} AND (attribute_not_exists({lease}) OR {lease} <= {now})");
             }
-            Self::Push { due_at, .. } => {
+            Self::Push { due_at, after, .. } => {
                 let (start, due_at) = (write.name("retry_at"), write.value(moment(*due_at)));
-                condition = format!("{condition} AND {start} <= {due_at}");
+                let by = write.name("pushed_by");
+                let last = match after {
+                    Some(run) => format!("{by} = {}", write.value(text(run.as_str()))),
+                    None => format!("attribute_not_exists({by})"),
+                };
+                condition = format!("{condition} AND {start} <= {due_at} AND {last}");
             }
             Self::Rouse | Self::Reschedule { .. } | Self::End { .. } => {}
         }

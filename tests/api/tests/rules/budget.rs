@@ -146,12 +146,14 @@ async fn the_budget_of_a_push_of_a_debounced_run_holds() {
         let body = json!({ "payload": 1, "options": { "debounce": { "key": mode, "delay": "1h", "mode": mode } } });
         oncekey.trigger("echo", body.clone()).await;
         assert_eq!(take(&units), (3.0, 0.0), "the debounce key, the run and its index entry");
-        assert!(oncekey.trigger("echo", body).await.is_cached);
+        assert!(oncekey.trigger("echo", body.clone()).await.is_cached);
         assert_eq!(
             take(&units),
             (3.0, 2.0),
             "the refused claim, the push and what stands for it; a look at its own run and that one"
         );
+        oncekey.trigger("echo", body).await;
+        assert_eq!(take(&units), (3.0, 3.0), "and whether who pushed it before has left the same");
     }
 }
 

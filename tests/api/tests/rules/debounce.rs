@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use oncekey_core::store::DebounceClaim;
 use oncekey_core::{KeyHash, RequestId, RunId};
@@ -51,6 +52,16 @@ fn hourly(mode: &str) -> Value {
 /// The run that a request names.
 fn named(request: &str) -> RunId {
     RunId::named(&dev(), &task("note"), &RequestId::from_caller(request).unwrap())
+}
+
+/// Has a request that has pushed a run be one that died before it left the alias.
+async fn dies_before_its_alias(oncekey: &Oncekey, request: &str) {
+    assert!(oncekey.app().store.run(&named(request)).await.unwrap().unwrap().pushed_to.is_some());
+    let (_, dynamodb) = oncekey.stack().dynamodb();
+    let key = |name: &str, value: &str| (name.to_owned(), AttributeValue::S(value.to_owned()));
+    let item = [key("run_id", named(request).as_str()), key("item", "run")].into();
+    let delete = dynamodb.delete_item().table_name(oncekey.table("oncekey-runs"));
+    delete.set_key(Some(item)).send().await.unwrap();
 }
 
 async fn delayed_until(oncekey: &Oncekey, run: &Value) -> Value {
@@ -145,11 +156,8 @@ async fn r89_a_push_that_is_sent_again_is_answered_alike_and_pushes_nothing_what
     oncekey.clock.advance(2 * HOUR);
     oncekey.finished(third["id"].as_str().unwrap()).await;
     assert_eq!(*seen.lock().unwrap(), [json!(2), json!(3)]);
-    // What stands for another run is no run.
-    assert_eq!(
-        oncekey.get(&format!("/api/v3/runs/{}", named("2"))).send().await.unwrap().status(),
-        StatusCode::NOT_FOUND
-    );
+    // What stands for another run shows that.
+    assert_eq!(oncekey.run(named("2").as_str()).await["id"], first["id"]);
     assert_eq!(oncekey.all_runs().await.len(), 2);
 }
 
@@ -159,17 +167,76 @@ async fn r89_who_dies_between_its_push_and_what_it_leaves_of_it_is_answered_with
     let (oncekey, seen) = noting(place).await;
     let first = pushed(&oncekey, "1", json!(1), hourly("trailing")).await;
     let second = pushed(&oncekey, "2", json!(2), hourly("trailing")).await;
-    // As if it had died then.
-    let (store, runs) = (&oncekey.app().store, oncekey.table("oncekey-runs"));
-    assert!(store.run(&named("2")).await.unwrap().unwrap().pushed_to.is_some());
-    let (_, dynamodb) = oncekey.stack().dynamodb();
-    let key = |name: &str, value: &str| (name.to_owned(), aws_sdk_dynamodb::types::AttributeValue::S(value.to_owned()));
-    let item = [key("run_id", named("2").as_str()), key("item", "run")].into();
-    dynamodb.delete_item().table_name(runs).set_key(Some(item)).send().await.unwrap();
+    dies_before_its_alias(&oncekey, "2").await;
     oncekey.clock.advance(HOUR + SECOND);
     oncekey.finished(first["id"].as_str().unwrap()).await;
     assert_eq!(pushed(&oncekey, "2", json!(2), hourly("trailing")).await, second);
     assert_eq!(*seen.lock().unwrap(), [json!(2)], "its payload is executed once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r89_a_pusher_that_died_is_answered_with_its_run_though_others_have_pushed_it_or_made_the_next() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    for others_push in [true, false] {
+        let (oncekey, seen) = noting(place).await;
+        let keyed = |payload: u8| {
+            let options = json!({ "idempotencyKey": "of the second", "debounce": hourly("trailing") });
+            json!({ "payload": payload, "options": options })
+        };
+        let first = pushed(&oncekey, "1", json!(1), hourly("trailing")).await;
+        let second = asked(&oncekey, "2", &keyed(2)).await;
+        assert_eq!((&second["id"], &second["idempotency"]["status"]), (&first["id"], &json!("pushed")));
+        dies_before_its_alias(&oncekey, "2").await;
+        if others_push {
+            assert_eq!(pushed(&oncekey, "3", json!(3), hourly("trailing")).await["id"], first["id"]);
+        }
+        oncekey.clock.advance(HOUR + MINUTE);
+        oncekey.finished(first["id"].as_str().unwrap()).await;
+        let next = pushed(&oncekey, "4", json!(4), hourly("trailing")).await;
+        assert_eq!(next["isCached"], false);
+        // The same again, and somebody else under its key.
+        assert_eq!(asked(&oncekey, "2", &keyed(2)).await["id"], first["id"]);
+        assert_eq!(asked(&oncekey, "5", &keyed(2)).await["id"], first["id"]);
+        oncekey.clock.advance(HOUR + MINUTE);
+        oncekey.finished(next["id"].as_str().unwrap()).await;
+        let executed = if others_push { [json!(3), json!(4)] } else { [json!(2), json!(4)] };
+        assert_eq!(*seen.lock().unwrap(), executed);
+        assert_eq!(oncekey.all_runs().await.len(), 2);
+        oncekey.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r89_a_request_id_that_was_used_for_something_else_is_refused_and_pushes_nothing() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let ask = async |request: &str, body: Value| {
+        let post = oncekey.post("/api/v1/tasks/echo/trigger", body.to_string());
+        answer(post.header("x-trigger-request-idempotency-key", request)).await
+    };
+    let debounced = |payload: u8, key: &str| json!({ "payload": payload, "options": { "debounce": { "key": key, "delay": "1h", "mode": "trailing" } } });
+    let first = ask("a", debounced(1, "k")).await.1;
+    assert_eq!(ask("b", debounced(2, "k")).await.1["id"], first["id"]);
+    let mut with_key = debounced(2, "k");
+    with_key["options"]["idempotencyKey"] = json!("i");
+    let otherwise = [
+        ("b", debounced(99, "k")),
+        ("b", debounced(2, "other")),
+        ("b", json!({ "payload": 2 })),
+        ("b", with_key),
+        ("a", debounced(99, "k")),
+        ("a", debounced(1, "other")),
+    ];
+    for (request, body) in otherwise {
+        let (status, error) = ask(request, body.clone()).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{request} {body}: {error}");
+    }
+    // What the wrong ones have claimed is nobody's.
+    for key in ["other", "i"] {
+        assert_ne!(ask(&format!("of {key}"), debounced(5, key)).await.1["id"], first["id"]);
+    }
+    assert!(!oncekey.keyed("echo", "i").await.is_cached);
+    assert_eq!(oncekey.run(first["id"].as_str().unwrap()).await["payload"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,6 +296,28 @@ async fn r90_a_push_beyond_the_longest_delay_leaves_the_run_alone_and_makes_anot
     let mut seen = seen.lock().unwrap().clone();
     seen.sort_by_key(Value::as_u64);
     assert_eq!(seen, [json!(2), json!(4)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r90_a_run_that_is_delayed_for_longer_than_a_trigger_allows_is_left_alone() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let of = async |debounce: Value| oncekey.trigger("echo", json!({ "options": { "debounce": debounce } })).await;
+    let long = of(json!({ "key": "k", "delay": "365d" })).await;
+    let soon = of(json!({ "key": "k", "delay": "1s", "maxDelay": "5s" })).await;
+    assert!(!soon.is_cached && soon.id != long.id);
+    assert_eq!(of(json!({ "key": "k", "delay": "1s" })).await.id, soon.id, "from then on it is the key's run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r90_a_key_names_its_run_as_long_as_that_is_delayed_whatever_pushes_said() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::frozen(place).await;
+    let of = async |debounce: Value| oncekey.trigger("echo", json!({ "options": { "debounce": debounce } })).await;
+    let first = of(json!({ "key": "k", "delay": "1s", "maxDelay": "2s" })).await;
+    assert_eq!(of(json!({ "key": "k", "delay": "8h", "maxDelay": "9h" })).await.id, first.id);
+    oncekey.clock.advance(HOUR);
+    assert_eq!(of(json!({ "key": "k", "delay": "1s", "maxDelay": "9h" })).await.id, first.id);
 }
 
 #[tokio::test(flavor = "multi_thread")]
