@@ -32,11 +32,13 @@ pub enum Mutant {
     ForgetLastPush,
     /// A push is written over another that came after the look.
     PushOverOthers,
+    /// The key of a run that is still delayed is taken, and the run left open to pushes that are under way.
+    LeaveOpen,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PushWhatStarted,
         Self::NoAlias,
         Self::AliasBeforePush,
@@ -46,6 +48,7 @@ impl Mutant {
         Self::TakeAnyClaim,
         Self::ForgetLastPush,
         Self::PushOverOthers,
+        Self::LeaveOpen,
     ];
 }
 
@@ -69,6 +72,8 @@ type Name = usize;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Run {
     is_started: bool,
+    /// Whether it may not be put off any further, and its key is another's.
+    is_closed: bool,
     made_at: u8,
     due: u8,
     /// Whose payload it has.
@@ -90,6 +95,8 @@ enum Step {
     Read(Name),
     /// Leave the alias of whoever pushed it last and may have died.
     Settle(Name, Name),
+    /// It may not be put off any further, and was pushed last by this one: nobody shall push it any more.
+    Close(Name, Option<Name>),
     /// It is delayed, and was pushed last by this one: push it.
     Push(Name, Option<Name>),
     /// Leave under the own run's name which run stands for it.
@@ -143,7 +150,15 @@ impl Debounce {
     fn new_run(&self, of: Name, from: Name, now: u8) -> Run {
         let pushed_by = (of != from && self.mutant != Some(Mutant::AnonymousHelp)).then_some(from);
         let stands_for = BTreeSet::from([of, from]);
-        Run { is_started: false, made_at: now, due: now + DELAY, payload: from, pushed_by, stands_for }
+        Run {
+            is_started: false,
+            is_closed: false,
+            made_at: now,
+            due: now + DELAY,
+            payload: from,
+            pushed_by,
+            stands_for,
+        }
     }
 
     fn step(&self, state: &mut State, own: Name) {
@@ -174,12 +189,25 @@ impl Debounce {
                 Some(there) if self.is_unsettled(state, there, own) => {
                     Step::Settle(run, there.pushed_by.unwrap_or_default())
                 }
-                Some(there) if there.is_started || now + DELAY > there.made_at + MAX_DELAY => Step::Claim(Some(run)),
+                Some(there) if there.is_started || there.is_closed => Step::Claim(Some(run)),
+                Some(there) if now + DELAY > there.made_at + MAX_DELAY => match self.mutant {
+                    Some(Mutant::LeaveOpen) => Step::Claim(Some(run)),
+                    _ => Step::Close(run, there.pushed_by),
+                },
                 Some(there) => Step::Push(run, there.pushed_by),
             },
             Step::Settle(run, last) => {
                 if !state.runs.contains_key(&last) {
                     state.aliases.entry(last).or_insert(run);
+                }
+                Step::Read(run)
+            }
+            Step::Close(run, seen) => {
+                if let Some(there) = state.runs.get_mut(&run)
+                    && !there.is_started
+                    && there.pushed_by == seen
+                {
+                    there.is_closed = true;
                 }
                 Step::Read(run)
             }
@@ -194,7 +222,7 @@ impl Debounce {
                         there.stands_for.insert(own);
                         Step::Alias(run)
                     }
-                    Some(there) if there.pushed_by != seen && !is_rash => Step::Read(run),
+                    Some(there) if (there.pushed_by != seen || there.is_closed) && !is_rash => Step::Read(run),
                     Some(there) if !there.is_started || is_blind => {
                         if !there.is_started {
                             there.stands_for.insert(own);

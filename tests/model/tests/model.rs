@@ -75,6 +75,7 @@ fn faults_planted_in_ticks_are_found() {
 #[test]
 fn the_protocol_of_a_debounce_holds() {
     holds("debounce, two triggers", search(Debounce { triggers: 2, deaths: 1, resends: 1, mutant: None }));
+    // With a request sent again they are searched by `cargo run --release -p oncekey-model`.
     holds("debounce, three triggers", search(Debounce { triggers: 3, deaths: 1, resends: 0, mutant: None }));
 }
 

@@ -5,9 +5,11 @@
 //! pushes the holder's run, on condition that it is still delayed, and leaves under its own run's name which run stands for it:
 //! so the same request sent again is answered with the run that it pushed, whatever became of that. The run tells whose push was
 //! its last, for who dies between the two: whoever pushes it next, or takes the key from it, leaves that one's alias first, and
-//! pushes on condition that nobody else has since. A run that has started, or may not be put off any further, is left alone, and the key
-//! claimed from it. A claimer that has made no run is helped: by a run of its name with the helper's payload, which tells whose
-//! that is.
+//! pushes on condition that nobody else has since.
+//!
+//! A run that has started, or may not be put off any further, is left alone, and the key claimed from it: in the second case once
+//! it is closed to pushes that are under way. A claimer that has made no run is helped: by a run of its name with the helper's
+//! payload, which tells whose that is.
 
 use std::time::Duration;
 
@@ -80,15 +82,18 @@ pub(super) async fn push(app: &App, trigger: &Trigger<'_>) -> Result<Option<Run>
         match holders_run(app, &holder).await? {
             // A claimer that died; or whose run is long over and deleted.
             None if app.clock.now().since(holder.created_at) > SURELY_KEPT => dead = Some(holder),
-            None if trigger.is_too_late_for(holder.created_at, app.clock.now()) => dead = Some(holder),
+            None if trigger.is_too_late_for_made_at(holder.created_at, app.clock.now()) => dead = Some(holder),
             None => trigger.help(app, holder).await?,
             Some(run) if run.last_pusher().is_some_and(|last| last.run_id == *own) => {
                 return trigger.leave_alias(app, run).await.map(Some);
             }
             Some(run) => {
                 settle_last_push(app, &run).await?;
-                if !trigger.may_push(&run, app.clock.now()) {
+                if !trigger.is_of_this_key(&run) || run.closed {
                     dead = Some(holder);
+                } else if trigger.is_too_late_for(&run, app.clock.now()) {
+                    // One that is pushed meanwhile, or started, is looked at again.
+                    app.store.close_to_pushes(&run.id, run.pushed_by.as_ref()).await?;
                 } else if let Some(pushed) = trigger.push(app, run).await? {
                     return trigger.leave_alias(app, pushed).await.map(Some);
                 }
@@ -146,15 +151,18 @@ async fn holders_run(app: &App, holder: &DebounceClaim) -> Result<Option<Run>, E
 
 impl Trigger<'_> {
     /// Whether a run that was made at this moment would start later than it may.
-    fn is_too_late_for(&self, made_at: Timestamp, now: Timestamp) -> bool {
+    fn is_too_late_for_made_at(&self, made_at: Timestamp, now: Timestamp) -> bool {
         self.debounce.max_delay.is_some_and(|most| now.plus(self.debounce.delay) > made_at.plus(most))
     }
 
-    /// Whether a run is one of this debounce key that is delayed, and not further than this trigger lets it be.
-    fn may_push(&self, run: &Run, now: Timestamp) -> bool {
-        let start = self.start(run, now);
-        let is_too_late = self.debounce.max_delay.is_some_and(|most| start > run.spec.created_at.plus(most));
-        run.status == RunStatus::Delayed && run.spec.debounce.as_ref() == Some(&self.debounce.hash) && !is_too_late
+    /// Whether `run` would start later than this trigger lets it be put off.
+    fn is_too_late_for(&self, run: &Run, now: Timestamp) -> bool {
+        self.debounce.max_delay.is_some_and(|most| self.start(run, now) > run.spec.created_at.plus(most))
+    }
+
+    /// Whether a run is one of this debounce key that is delayed.
+    fn is_of_this_key(&self, run: &Run) -> bool {
+        run.status == RunStatus::Delayed && run.spec.debounce.as_ref() == Some(&self.debounce.hash)
     }
 
     /// When `run` starts if it is pushed now: no earlier than it would have.

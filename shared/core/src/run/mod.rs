@@ -129,6 +129,9 @@ pub struct Run {
     /// What that trigger was, for whoever leaves in its place which run stands for it.
     #[serde(with = "as_json::option", skip_serializing_if = "Option::is_none", default)]
     pub last_push: Option<Pusher>,
+    /// Whether nobody may push it any more, as its debounce key is another run's.
+    #[serde(skip_serializing, default)]
+    pub closed: bool,
     /// The run that stands for it, if its trigger pushed that one: then there is no run of this name, and there shall be none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pushed_to: Option<RunId>,
@@ -200,6 +203,7 @@ impl Run {
             replaced_by: None,
             pushed_by: None,
             last_push: None,
+            closed: false,
             pushed_to: None,
             finished_at: None,
             output: None,

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use super::conditional::{Written, written};
 use super::expression::{moment, number, text};
+use super::runs::run_key;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::run::ClaimedKey;
+use crate::run::status::RunStatus;
 
 /// Who holds a debounce key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,29 @@ pub enum Debounced {
 }
 
 impl Store {
+    /// Has nobody push a delayed run any more that was pushed last by the trigger of `after`. Whether that was so.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn close_to_pushes(&self, run: &RunId, after: Option<&RunId>) -> Result<bool, Error> {
+        let last = if after.is_some() { "pushed_by = :last" } else { "attribute_not_exists(pushed_by)" };
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(run_key(run)))
+            .update_expression("SET closed = :closed")
+            .condition_expression(format!("#status = :delayed AND {last}"))
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":delayed", text(RunStatus::Delayed.as_str()))
+            .expression_attribute_values(":closed", AttributeValue::Bool(true));
+        let update = match after {
+            Some(last) => update.expression_attribute_values(":last", text(last.as_str())),
+            None => update,
+        };
+        Ok(written("dynamodb:UpdateItem", update.send().await)?.is_done())
+    }
+
     /// Claims a debounce key: one conditional put, which succeeds when nobody holds it, its holder's time is over at `now`, or
     /// the holder is exactly `dead`.
     ///

@@ -279,7 +279,10 @@ impl Move<'_> {
                     Some(run) => format!("{by} = {}", write.value(text(run.as_str()))),
                     None => format!("attribute_not_exists({by})"),
                 };
-                condition = format!("{condition} AND {start} <= {due_at} AND {last}");
+                condition = format!(
+                    "{condition} AND {start} <= {due_at} AND {last} AND attribute_not_exists({})",
+                    write.name("closed")
+                );
             }
             Self::Rouse | Self::Reschedule { .. } | Self::End { .. } => {}
         }
