@@ -83,6 +83,33 @@ impl Stack {
 }
 
 #[test]
+fn r88_a_debounced_trigger_says_whether_it_made_a_run_or_pushed_one() {
+    let stack = Stack::start();
+    let debounced = ["echo", "1", "--debounce", "document-42", "--debounce-delay", "1h", "--debounce-trailing"];
+    let trigger = |more: &[&str]| {
+        let all: Vec<&str> = ["trigger"].iter().chain(&debounced).chain(more).copied().collect();
+        stack.run(&all)
+    };
+    let first = trigger(&[]).out;
+    let run = first.strip_suffix("  created\n").unwrap();
+    assert_eq!(trigger(&["--debounce-max-delay", "2h"]).out, format!("{run}  pushed\n"));
+    let keyed = trigger(&["--key", "k"]).out;
+    assert!(keyed.starts_with(&format!("{run}  pushed  \"k\" until ")), "{keyed}");
+    let refused = stack.run(&["trigger", "echo", "1", "--debounce", "d", "--debounce-delay", "soon"]);
+    assert!(refused.err.contains("options.debounce.delay: "), "{}", refused.err);
+}
+
+#[test]
+fn what_others_have_written_of_a_run_moves_nothing_on_the_terminal() {
+    let stack = Stack::start();
+    let run = stack.run(&["trigger", "echo", "1", "--key", "a\u{1b}[31mred", "--tag", "t\u{1b}[2J"]);
+    let id = run.out.split_whitespace().next().unwrap();
+    for shown in [stack.run(&["runs", "list"]).out, stack.run(&["runs", "get", id]).out] {
+        assert!(shown.contains("a\\u{1b}[31mred") && !shown.contains('\u{1b}'), "{shown}");
+    }
+}
+
+#[test]
 fn a_trigger_says_whether_and_why_it_made_a_run() {
     let stack = Stack::start();
     let first = stack.run(&["trigger", "echo", r#"{"n": 1}"#, "--key", "order-42", "--key-ttl", "1h"]);

@@ -28,6 +28,11 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
+/// The same for a text of several lines.
+fn visible_lines(text: &str) -> String {
+    text.lines().map(visible).collect::<Vec<_>>().join("\n")
+}
+
 /// Prints a value as one line of JSON.
 pub(crate) fn print_json(value: &impl Serialize) {
     match serde_json::to_string(value) {
@@ -46,7 +51,7 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
 /// Prints runs as a table.
 pub(crate) fn print_runs(runs: &[Run]) {
     let row = |run: &Run| {
-        let key = run.idempotency_key.clone().unwrap_or_default();
+        let key = run.idempotency_key.as_deref().map(visible).unwrap_or_default();
         let took = run.started_at.map(|_| milliseconds(run.duration_ms)).unwrap_or_default();
         let [id, task] = [run.id.to_string(), run.task_identifier.to_string()];
         [id, run.status.to_string(), task, key, run.created_at.to_string(), took]
@@ -57,12 +62,12 @@ pub(crate) fn print_runs(runs: &[Run]) {
 /// Prints all that is known of a run.
 pub(crate) fn print_run(run: &Run) {
     let shown = |moment: Option<Timestamp>| moment.map(|moment| moment.to_string());
-    let tags = Some(run.tags.join(", ")).filter(|tags| !tags.is_empty());
+    let tags = Some(visible(&run.tags.join(", "))).filter(|tags| !tags.is_empty());
     let lines = [
         ("run", Some(run.id.to_string())),
         ("status", Some(run.status.to_string())),
         ("task", Some(run.task_identifier.to_string())),
-        ("key", run.idempotency_key.clone()),
+        ("key", run.idempotency_key.as_deref().map(visible)),
         ("tags", tags),
         ("created", Some(run.created_at.to_string())),
         ("delayed until", shown(run.delayed_until)),
@@ -73,7 +78,7 @@ pub(crate) fn print_run(run: &Run) {
         ("waits", run.waiting_for.as_ref().map(waits)),
         ("children", Some(children(run)).filter(|lines| !lines.is_empty())),
         ("failed", Some(failures(run)).filter(|lines| !lines.is_empty())),
-        ("error", run.error.as_ref().map(|error| error.message.clone())),
+        ("error", run.error.as_ref().map(|error| visible_lines(&error.message))),
         ("payload", run.payload.as_ref().map(Json::pretty)),
         ("output", run.output.as_ref().map(Json::pretty)),
     ];
@@ -118,7 +123,7 @@ fn failures(run: &Run) -> String {
     let told = followed.filter_map(|attempt| {
         let error = attempt.error.as_ref()?;
         let name = error.name.as_deref().map(|name| format!("{name}: ")).unwrap_or_default();
-        Some(format!("attempt {}: {name}{}", attempt.number, error.message))
+        Some(visible_lines(&format!("attempt {}: {name}{}", attempt.number, error.message)))
     });
     told.collect::<Vec<_>>().join("\n")
 }

@@ -131,6 +131,9 @@ pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
 
 /// The handle, and why it is this one.
 fn describe(handle: &Handle) -> String {
-    let Some(key) = &handle.idempotency else { return format!("{}  created", handle.id) };
+    let Some(key) = &handle.idempotency else {
+        // Without a key, only a debounced one was there.
+        return format!("{}  {}", handle.id, if handle.is_cached { "pushed" } else { "created" });
+    };
     format!("{}  {}  {:?} until {}", handle.id, key.status, key.key, key.window_ends_at)
 }
