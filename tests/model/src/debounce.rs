@@ -211,33 +211,7 @@ impl Debounce {
                 }
                 Step::Read(run)
             }
-            Step::Push(run, seen) => {
-                let is_blind = self.mutant == Some(Mutant::PushWhatStarted);
-                let is_rash = self.mutant == Some(Mutant::PushOverOthers);
-                match state.runs.get_mut(&run) {
-                    // Somebody pushed it meanwhile, and as far: that one came at the same moment.
-                    Some(there)
-                        if !there.is_started && there.pushed_by != seen && !is_rash && there.due >= now + DELAY =>
-                    {
-                        there.stands_for.insert(own);
-                        Step::Alias(run)
-                    }
-                    Some(there) if (there.pushed_by != seen || there.is_closed) && !is_rash => Step::Read(run),
-                    Some(there) if !there.is_started || is_blind => {
-                        if !there.is_started {
-                            there.stands_for.insert(own);
-                        }
-                        there.due = there.due.max(now + DELAY);
-                        there.payload = own;
-                        there.pushed_by = (self.mutant != Some(Mutant::NoLastPush)).then_some(own);
-                        match self.mutant {
-                            Some(Mutant::NoAlias | Mutant::AliasBeforePush) => Self::answer(state, own, run),
-                            _ => Step::Alias(run),
-                        }
-                    }
-                    _ => Step::Read(run),
-                }
-            }
+            Step::Push(run, seen) => self.push(state, own, run, seen),
             Step::Alias(run) => {
                 let run = *state.aliases.entry(own).or_insert(run);
                 if self.mutant == Some(Mutant::AliasBeforePush) {
@@ -270,6 +244,34 @@ impl Debounce {
             },
             done @ (Step::Answered | Step::Dead) => done,
         };
+    }
+
+    /// One conditional write.
+    fn push(&self, state: &mut State, own: Name, run: Name, seen: Option<Name>) -> Step {
+        let now = state.now;
+        let is_blind = self.mutant == Some(Mutant::PushWhatStarted);
+        let is_rash = self.mutant == Some(Mutant::PushOverOthers);
+        match state.runs.get_mut(&run) {
+            // Somebody pushed it meanwhile, and as far: that one came at the same moment.
+            Some(there) if !there.is_started && there.pushed_by != seen && !is_rash && there.due >= now + DELAY => {
+                there.stands_for.insert(own);
+                Step::Alias(run)
+            }
+            Some(there) if (there.pushed_by != seen || there.is_closed) && !is_rash => Step::Read(run),
+            Some(there) if !there.is_started || is_blind => {
+                if !there.is_started {
+                    there.stands_for.insert(own);
+                }
+                there.due = there.due.max(now + DELAY);
+                there.payload = own;
+                there.pushed_by = (self.mutant != Some(Mutant::NoLastPush)).then_some(own);
+                match self.mutant {
+                    Some(Mutant::NoAlias | Mutant::AliasBeforePush) => Self::answer(state, own, run),
+                    _ => Step::Alias(run),
+                }
+            }
+            _ => Step::Read(run),
+        }
     }
 
     /// Whether whoever pushed a run last, and is not `own`, has left no alias.
