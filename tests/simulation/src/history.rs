@@ -8,7 +8,9 @@ use oncekey_core::{RunStatus, Timestamp};
 use oncekey_worker::{CallError, Context, RunHandle};
 use serde_json::Value;
 
+use crate::debounces::Debounces;
 use crate::payloads::{is_delayed, payload};
+use crate::tokens::Tokens;
 
 /// A moment of the history: how many events came before.
 pub type Position = usize;
@@ -22,8 +24,12 @@ pub struct Answer {
     pub first_asked: Position,
     /// When it was answered.
     pub answered: Position,
+    /// Where.
+    pub environment: String,
     /// Environment, task and key, if it had one.
     pub key: Option<String>,
+    /// Whether it was debounced.
+    pub debounced: bool,
     /// The number of the payload that it was asked with, where it has one.
     pub payload: Option<usize>,
     /// What names its request.
@@ -32,7 +38,7 @@ pub struct Answer {
     pub misused: bool,
     /// The run it was given.
     pub run: String,
-    /// Whether that is the one which its request names.
+    /// Whether that is the one which its request names, or which stands for it.
     pub own: bool,
     /// Whether it was told that the run was there already.
     pub cached: bool,
@@ -73,6 +79,12 @@ pub struct History {
     pub given: BTreeMap<String, Value>,
     /// The key of each run that has one, and whether it starts later.
     pub made: BTreeMap<String, (Option<String>, bool)>,
+    /// The environment of each run.
+    pub environments: BTreeMap<String, String>,
+    /// What was seen of debounced triggers.
+    pub debounces: Debounces,
+    /// What was seen of wait tokens.
+    pub tokens: Tokens,
     /// How the child of each run and attempt ended.
     pub ends: BTreeMap<String, String>,
     /// What the step of each run gave.
@@ -93,6 +105,7 @@ impl History {
     /// Whether a run has given up a key of this release.
     #[must_use]
     pub fn gave_up(&self, run: &str, release: KeyRelease) -> bool {
+        let run = self.stands_for(run);
         self.replaced.contains(run) || self.statuses.get(run).is_some_and(|status| release.frees(*status))
     }
 
@@ -100,7 +113,7 @@ impl History {
     pub fn note(&mut self, line: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(trace) = &mut self.trace {
-            trace.push(format!("{now:>5} {}", line()));
+            trace.push(self.tokens.named(format!("{now:>5} {}", line())));
         }
     }
 
@@ -155,24 +168,31 @@ impl History {
             }
         }
         for answer in self.answers.iter().filter(|answer| answer.cached) {
-            let claims = || self.claims.iter().filter(|claim| claim.run == answer.run && claim.at < answer.answered);
+            let is_its = |claim: &&Claim| {
+                let stands = self.stands_for(&claim.run) == answer.run;
+                stands && answer.key.as_ref() == Some(&claim.key) && claim.at < answer.answered
+            };
+            let claims = || self.claims.iter().filter(is_its);
             let stale = |claim: &Claim| claim.gone.is_some_and(|(at, _)| at < answer.asked);
             // A request that is sent again gets its own run, whatever became of its key since, and also if a helper made it.
             if !answer.own && claims().count() > 0 && claims().all(stale) {
                 let why = claims().filter_map(|claim| claim.gone).map(|(_, why)| why).next_back().unwrap_or_default();
                 found.push(format!("R23, R30, R40: {answer:?} is from before the key was free: {why}"));
             }
-            if answer.key.as_ref().and_then(|key| key.split('#').next()) != self.environment_of(&answer.run) {
+            if self.environments.get(&answer.run).is_some_and(|environment| *environment != answer.environment) {
                 found.push(format!("I6: {answer:?} is another environment's"));
             }
         }
         found.extend(self.answers.iter().filter(|answer| !answer.cached).filter_map(|answer| self.unlike(answer)));
+        found.extend(self.debounce_violations());
+        found.extend(self.token_violations());
         found
     }
 
     /// What is unlike in a run that an answer said to be the caller's own: it is what the caller asked for.
     fn unlike(&self, answer: &Answer) -> Option<String> {
-        let number = answer.payload?;
+        // Of one that is debounced others may have the say.
+        let number = answer.payload.filter(|_| !answer.debounced)?;
         let sent = payload(number);
         let how = if answer.misused { "I3: a request id of two requests" } else { "I3: a request of its own" };
         if let Some(given) = self.given.get(&answer.run).filter(|given| **given != sent) {
@@ -185,11 +205,6 @@ impl History {
         let asked = (answer.key.clone(), is_delayed(number));
         let made = self.made.get(&answer.run).filter(|made| **made != asked)?;
         Some(format!("{how}: {answer:?}, and its run has the key and the delay of another: {made:?}"))
-    }
-
-    fn environment_of(&self, run: &str) -> Option<&str> {
-        let claim = self.claims.iter().find(|claim| claim.run == run)?;
-        claim.key.split('#').next()
     }
 }
 
@@ -259,7 +274,8 @@ impl Recorder {
         }
         let answered = history.tick();
         let key = oncekey_core::KeyHash::of(&["child"], oncekey_core::Scope::Global, None);
-        let key = format!("{}#ok#{key}", ctx.environment());
+        let environment = ctx.environment().to_string();
+        let key = format!("{environment}#ok#{key}");
         let (key, payload) = (Some(key), None);
         let (run, cached) = (handle.id.to_string(), handle.is_cached);
         history.note(|| format!("{request} has the child {run}"));
@@ -267,7 +283,9 @@ impl Recorder {
             asked,
             first_asked: asked,
             answered,
+            environment,
             key,
+            debounced: false,
             payload,
             request,
             misused: false,

@@ -6,19 +6,22 @@
 //! - [`queue`] is SQS at its worst: messages come twice, late, in any order, and land in dead-letter queues.
 //! - [`world`] is the scheduler: processes, people, time. When it has had its fun it stops the faults, lets everything that
 //!   is left come to rest, and looks at what is there.
-//! - [`history`] is what a caller and an onlooker saw, and the invariants it is held against.
-//! - [`tasks`] is the work: tasks that succeed, fail, retry, wait for a child or for a time.
+//! - [`history`] is what a caller and an onlooker saw, and the invariants it is held against: [`debounces`] has those of
+//!   debounced triggers, [`tokens`] those of wait tokens.
+//! - [`tasks`] is the work: tasks that succeed, fail, retry, wait for a child, a time or a token.
 //!
 //! The same seed gives the same schedule. `cargo run --release -p oncekey-simulation -- --from 7 --schedules 1 --trace`.
 
 #![allow(clippy::expect_used, missing_debug_implementations, reason = "a test that cannot go on should say where")]
 
+pub mod debounces;
 pub mod history;
 pub mod network;
 pub mod payloads;
 pub mod queue;
 pub mod schedules;
 pub mod tasks;
+pub mod tokens;
 pub mod world;
 
 use std::ops::Range;

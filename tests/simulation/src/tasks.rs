@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
+use oncekey_worker::{CallError, Child, Context, RetryPolicy, Task, TaskError, TokenOptions, Worker};
 use serde_json::{Value, json};
 
 use crate::history::Recorder;
 
 /// Tasks that triggers choose among.
 pub const TASKS: [&str; 7] = ["ok", "fail", "flaky", "parent", "parent", "parent", "timer"];
+
+/// The task that waits for a token, in schedules in which there are any.
+pub const APPROVAL: &str = "approval";
+/// How long tokens wait.
+const TIMEOUTS: [&str; 4] = ["12s", "60s", "20m", "20m"];
 
 /// Whether a parent that is given this waits for long after its child.
 fn waits_long(given: &Value) -> bool {
@@ -58,6 +63,28 @@ pub fn worker(recorder: &Recorder) -> Worker {
         }
     };
     let seen = recorder.clone();
+    let approval = move |ctx: Context, given: Value| {
+        let seen = seen.clone();
+        async move {
+            seen.given(&ctx, &given);
+            let kind = ctx.run_id().as_str().bytes().map(usize::from).sum::<usize>();
+            let options = TokenOptions::new().timeout(TIMEOUTS[kind % TIMEOUTS.len()]);
+            // Most wait for one of two, some for one of their own.
+            let options = match kind % 5 {
+                0 => options,
+                _ => options.key(["one", "two"][kind / 4 % 2]).key_ttl(["30d", "60s"][kind / 8 % 2]),
+            };
+            let token = ctx.create_token(&options).await?.id;
+            seen.awaits(&ctx, &token);
+            let ended = ctx.wait_for_token::<Value>(&token).await;
+            seen.token_ended(&ctx, &token, &ended);
+            match ended {
+                Err(CallError::TokenTimedOut { .. }) => Ok(json!("nobody answered")),
+                ended => Ok(ended?),
+            }
+        }
+    };
+    let seen = recorder.clone();
     let ok = move |ctx: Context, given: Value| {
         seen.given(&ctx, &given);
         async move { Ok(given) }
@@ -78,4 +105,5 @@ pub fn worker(recorder: &Recorder) -> Worker {
         .task(Task::new("flaky", flaky).retry(retry))
         .task(Task::new("parent", parent).retry(retry))
         .task(Task::new("timer", timer).retry(retry))
+        .task(Task::new(APPROVAL, approval).retry(retry))
 }

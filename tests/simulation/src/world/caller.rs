@@ -4,7 +4,8 @@ use fastrand::Rng;
 use oncekey_core::{EnvironmentId, KeyHash, RequestId, RunId, TaskId};
 
 use crate::history::Position;
-use crate::tasks::TASKS;
+use crate::payloads::DEBOUNCED;
+use crate::tasks::{APPROVAL, TASKS};
 
 /// How often a caller sends a request that fails.
 const TRIES: u32 = 6;
@@ -29,8 +30,40 @@ pub(super) struct Caller {
     /// How it misuses its request's id, which it sends with something else now and then.
     pub(super) misuse: Option<Misuse>,
     pub(super) misused: bool,
+    /// Whose start it pushes, if it is debounced.
+    pub(super) debounce: Option<Debounce>,
     /// What it sent last: the number of the payload, and the key.
     pub(super) sent: (usize, Option<String>),
+}
+
+/// How a caller debounces.
+#[derive(Clone, Copy)]
+pub(super) struct Debounce {
+    pub(super) key: &'static str,
+    pub(super) delay: &'static str,
+    pub(super) mode: &'static str,
+    pub(super) max_delay: Option<&'static str>,
+}
+
+impl Debounce {
+    fn new(random: &mut Rng) -> Self {
+        Self {
+            key: if random.u8(..8) == 0 { "b" } else { "a" },
+            delay: ["5s", "31s", "90s"][random.usize(..3)],
+            mode: ["leading", "trailing", "trailing"][random.usize(..3)],
+            max_delay: [None, None, Some("100s")][random.usize(..3)],
+        }
+    }
+
+    /// Whether its payload replaces the one that is there.
+    pub(super) fn is_trailing(&self) -> bool {
+        self.mode == "trailing"
+    }
+}
+
+/// Whether there are wait tokens in the schedule of this seed.
+pub(super) fn has_tokens(seed: u64) -> bool {
+    seed % 4 == 3
 }
 
 /// What a caller sends otherwise, under the same request id.
@@ -68,8 +101,29 @@ impl Caller {
             at_work: false,
             misuse: [Some(Misuse::Payload), Some(Misuse::Key), None, None, None, None, None, None][pick(random, 8)],
             misused: false,
+            debounce: None,
             sent: (0, None),
         }
+        .of_schedule(seed, number)
+    }
+
+    /// What else it does in some of the schedules. It draws from a source of its own, so that the others stay as they are.
+    fn of_schedule(mut self, seed: u64, number: u32) -> Self {
+        let mut random = Rng::with_seed(seed ^ (u64::from(number) << 32));
+        if has_tokens(seed) && random.u8(..4) != 0 {
+            self.task = TaskId::parse(APPROVAL).expect("a task");
+        }
+        if seed % 4 == 1 && random.u8(..8) != 0 {
+            self.debounce = Some(Debounce::new(&mut random));
+            self.payload = DEBOUNCED + number as usize;
+            // A key that is shared with those who are not debounced would have them share their payloads.
+            self.key = (random.u8(..3) == 0).then(|| "pushes".to_owned());
+            self.misuse = None;
+            // Most of one task: keys are of one.
+            let mut shared = Rng::with_seed(seed);
+            self.task = TaskId::parse(TASKS[shared.usize(..TASKS.len())]).expect("a task");
+        }
+        self
     }
 
     /// The run that its request names.

@@ -5,10 +5,10 @@ use oncekey_core::protocol::trigger::Triggered;
 use oncekey_core::request::{Envelope, TriggerBody, parse_json};
 use serde_json::json;
 
-use super::caller::{Misuse, request_id};
+use super::caller::{Debounce, Misuse, request_id};
 use super::{End, Work, World};
 use crate::history::{Answer, Position};
-use crate::payloads::{is_delayed, payload};
+use crate::payloads::{DEBOUNCED, is_delayed, payload};
 
 /// The number of the payload that a caller sends otherwise.
 const OTHER_PAYLOAD: usize = 10;
@@ -18,6 +18,9 @@ const OTHER_KEY: &str = "k2";
 impl World<'_> {
     /// Has a caller send its request.
     pub(super) fn call_in(&mut self) {
+        if self.completions > 0 && self.random.u8(..4) == 0 && self.complete_token() {
+            return;
+        }
         let idle: Vec<usize> = (0..self.callers.len())
             .filter(|caller| self.callers[*caller].tries > 0 && !self.callers[*caller].at_work)
             .collect();
@@ -37,11 +40,18 @@ impl World<'_> {
         let (sent, key) = &caller.sent;
         let mut options = json!({ "idempotencyKey": key, "idempotencyKeyTTL": caller.ttl,
             "idempotencyKeyRelease": caller.release, "onKeyHeld": caller.on_key_held });
-        if caller.payload == 2 {
+        if [2, DEBOUNCED + 2].contains(&caller.payload) {
             options["metadata"] = json!({ "text": "m".repeat(1_100) });
         }
-        if is_delayed(*sent) {
-            options["delay"] = json!("30s");
+        match &caller.debounce {
+            Some(Debounce { key, delay, mode, max_delay: None }) => {
+                options["debounce"] = json!({ "key": key, "delay": delay, "mode": mode });
+            }
+            Some(Debounce { key, delay, mode, max_delay }) => {
+                options["debounce"] = json!({ "key": key, "delay": delay, "mode": mode, "maxDelay": max_delay });
+            }
+            None if is_delayed(*sent) => options["delay"] = json!("30s"),
+            None => {}
         }
         let body = json!({ "payload": payload(*sent), "options": options });
         let request_id = request_id(&caller.request);
@@ -73,7 +83,7 @@ impl World<'_> {
             Ok(triggered) => {
                 caller.tries = caller.again;
                 caller.again = caller.again.saturating_sub(1);
-                let own = triggered.handle.id == caller.own();
+                let own = triggered.handle.id.as_str() == history.stands_for(caller.own().as_str());
                 let (run, cached) = (triggered.handle.id.to_string(), triggered.handle.is_cached);
                 let (request, misused) = (caller.request.clone(), caller.misused);
                 history.note(|| format!("{request} is answered {run}, cached: {cached}"));
@@ -84,7 +94,9 @@ impl World<'_> {
                     asked,
                     first_asked,
                     answered,
+                    environment: caller.environment.to_string(),
                     key,
+                    debounced: caller.debounce.is_some(),
                     payload,
                     request,
                     misused,

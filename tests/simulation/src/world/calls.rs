@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::World;
 use super::mutant::{Mutant, is_start};
+use super::tokens::PARTITION;
 use super::watch::{moment, text};
 use crate::network::Pending;
 use crate::queue::COMPLETIONS;
@@ -14,6 +15,8 @@ use crate::queue::COMPLETIONS;
 const TO_ATTEMPT: Duration = Duration::from_millis(3_500);
 /// What stands in the name of what is remembered of a reset, and in no key's.
 const RESET: &str = "##reset:";
+/// What stands in the names of debounce keys and of those of wait tokens, and in no other key's.
+const OTHER_KEYS: [&str; 2] = ["#debounce:", "##token:"];
 /// What DynamoDB says of a table that is asked too much.
 const THROTTLED: &str =
     r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"Rate exceeded"}"#;
@@ -160,7 +163,9 @@ impl World<'_> {
             self.reset_remembered(process, &body["Item"]);
             return (200, "{}".to_owned());
         }
-        if self.forgets_own_run(process, operation, &run) {
+        let is_other_key = OTHER_KEYS.iter().any(|part| text(&key, "pk").contains(part));
+        let is_of_token = run.starts_with(PARTITION);
+        if self.loses_write(operation, &body) || self.forgets_own_run(process, operation, &run) {
             return (200, "{}".to_owned());
         }
         if self.mutant == Some(Mutant::LatePayloads) && text(&key, "item").starts_with("payload#") {
@@ -172,7 +177,9 @@ impl World<'_> {
         self.recorder.lock().note(|| {
             let why: Value = serde_json::from_str(&answer).unwrap_or_default();
             let refused = why["__type"].as_str().map(|kind| format!(": {kind}")).unwrap_or_default();
-            let shown = [text(&key, "pk"), text(&key, "run_id"), text(&key, "item")].join(" ");
+            // Which part of the tokens it is of is as random as its id.
+            let of = if is_of_token { String::new() } else { run.clone() };
+            let shown = [text(&key, "pk"), of, text(&key, "item")].join(" ");
             format!("process {process}: {operation} {table} {}{refused}", shown.trim())
         });
         if operation == "PutItem" && key["item"]["S"] == "run" {
@@ -187,9 +194,13 @@ impl World<'_> {
         if writes && status == 200 && is_memory {
             self.reset_remembered(process, &body["Item"]);
             self.keys.insert(text(&key, "pk"), body["Item"].clone());
+        } else if writes && status == 200 && is_other_key {
+            self.keys.insert(text(&key, "pk"), body["Item"].clone());
+        } else if writes && status == 200 && is_of_token {
+            self.token_written(&key);
         } else if writes && status == 200 {
-            if !run.is_empty() {
-                self.partitions.insert(run.clone());
+            if !run.is_empty() && !self.partitions.contains(&run) {
+                self.partitions.push(run.clone());
             }
             let item = put.or_else(|| serde_json::from_str::<Value>(&answer).ok()?.get("Attributes").cloned());
             match (table.as_str(), item) {

@@ -55,7 +55,7 @@ impl World<'_> {
         match dead.work {
             Work::Trigger(caller) => self.callers[caller].at_work = false,
             Work::Reset(resetter) => self.resetters[resetter].at_work = false,
-            Work::Invocation { .. } | Work::Cancel => {}
+            Work::Invocation { .. } | Work::Cancel | Work::Complete => {}
         }
     }
 }

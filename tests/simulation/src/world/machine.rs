@@ -49,5 +49,6 @@ fn app(bench: &Bench, clock: Clock) -> App {
         completions_dead_letter: url(COMPLETIONS_DEAD),
     };
     let blobs = Blobs::new(&bench.sdk, Some("http://simulation"), "none", clock.clone()).expect("a bucket");
-    App::new(bench.dynamodb.clone(), bench.sqs.clone(), tables, urls, blobs, clock)
+    let public_url = Some("http://simulation".to_owned());
+    App { public_url, ..App::new(bench.dynamodb.clone(), bench.sqs.clone(), tables, urls, blobs, clock) }
 }

@@ -11,6 +11,7 @@ mod people;
 mod resetter;
 mod rest;
 mod sweep;
+mod tokens;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,11 +29,12 @@ use oncekey_worker::Worker;
 use serde_json::Value;
 
 pub use self::bench::Bench;
-use self::caller::Caller;
+use self::caller::{Caller, has_tokens};
 use self::machine::{Machine, SLOWEST, machines};
 pub use self::mutant::Mutant;
 use self::resetter::Resetter;
 pub use self::rest::Outcome;
+use self::tokens::Made;
 use crate::history::{Position, Recorder};
 use crate::network::{Pending, Process, at_work};
 use crate::queue::{Queues, Receives};
@@ -53,6 +55,7 @@ enum Work {
     Invocation { queue: &'static str, handle: String, id: String },
     Reset(usize),
     Cancel,
+    Complete,
 }
 
 enum End {
@@ -60,6 +63,7 @@ enum End {
     Invocation(SqsBatchResponse),
     Reset(Result<(), Error>),
     Cancelled,
+    Complete(Result<(), Error>),
 }
 
 struct AtWork {
@@ -90,7 +94,7 @@ pub struct World<'a> {
     /// When the first wait for a time is over in which each run was suspended last.
     waits_until: BTreeMap<String, Timestamp>,
     /// Runs of which something was written: the database has those of other schedules, too.
-    partitions: BTreeSet<String>,
+    partitions: Vec<String>,
     recorder: Recorder,
     callers: Vec<Caller>,
     at_work: Vec<AtWork>,
@@ -108,6 +112,10 @@ pub struct World<'a> {
     failed: BTreeSet<Process>,
     resetters: Vec<Resetter>,
     cancels: u32,
+    /// Wait tokens, in the order in which they were made.
+    tokens: Vec<Made>,
+    /// How often one of them is completed yet.
+    completions: u32,
     /// Payloads that are not written yet, and whose run they are of: the planted fault.
     late: Vec<(String, String)>,
     /// How often nobody is at work for days.
@@ -165,7 +173,7 @@ impl<'a> World<'a> {
             keys: BTreeMap::new(),
             created_at: BTreeMap::new(),
             waits_until: BTreeMap::new(),
-            partitions: BTreeSet::new(),
+            partitions: Vec::new(),
             callers,
             at_work: Vec::new(),
             waiting: Vec::new(),
@@ -177,6 +185,8 @@ impl<'a> World<'a> {
             failed: BTreeSet::new(),
             resetters,
             cancels: random.u32(0..=2),
+            tokens: Vec::new(),
+            completions: if has_tokens(seed) { Rng::with_seed(seed).u32(2..=12) } else { 0 },
             late: Vec::new(),
             absences: if only_throttled || random.bool() { 0 } else { 5 },
             throttled_until: BEGINNING,
@@ -249,6 +259,7 @@ impl<'a> World<'a> {
                 self.recorder.lock().note(|| format!("{queue} {handle} {}", if left { "is left" } else { "is done" }));
             }
             (Work::Reset(resetter), End::Reset(result)) => self.reset_answered(resetter, result),
+            (Work::Complete, End::Complete(result)) => self.completion_answered(result),
             _ => {}
         }
     }

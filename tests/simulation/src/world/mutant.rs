@@ -53,6 +53,14 @@ pub enum Mutant {
     Successors,
     /// Characters that no message may have are sent as they are.
     RawCharacters,
+    /// A debounced run is pushed whether or not it has started.
+    Pushes,
+    /// What a push leaves under its own run's name gets lost.
+    Aliases,
+    /// A wait token is completed whatever it is by then.
+    Completions,
+    /// A run is not put beside the token that it waits for.
+    TokenWaits,
 }
 
 impl Mutant {
@@ -73,6 +81,8 @@ impl World<'_> {
             Some(Mutant::Claim) if operation == "PutItem" && body["TableName"] == "keys" => all(),
             Some(Mutant::Clear) if operation == "DeleteItem" && condition.starts_with("run_id") && !by_reset() => all(),
             Some(Mutant::Resets) if operation == "DeleteItem" && by_reset() => all(),
+            Some(Mutant::Pushes) if is_push(Some(&condition)) => all(),
+            Some(Mutant::Completions) if condition == "#status = :waiting AND timeout_at > :now" => all(),
             Some(Mutant::Start) if is_start(Some(&condition)) => all(),
             Some(Mutant::Suspend) if condition.contains("(attribute_not_exists(#wakes)") => {
                 open("(attribute_not_exists(#wakes)")
@@ -81,6 +91,17 @@ impl World<'_> {
             _ => return,
         };
         body["ConditionExpression"] = json!(forgotten);
+    }
+
+    /// The planted fault of a write: it has no effect.
+    pub(super) fn loses_write(&self, operation: &str, body: &Value) -> bool {
+        let item = &body["Item"];
+        operation == "PutItem"
+            && match self.mutant {
+                Some(Mutant::Aliases) => item.get("pushed_to").is_some(),
+                Some(Mutant::TokenWaits) => text(item, "run_id").starts_with("waitpoint_"),
+                _ => false,
+            }
     }
 
     /// The planted fault of a look: a trigger that asks for its own run finds none.
@@ -160,7 +181,12 @@ impl World<'_> {
     }
 }
 
-/// Whether a write is the one that takes an attempt up: no other asks when the attempt is due.
+/// Whether a write is the one that takes an attempt up: no other asks whether the attempt is due.
 pub(super) fn is_start(condition: Option<&str>) -> bool {
-    condition.is_some_and(|condition| condition.contains("#retry_at"))
+    condition.is_some_and(|condition| condition.contains("attribute_not_exists(#retry_at)"))
+}
+
+/// Whether a write pushes a debounced run: no other asks that its start was not put off further.
+fn is_push(condition: Option<&str>) -> bool {
+    condition.is_some_and(|condition| condition.contains("#retry_at <=") && !is_start(Some(condition)))
 }

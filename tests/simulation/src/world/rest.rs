@@ -39,14 +39,23 @@ impl World<'_> {
         } else if self.callers.iter().any(|caller| caller.tries > 0) {
             self.call_in();
         } else if self.reset_again() {
-        } else if let Some(span) = self.leisure() {
+        } else {
+            return !self.let_time_pass();
+        }
+        false
+    }
+
+    /// Lets time pass until there is something to do again. Whether there ever is.
+    fn let_time_pass(&mut self) -> bool {
+        self.look_for_forgotten();
+        if let Some(span) = self.leisure() {
             self.rest_for(span);
         } else if let Some(at) = self.queues.next_visible() {
             self.clock.advance(at.since(self.clock.now()));
         } else {
-            return true;
+            return false;
         }
-        false
+        true
     }
 
     pub(super) fn outcome(self, settled: bool, calls: u32) -> Outcome {

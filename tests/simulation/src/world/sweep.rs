@@ -52,6 +52,7 @@ impl World<'_> {
     pub(super) fn sweep(&mut self) {
         self.sweep_keys();
         self.sweep_runs();
+        self.sweep_tokens();
     }
 
     /// Of keys the window decides, and not whether they are still there.
@@ -106,13 +107,13 @@ impl World<'_> {
     }
 
     /// Carries a call of nobody's out.
-    fn execute(&self, operation: &str, body: &Value) -> Value {
+    pub(super) fn execute(&self, operation: &str, body: &Value) -> Value {
         let (status, answer) = oncekey::aws::dynamodb::execute(self.database, operation, body.to_string().as_bytes());
         assert_eq!(status, 200, "{answer}");
         serde_json::from_str(&answer).unwrap_or_default()
     }
 
-    fn expires_at(&self, item: &Value) -> Option<Timestamp> {
+    pub(super) fn expires_at(&self, item: &Value) -> Option<Timestamp> {
         let run = text(item, "run_id");
         if let Some(at) = self.expires_too_early(item) {
             return Some(at);

@@ -5,7 +5,8 @@ use oncekey_core::key::KeyRelease;
 use oncekey_core::{RunStatus, Timestamp};
 use serde_json::{Value, json};
 
-use super::World;
+use super::caller::Debounce;
+use super::{Work, World};
 use crate::history::Claim;
 use crate::network::Process;
 
@@ -22,7 +23,7 @@ impl World<'_> {
         let mut history = self.recorder.lock();
         if let Some(before) = before {
             let run = text(&before, "run_id");
-            let status = history.statuses.get(&run).copied();
+            let status = history.statuses.get(history.stands_for(&run)).copied();
             let window_ends_at = moment(&before, "window_ends_at");
             if let Some(meant) = meant {
                 let freed = (run, moment(&before, "created_at"));
@@ -69,6 +70,16 @@ impl World<'_> {
         let (run, status) = (text(item, "run_id"), text(item, "status"));
         let Some(status) = RunStatus::ALL.into_iter().find(|known| known.as_str() == status) else { return };
         let mut history = self.recorder.lock();
+        if status == RunStatus::Delayed
+            && item.get("pushed_by").is_some()
+            && let Some(&Work::Trigger(number)) = self.work_of(process)
+        {
+            let caller = &self.callers[number];
+            history.note(|| format!("{run} is pushed by {}", caller.request));
+            if caller.debounce.as_ref().is_some_and(Debounce::is_trailing) {
+                history.debounces.latest.insert(run.clone(), caller.payload);
+            }
+        }
         let before = history.statuses.insert(run.clone(), status);
         if before == Some(status) {
             return;
@@ -86,7 +97,8 @@ impl World<'_> {
             history.broken.push(format!("{run} was {before} and became {status}"));
         }
         // What was there stays there, or the sweep tells.
-        if before.is_none() || status == RunStatus::Completed {
+        let pushed_to = text(item, "pushed_to");
+        if pushed_to.is_empty() && (before.is_none() || status == RunStatus::Completed) {
             for missing in self.missing_beside(item) {
                 history.broken.push(format!("{run} names {missing}, which is not there"));
             }
@@ -111,6 +123,15 @@ impl World<'_> {
             spec["task"].as_str().unwrap_or_default()
         );
         let key = spec["key"]["hash"].as_str().map(|hash| format!("{place}#{hash}"));
+        let environment = spec["environment"].as_str().unwrap_or_default().to_owned();
+        history.environments.insert(run.clone(), environment);
+        let its_release = release(spec["key"].get("release"));
+        if !pushed_to.is_empty() {
+            history.debounces.stands.insert(run.clone(), pushed_to);
+            if let Some(key) = &key {
+                history.debounces.keys.insert(run.clone(), (key.clone(), its_release));
+            }
+        }
         history.made.insert(run.clone(), (key.clone(), spec.get("delay_until").is_some()));
         let successor = text(item, "replaced_by");
         if !successor.is_empty() {
@@ -123,10 +144,14 @@ impl World<'_> {
                 history.barred.insert(run.clone());
             }
         }
-        if let Some(key) = key.filter(|_| history.gave_up(&run, release(spec["key"].get("release")))) {
+        let own = key.map(|key| (run.clone(), key, its_release));
+        for (name, key, release) in own.into_iter().chain(history.keys_beside(&run)) {
+            if !history.gave_up(&run, release) {
+                continue;
+            }
             let at = history.tick();
             history.separators.push((at, key.clone()));
-            if history.claims.iter().rev().find(|claim| claim.key == key).is_some_and(|claim| claim.run == run) {
+            if history.claims.iter().rev().find(|claim| claim.key == key).is_some_and(|claim| claim.run == name) {
                 history.end_claim(&key, "its run came to an end that frees it");
             }
         }
