@@ -1,21 +1,10 @@
-//! What was seen of debounced triggers, and the invariants it is held against (R88, R89).
+//! The invariants that debounced triggers are held against (R88, R89).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use oncekey_core::key::KeyRelease;
 
 use crate::history::{Answer, History};
-
-/// What was seen of debounced triggers.
-#[derive(Debug, Default)]
-pub struct Debounces {
-    /// Under the name of each run that was not made because its trigger pushed another: that other.
-    pub stands: BTreeMap<String, String>,
-    /// The key of each such name, and which ends of the other run free it.
-    pub keys: BTreeMap<String, (String, KeyRelease)>,
-    /// The number of the payload that each run was pushed with last, by a trigger whose payload replaces the one that is there.
-    pub latest: BTreeMap<String, usize>,
-}
 
 impl History {
     /// The run that stands for the trigger of this one: itself, unless another was pushed.

@@ -8,9 +8,8 @@ use oncekey_core::{RunStatus, Timestamp};
 use oncekey_worker::{CallError, Context, RunHandle};
 use serde_json::Value;
 
-use crate::debounces::Debounces;
 use crate::payloads::{is_delayed, payload};
-use crate::tokens::Tokens;
+use crate::seen::{Debounces, Tokens};
 
 /// A moment of the history: how many events came before.
 pub type Position = usize;

@@ -20,6 +20,7 @@ pub mod network;
 pub mod payloads;
 pub mod queue;
 pub mod schedules;
+pub mod seen;
 pub mod tasks;
 pub mod tokens;
 pub mod world;

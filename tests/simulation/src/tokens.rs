@@ -1,6 +1,4 @@
-//! What was seen of wait tokens, and the invariants it is held against (R93, R95).
-
-use std::collections::BTreeMap;
+//! The invariants that wait tokens are held against (R93, R95).
 
 use oncekey_core::{RunStatus, TokenId};
 use oncekey_worker::{CallError, Context};
@@ -10,40 +8,6 @@ use crate::history::{History, Recorder};
 
 /// What whoever waits is told of a token that nobody completed in time.
 const TIMED_OUT: &str = "its time was over";
-/// What a token's id begins with.
-const PREFIX: &str = "waitpoint_";
-/// How long an id is.
-const ID: usize = PREFIX.len() + 32;
-
-/// What was seen of wait tokens.
-#[derive(Debug, Default)]
-pub struct Tokens {
-    /// How each token ended, as it is told.
-    pub ends: BTreeMap<String, String>,
-    /// The token that each run waits for, or is about to, and in which attempt.
-    pub awaited: BTreeMap<String, (u32, String)>,
-    /// What each attempt was told of which token.
-    told: Vec<(String, String, String)>,
-    /// The ids, in the order in which they were noted: they are random, and a trace is to be the same again.
-    names: Vec<String>,
-}
-
-impl Tokens {
-    /// A line in which each token's id is its number.
-    pub(crate) fn named(&mut self, mut line: String) -> String {
-        while let Some(at) = line.find(PREFIX) {
-            let end = line.len().min(at + ID);
-            let id = line[at..end].to_owned();
-            let number = self.names.iter().position(|name| *name == id).unwrap_or_else(|| {
-                self.names.push(id);
-                self.names.len() - 1
-            });
-            line.replace_range(at..end, &format!("token {number}"));
-        }
-        line
-    }
-}
-
 impl History {
     /// A token's item was written: how it has ended, if it has.
     pub fn token_written(&mut self, token: &str, status: &str, output: Option<&str>) {

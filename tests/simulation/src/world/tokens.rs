@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use oncekey_core::{EnvironmentId, Error, Timestamp, TokenId};
+use oncekey_core::{EnvironmentId, Error, TokenId};
 use serde_json::{Value, json};
 
+use super::made::Made;
 use super::watch::{moment, text};
 use super::{End, Work, World};
 
@@ -14,15 +15,6 @@ pub(super) const PARTITION: &str = "tokens#";
 const CUTS_FINE_MS: u64 = 4_000;
 /// How far off its time may be for that.
 const SOON: Duration = Duration::from_secs(60);
-
-/// A token that was made.
-pub(super) struct Made {
-    id: TokenId,
-    environment: EnvironmentId,
-    timeout_at: Timestamp,
-    /// Its item's key.
-    key: Value,
-}
 
 impl World<'_> {
     /// A token was put, or its end written.
