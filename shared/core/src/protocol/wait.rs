@@ -68,17 +68,22 @@ pub async fn await_children(
 ) -> Result<Registered, Error> {
     let items = app.store.put_wait(waiter, born, children, until).await?;
     app.store.register(waiter, born, children).await?;
-    let ends = ends_of(app, children).await?;
+    let mut ends = ends_of(app, children).await?;
     let ended = children.iter().enumerate().filter_map(|(index, child)| Some((index, child.clone(), ends.get(child)?)));
     let settle = |(index, child, end): (usize, RunId, &End)| {
         let (told, end) = (Registration::of(waiter, born, index, children.len()), end.clone());
         async move {
-            app.store.settle(&told, &child, &end, until).await?;
-            app.store.unregister(child.as_str(), &told).await
+            let settled = app.store.settle(&told, &child, &end, until).await?;
+            app.store.unregister(child.as_str(), &told).await?;
+            Ok::<_, Error>(settled)
         }
     };
     let settling: Vec<_> = ended.map(settle).collect();
-    stream::iter(settling).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    let settled: Vec<Settled> = stream::iter(settling).buffer_unordered(AT_ONCE).try_collect().await?;
+    // Others have ended since the look, and whoever settled them found these pending and woke nobody.
+    if settled.contains(&Settled::Over) {
+        ends.extend(app.store.wait(waiter).await?.ends);
+    }
     Ok(Registered { ends, items })
 }
 

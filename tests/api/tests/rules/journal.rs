@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use oncekey::Options;
+use oncekey::aws::dynamodb::execute;
 use oncekey_core::RunStatus;
 use oncekey_core::protocol::cancel::cancel;
+use oncekey_core::protocol::wait::await_children;
+use oncekey_core::run::end::End;
 use oncekey_core::run::waiter::{Wait, Waiter};
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, DEV, Oncekey, Place, dev, run_id};
 use oncekey_worker::{Child, Context, Task, TaskError, Worker};
 use serde_json::{Value, json};
 
 use super::dashboard::Visitor;
-use super::faults::{Fate, faulty_database};
+use super::faults::{Fate, database_behind, faulty_database};
 use super::retention::{DAY, runs_items};
 use super::waits::{DrainedButDelayed, children, quick, with};
 
@@ -205,6 +208,45 @@ async fn what_a_step_calls_is_part_of_the_step() {
     let output = ended(&oncekey, &run.id, "COMPLETED").await["output"].clone();
     assert_ne!(output[0], output[1]);
     assert_eq!(oncekey.all_runs().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_who_settles_the_last_child_of_its_own_wait_learns_of_those_that_ended_since_it_looked() {
+    let Some(place) = Place::here_alone("it comes between two requests to the embedded DynamoDB") else { return };
+    let late = Arc::new(std::sync::Mutex::new(None::<(String, String)>));
+    let between = Arc::clone(&late);
+    let url = database_behind(move |database, operation, body| {
+        // The late child's handler settles it just before the wait's own run settles the other.
+        let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let settles = operation == "UpdateItem"
+            && request["UpdateExpression"].as_str().is_some_and(|e| e.contains("DELETE pending"));
+        if settles && let Some((child, end)) = between.lock().unwrap().take() {
+            let mut item = request["Key"].clone();
+            item["item"]["S"] = json!(format!("{}#{child}", request["Key"]["item"]["S"].as_str().unwrap()));
+            (item["end"], item["expires_at"]) = (json!({ "S": end }), json!({ "N": "4000000000" }));
+            let put = json!({ "TableName": request["TableName"], "Item": item });
+            assert_eq!(execute(database, "PutItem", put.to_string().as_bytes()).0, 200);
+            let take = json!({
+                "TableName": request["TableName"], "Key": request["Key"], "UpdateExpression": "DELETE pending :child",
+                "ExpressionAttributeValues": { ":child": { "SS": [child] } },
+            });
+            assert_eq!(execute(database, "UpdateItem", take.to_string().as_bytes()).0, 200);
+        }
+        execute(database, operation, &body)
+    })
+    .await;
+    let worker = oncekey_function_worker::worker();
+    let oncekey = Oncekey::running(place, worker, |options| Options { dynamodb_endpoint: Some(url), ..options }).await;
+    let ended = oncekey.trigger("echo", json!({})).await.id;
+    oncekey.finished(&ended).await;
+    let delayed = oncekey.trigger("echo", json!({ "options": { "delay": "1h" } })).await.id;
+    let end = serde_json::to_string(&End::unknown()).unwrap();
+    *late.lock().unwrap() = Some((delayed.clone(), end));
+    let (app, born) = (oncekey.app(), oncekey.clock.now());
+    let waiter = Waiter { run: run_id(&format!("run_{}", "w".repeat(32))), attempt: 1, call: 1 };
+    let children = [run_id(&ended), run_id(&delayed)];
+    let registered = await_children(app, &waiter, born, &children, born.plus(DAY)).await.unwrap();
+    assert_eq!(registered.ends.keys().collect::<BTreeSet<_>>(), children.iter().collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]
