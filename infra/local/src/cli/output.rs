@@ -29,7 +29,7 @@ pub(crate) fn visible(text: &str) -> String {
 }
 
 /// The same for a text of several lines.
-fn visible_lines(text: &str) -> String {
+pub(crate) fn visible_lines(text: &str) -> String {
     text.lines().map(visible).collect::<Vec<_>>().join("\n")
 }
 

@@ -191,5 +191,5 @@ fn show(token: &Token) {
 /// JSON of somebody's choice, spread over lines.
 fn pretty(text: &str) -> String {
     let spread = serde_json::from_str(text).map_or_else(|_| text.to_owned(), |json: Json| json.pretty());
-    spread.lines().map(output::visible).collect::<Vec<_>>().join("\n")
+    output::visible_lines(&spread)
 }

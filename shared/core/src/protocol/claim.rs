@@ -224,14 +224,15 @@ async fn holder_state(
         }
         if let Some(run) = of_holder {
             let run = end_if_overdue(app, run).await?;
-            let mut stands = stands_for(app, run.clone()).await?;
-            if stands.id != run.id {
+            let (is_its, is_alias) = (holder.made(address, &run), run.pushed_to.is_some());
+            let mut run = stands_for(app, run).await?;
+            if is_alias {
                 // What it was triggered with says nothing of this key.
-                stands.spec.fingerprint = None;
+                run.spec.fingerprint = None;
             }
-            return Ok(match holder.is_given_up(address, &run, &stands) {
-                true => Holder::Dead { has_made_way: stands.replaced_by.is_some() },
-                false => Holder::Alive(Box::new(stands)),
+            return Ok(match is_its && !holder.is_freed_by(&run) {
+                true => Holder::Alive(Box::new(run)),
+                false => Holder::Dead { has_made_way: run.replaced_by.is_some() },
             });
         }
     }

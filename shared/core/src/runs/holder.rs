@@ -20,11 +20,12 @@ pub async fn look_up(app: &App, address: KeyAddress<'_>, shown: &str) -> Result<
     };
     // Without a run, its claimer is a moment behind, or died: either way the key names a run to come.
     let Some(run) = run else { return Ok(record) };
-    let stands = stands_for(app, run.clone()).await?;
-    if record.is_given_up(address, &run, &stands) {
+    let is_its = record.made(address, &run);
+    let run = stands_for(app, run).await?;
+    if !is_its || record.is_freed_by(&run) {
         return Err(free(address, shown));
     }
-    record.run_id = stands.id;
+    record.run_id = run.id;
     Ok(record)
 }
 

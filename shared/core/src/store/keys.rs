@@ -56,12 +56,11 @@ impl KeyRecord {
         }
     }
 
-    /// Whether `run`, which this claim of the key at `address` names, has given the key up: it, or the run that stands for it,
-    /// came to an end that frees it, though the key may not be cleared yet, or made way for another run, or this claim is not the
-    /// one that made it.
+    /// Whether `run`, for which the key stands, has given it up: it came to an end that frees it, though the key may not be cleared
+    /// yet, or made way for another run.
     #[must_use]
-    pub fn is_given_up(&self, address: KeyAddress<'_>, run: &Run, stands_for: &Run) -> bool {
-        !self.made(address, run) || self.release.frees(stands_for.status) || stands_for.replaced_by.is_some()
+    pub fn is_freed_by(&self, run: &Run) -> bool {
+        self.release.frees(run.status) || run.replaced_by.is_some()
     }
 
     /// Whether this is the claim that made `run`, and not one made for it later by a request that was sent again after
@@ -227,7 +226,7 @@ impl Store {
         let holds = |run: &Run| {
             let address = KeyAddress::of_run(run)?;
             let holder = holders.get(address.partition_key().as_s().ok()?)?;
-            Some(!holder.is_given_up(address, run, run) && holder.window_ends_at > now)
+            Some(holder.made(address, run) && !holder.is_freed_by(run) && holder.window_ends_at > now)
         };
         Ok(runs.iter().map(|run| holds(run).unwrap_or(false)).collect())
     }
