@@ -34,8 +34,6 @@ const ROUNDS: u32 = 50;
 const LOOKS: [u64; 5] = [0, 20, 60, 140, 280];
 /// How long a run is pushed: then its key is free. Much shorter, and its run might still be delayed.
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
-/// How long what stands for a run outlives the key that it was triggered with.
-const OUTLIVES_KEY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A trigger that is debounced.
 pub(super) struct Trigger<'a> {
@@ -82,7 +80,9 @@ pub(super) async fn push(app: &App, trigger: &Trigger<'_>) -> Result<Option<Run>
         match holders_run(app, &holder).await? {
             // A claimer that died; or whose run is long over and deleted.
             None if app.clock.now().since(holder.created_at) > SURELY_KEPT => dead = Some(holder),
-            None if trigger.is_too_late_for_made_at(holder.created_at, app.clock.now()) => dead = Some(holder),
+            None if trigger.is_too_late(app.clock.now().plus(trigger.debounce.delay), holder.created_at) => {
+                dead = Some(holder);
+            }
             None => trigger.help(app, holder).await?,
             Some(run) if run.last_pusher().is_some_and(|last| last.run_id == *own) => {
                 return trigger.leave_alias(app, run).await.map(Some);
@@ -91,7 +91,7 @@ pub(super) async fn push(app: &App, trigger: &Trigger<'_>) -> Result<Option<Run>
                 settle_last_push(app, &run).await?;
                 if !trigger.is_of_this_key(&run) || run.closed {
                     dead = Some(holder);
-                } else if trigger.is_too_late_for(&run, app.clock.now()) {
+                } else if trigger.is_too_late(trigger.start(&run, app.clock.now()), run.spec.created_at) {
                     // One that is pushed meanwhile, or started, is looked at again.
                     app.store.close_to_pushes(&run.id, run.pushed_by.as_ref()).await?;
                 } else if let Some(pushed) = trigger.push(app, run).await? {
@@ -150,14 +150,9 @@ async fn holders_run(app: &App, holder: &DebounceClaim) -> Result<Option<Run>, E
 }
 
 impl Trigger<'_> {
-    /// Whether a run that was made at this moment would start later than it may.
-    fn is_too_late_for_made_at(&self, made_at: Timestamp, now: Timestamp) -> bool {
-        self.debounce.max_delay.is_some_and(|most| now.plus(self.debounce.delay) > made_at.plus(most))
-    }
-
-    /// Whether `run` would start later than this trigger lets it be put off.
-    fn is_too_late_for(&self, run: &Run, now: Timestamp) -> bool {
-        self.debounce.max_delay.is_some_and(|most| self.start(run, now) > run.spec.created_at.plus(most))
+    /// Whether this start is later than the trigger lets a run be put off that was made at `made_at`.
+    fn is_too_late(&self, start: Timestamp, made_at: Timestamp) -> bool {
+        self.debounce.max_delay.is_some_and(|most| start > made_at.plus(most))
     }
 
     /// Whether a run is one of this debounce key that is delayed.
@@ -198,8 +193,8 @@ impl Trigger<'_> {
             DebounceMode::Leading => None,
             DebounceMode::Trailing => Some(self.latest(app, &run).await?),
         };
-        let window_ends_at = self.request.key.as_ref().map(|_| self.own.window_ends_at.plus(OUTLIVES_KEY));
-        let kept_until = run.kept_until().max(due_at.plus(KEPT)).max(window_ends_at.unwrap_or_default());
+        // As long as its own run would have been, whose key it stands for.
+        let kept_until = run.kept_until().max(due_at.plus(KEPT)).max(self.planned.spec_of(self.own).kept_until());
         let (by, after, latest) = (&self.pusher(), run.pushed_by.as_ref(), latest.as_ref());
         let push = Move::Push { turn: run.turn, due_at, kept_until, by, after, latest };
         match app.store.move_run(&run.id, push, now).await? {
