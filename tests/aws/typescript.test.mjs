@@ -57,3 +57,14 @@ test("a killed process is another attempt's to make good", async () => {
   assert.deepEqual([status, attemptCount > 1, output?.sentTo], ["COMPLETED", true, "grace@example.com"]);
   assert.deepEqual([attempts[0].error.name, /signal: 9 \(SIGKILL\)/.test(attempts[0].error.message)], ["Crashed", true], JSON.stringify(attempts));
 });
+
+test("what its tasks declare was declared when it was deployed", async () => {
+  const { body } = await call("GET", "/api/v1/schedules");
+  const declared = body.data.find(({ declaredBy }) => declaredBy === `${stack}-ts`);
+  const { type, task, timezone, generator, active } = declared;
+  assert.deepEqual([type, task, timezone, generator.expression, active], ["DECLARATIVE", "digest", "Europe/Berlin", "0 9 * * 1-5", true]);
+  assert.ok(Date.parse(declared.nextRun) > Date.now());
+  const { body: workers } = await call("GET", "/api/v1/workers");
+  const tasks = workers.data.find(({ worker }) => worker === `${stack}-ts`).tasks.map(({ id }) => id);
+  assert.deepEqual(tasks.toSorted(), ["digest", "invite-later", "send-invitation"]);
+});

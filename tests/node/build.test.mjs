@@ -106,7 +106,8 @@ test("a package for Lambda has everything inside, and runs from anywhere", async
     const made = await command(["build", "--out", out, "--host", path.join(root, "host"), "--minify"], { cwd: root });
     assert.deepEqual([made.code, made.stderr], [0, ""]);
     assert.match(made.stdout, /: doubled, fails\n.*TaskQueues="\{\\"doubled\\":\\"numbers\\"\}"/);
-    assert.deepEqual((await readdir(out)).toSorted(), ["bootstrap", "harness.mjs", "tasks"]);
+    assert.deepEqual((await readdir(out)).toSorted(), ["bootstrap", "harness.mjs", "manifest.json", "tasks"]);
+    assert.deepEqual(JSON.parse(await readFile(path.join(out, "manifest.json"), "utf8")), { tasks: [{ id: "doubled", queue: "numbers" }, { id: "fails" }] });
     await rm(path.join(root, "src"), { recursive: true });
     const host = new Host(path.join(out, "tasks"), { harness: path.join(out, "harness.mjs") });
     host.root = tmpdir();

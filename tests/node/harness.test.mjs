@@ -97,7 +97,7 @@ const usual = (wait) => {
 
 test("it says which tasks there are, with their queues, limits and policies", () => {
   const { protocol, version, sdk, tasks } = host.ready;
-  assert.deepEqual({ protocol, version, sdk }, { protocol: 2, version: "0.1.0", sdk: "4.8.3" });
+  assert.deepEqual({ protocol, version, sdk }, { protocol: 3, version: "0.1.0", sdk: "4.8.3" });
   const echo = tasks.find(({ id }) => id === "echo");
   assert.deepEqual([echo.filePath, echo.queue.name, echo.queue.concurrencyLimit, echo.maxDuration], ["trigger/tasks.ts", "own", 2, 30]);
   assert.equal(tasks.find(({ id }) => id === "fails").retry.maxAttempts, 3);
@@ -343,7 +343,7 @@ for (const [what, [files, message, stack]] of Object.entries(broken)) {
 test("a bundle of another version is refused", async () => {
   const manifest = path.join(host.out, "tasks.json");
   const text = await readFile(manifest, "utf8");
-  await writeFile(manifest, text.replace('"protocol":2', '"protocol":0'));
+  await writeFile(manifest, text.replace('"protocol":3', '"protocol":0'));
   try {
     await host.kill();
     host.failed = undefined;

@@ -1,6 +1,8 @@
 // A task in TypeScript that is triggered by the ticks of a schedule.
 
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
 import { test } from "node:test";
 
 import { startTasks } from "./stack.mjs";
@@ -13,13 +15,19 @@ export const told = schedules.task({ id: "told", run: async (payload) => ({
   dates: [payload.timestamp, payload.lastTimestamp, ...payload.upcoming].map((date) => date instanceof Date),
   minute: payload.timestamp.toISOString(),
 }) });
-export const declared = schedules.task({ id: "declared", cron: "0 9 * * *", run: async () => 1 });
 `;
+
+const declares = (cron) => `
+import { schedules, task } from "@trigger.dev/sdk";
+
+export const declared = schedules.task({ id: "declared", cron: ${cron}, run: async (payload) => ({ type: payload.type, at: payload.timestamp.toISOString() }) });
+export const other = task({ id: "other", run: async () => 1 });
+`;
+const AT_NINE = `{ pattern: "0 9 * * 1-5", timezone: "Europe/Berlin", environments: ["DEVELOPMENT", "PRODUCTION"] }`;
 
 test("r81: a scheduled task is told the time of its tick as a date, and the earlier one's", { timeout: 240_000 }, async () => {
   const stack = await startTasks({ "told.ts": TASKS });
   try {
-    assert.match(stack.printed, /its cron "0 9 \* \* \*" is not read.*task=declared/);
     const told = { timezone: "Europe/Berlin", externalId: "customer-7" };
     const wanted = { task: "told", cron: "* * * * *", deduplicationKey: "k", ...told };
     const { status, body: schedule } = await stack.call("POST", "/api/v1/schedules", wanted);
@@ -39,6 +47,39 @@ test("r81: a scheduled task is told the time of its tick as a date, and the earl
     assert.deepEqual(dates, [true, false, ...Array(10).fill(true)]);
     assert.deepEqual(second.output.dates, Array(12).fill(true));
     assert.equal(second.output.lastTimestamp, first.output.timestamp);
+  } finally {
+    await stack.stop();
+  }
+});
+
+test("r97: a task's file declares when it runs, its reload declares it otherwise, and what it declares no longer goes", { timeout: 240_000 }, async () => {
+  const stack = await startTasks({ "declared.ts": declares(AT_NINE) });
+  const schedules = async () => (await stack.call("GET", "/api/v1/schedules")).body.data;
+  const reload = async (cron) => {
+    await writeFile(path.join(stack.root, "declared.ts"), declares(cron));
+  };
+  try {
+    const [{ id, type, task, timezone, generator, declaredBy }] = await schedules();
+    assert.deepEqual({ type, task, timezone, declaredBy }, { type: "DECLARATIVE", task: "declared", timezone: "Europe/Berlin", declaredBy: "dev" });
+    assert.equal(generator.expression, "0 9 * * 1-5");
+    const { body: workers } = await stack.call("GET", "/api/v1/workers");
+    assert.deepEqual(workers.data[0].tasks.map((task) => task.id), ["declared", "other"]);
+
+    await reload(`"* * * * *"`);
+    await stack.until(async () => (await schedules())[0]?.timezone === "UTC", "it is not declared anew", 60);
+    assert.equal((await schedules())[0].id, id);
+    const ticked = async () => (await stack.runsOf("declared"))[0];
+    const run = await stack.end((await stack.until(ticked, "it does not tick", 90)).id);
+    assert.equal(run.output?.type, "DECLARATIVE", JSON.stringify(run));
+    assert.match(run.output.at, /:00\.000Z$/);
+
+    // A mistake is told, and what was declared stays.
+    await reload(`"every day"`);
+    await stack.until(async () => stack.printed.includes(`cron: declared: "every day" is no cron expression`), "the mistake is not told", 60);
+    assert.equal((await schedules()).length, 1);
+
+    await reload("undefined");
+    await stack.until(async () => (await schedules()).length === 0, "it does not go", 60);
   } finally {
     await stack.stop();
   }

@@ -225,7 +225,7 @@ fn details(run: &Run, now: Timestamp) -> Markup {
             }
             @if let Some(of) = &options.schedule {
                 dt { "Schedule" }
-                dd { a href=(format!("/runs?schedule={}", of.id)) { (of.deduplication_key) } " " code { (of.cron) } }
+                dd { a href=(format!("/runs?schedule={}", of.id)) { (of.deduplication_key.as_deref().unwrap_or("declared")) } " " code { (of.cron) } }
             }
             @if let Some(trace) = &options.traceparent { dt { "Trace" } dd { code { (trace) } } }
         }

@@ -22,8 +22,8 @@ pub(crate) async fn schedules(State(app): State<App>, visitor: Visitor) -> Resul
         div.heading { h1 { "Schedules" } span.muted { "next first" } }
         @if all.is_empty() {
             div.card.empty { p {
-                "There are no schedules yet. Make one with " code { "schedules.create" } " of the npm client, or with "
-                code { "oncekey schedules create" } "."
+                "There are no schedules yet. Declare one in a task's file with " code { "schedules.task({ cron })" }
+                ", or make one with " code { "schedules.create" } " of the npm client or " code { "oncekey schedules create" } "."
             } }
         } @else {
             (live(true, table(&all, now)))
@@ -43,13 +43,14 @@ fn table(all: &[CronSchedule], now: Timestamp) -> Markup {
 }
 
 fn row(schedule: &CronSchedule, now: Timestamp) -> Markup {
-    let CronSchedule { id, plan, deduplication_key, is_active, next_at, last_at, .. } = schedule;
+    let CronSchedule { id, plan, deduplication_key, declared_by, is_active, next_at, last_at, .. } = schedule;
     let runs = format!("/runs?schedule={id}");
     html! {
         tr {
             td {
                 a href=(runs) title=(id) { (plan.task) }
-                div.key { (deduplication_key) }
+                @if let Some(key) = deduplication_key { div.key { (key) } }
+                @if let Some(worker) = declared_by { div.muted { "declared by " (worker) } }
                 @if let Some(external_id) = &plan.external_id { div.muted { (external_id) } }
             }
             td {

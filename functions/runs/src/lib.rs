@@ -1,4 +1,5 @@
-//! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; which run holds a key; cron schedules; and wait tokens.
+//! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; which run holds a key; cron schedules; wait tokens; and
+//! workers.
 
 mod key;
 mod logs;
@@ -8,6 +9,7 @@ mod query;
 mod schedules;
 mod tokens;
 mod view;
+mod workers;
 
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
@@ -60,6 +62,9 @@ pub fn router(app: App) -> Router {
         .route(routes::RETRIEVE_TOKEN.path, routes::RETRIEVE_TOKEN.to(tokens::retrieve))
         .route(routes::COMPLETE_TOKEN.path, routes::COMPLETE_TOKEN.to(tokens::complete))
         .route(routes::CALL_BACK_TOKEN.path, routes::CALL_BACK_TOKEN.to(tokens::call_back))
+        .route(routes::LIST_WORKERS.path, routes::LIST_WORKERS.to(workers::list))
+        .route(routes::DEPLOY_WORKER.path, routes::DEPLOY_WORKER.to(workers::deploy))
+        .route(routes::REMOVE_WORKER.path, routes::REMOVE_WORKER.to(workers::remove))
         .route(routes::OPENAPI_JSON.path, routes::OPENAPI_JSON.to(openapi_json))
         .route(routes::HEALTH.path, routes::HEALTH.to(health))
         .with_state(app)
@@ -91,7 +96,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         tokens::create,
         tokens::list,
         tokens::retrieve,
-        tokens::complete
+        tokens::complete,
+        workers::list,
+        workers::deploy,
+        workers::remove
     ))]
     struct Described;
     Described::openapi()

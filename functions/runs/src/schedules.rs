@@ -185,12 +185,15 @@ pub(crate) async fn list_timezones(RawQuery(query): RawQuery) -> Json<Timezones>
 }
 
 fn shown(schedule: CronSchedule) -> Schedule {
-    let CronSchedule { id, environment, deduplication_key, plan, is_active, next_at, last_at, .. } = schedule;
+    let kind = schedule.kind().to_owned();
+    let CronSchedule { id, environment, deduplication_key, declared_by, plan, is_active, next_at, last_at, .. } =
+        schedule;
     Schedule {
         id,
-        kind: "IMPERATIVE".to_owned(),
+        kind,
         active: is_active,
         deduplication_key,
+        declared_by,
         generator: Generator::cron(plan.cron.expression().to_owned(), plan.cron.description()),
         timezone: plan.cron.timezone().to_owned(),
         task: plan.task,

@@ -212,6 +212,36 @@ fn r80_a_schedule_is_created_once_for_its_key_and_changed_by_the_next() {
 }
 
 #[test]
+fn r97_a_worker_is_declared_listed_and_removed_with_its_schedules() {
+    let stack = Stack::start();
+    let listed = stack.run(&["workers", "list"]).out;
+    assert!(listed.lines().any(|line| line.starts_with("dev ") && line.contains("  echo  ")), "{listed}");
+    let manifest = r#"{"tasks": [{"id": "echo", "cron": {"pattern": "@daily"}}, {"id": "fail", "queue": "mail"}]}"#;
+    let declared = stack.run(&["workers", "declare", "mine", manifest]);
+    assert_eq!(declared.out.trim(), "mine  deployment 1  2 tasks, 1 by a schedule", "{}", declared.err);
+    let listed = stack.run(&["workers", "list"]).out;
+    let cells =
+        |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join("|");
+    let mine: Vec<_> = listed.lines().filter(|line| line.starts_with("mine")).map(cells).collect();
+    assert!(mine[0].starts_with("mine|echo|-|@daily|UTC|") && mine[1].starts_with("mine|fail|mail|-|-|"), "{mine:?}");
+    let schedules = stack.run(&["schedules", "list", "--json"]).json();
+    assert_eq!((&schedules["declaredBy"], &schedules["type"]), (&"mine".into(), &Value::from("DECLARATIVE")));
+    let id = schedules["id"].as_str().unwrap();
+    let refused = stack.run(&["schedules", "delete", id]);
+    assert!(
+        refused.code == 1 && refused.err.contains("is declared by the code of echo in worker mine"),
+        "{}",
+        refused.err
+    );
+    let shown = stack.run(&["schedules", "get", id]).out;
+    assert!(shown.contains("declared by  mine") && !shown.contains("key "), "{shown}");
+    assert_eq!(stack.run(&["workers", "remove", "mine"]).out.trim(), "mine is removed");
+    assert_eq!(stack.run(&["schedules", "list"]).out.trim(), "no schedules");
+    let wrong = stack.run(&["workers", "declare", "mine", r#"{"tasks": [{"name": "echo"}]}"#]);
+    assert!(wrong.code == 2 && wrong.err.contains("this is no manifest: missing field `id`"), "{}", wrong.err);
+}
+
+#[test]
 fn r83_schedules_are_listed_shown_stopped_started_and_deleted() {
     let stack = Stack::start();
     assert_eq!(stack.run(&["schedules", "list"]).out.trim(), "no schedules");

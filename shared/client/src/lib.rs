@@ -41,6 +41,7 @@ mod runs;
 mod schedules;
 mod tokens;
 mod trigger;
+mod workers;
 
 pub use batch::BatchItem;
 pub use client::Client;
@@ -49,13 +50,14 @@ pub use key::Key;
 pub use oncekey_wire::options::misnamed;
 pub use oncekey_wire::{
     Attempt, AttemptError, AttemptStatus, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus,
-    CreatedToken, Debounce, Env, EnvironmentId, Family, Generator, Handle, HeldKey, Idempotency, Json, KeyGroup,
-    KeyHash, KeyRelease, KeyStatus, OnMissed, OnOverlap, Pages, Processing, RelatedRun, RelatedRuns, Reported, Run,
-    RunError, RunFields, RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage,
-    Scope, TaskId, Timestamp, Token, TokenId, TokenOptions, TokenStatus, TokensPage, TriggerFunction, TriggerOptions,
-    WaitingFor,
+    CreatedToken, Debounce, DeclaredCron, DeployedTask, Deployment, Env, EnvironmentId, Family, Generator, Handle,
+    HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease, KeyStatus, Manifest, OnMissed, OnOverlap, Pages,
+    Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields, RunId, RunSchedule, RunStatus, Schedule,
+    ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId, Timestamp, Token, TokenId, TokenOptions,
+    TokenStatus, TokensPage, TriggerFunction, TriggerOptions, WaitingFor, WorkerName,
 };
 pub use runs::{ListRuns, Page, Runs};
 pub use schedules::{ListSchedules, SchedulePlan, Schedules};
 pub use tokens::{ListTokens, Tokens};
 pub use trigger::Trigger;
+pub use workers::Workers;

@@ -124,7 +124,8 @@ impl Error {
         move |error| Self::Aws { call, source: aws_sdk_dynamodb::error::DisplayErrorContext(error).to_string().into() }
     }
 
-    pub(crate) fn unreadable(what: impl Into<String>, why: impl std::fmt::Display) -> Self {
+    /// What was read is not what was written there.
+    pub fn unreadable(what: impl Into<String>, why: impl std::fmt::Display) -> Self {
         Self::Unreadable { what: what.into(), why: why.to_string() }
     }
 }

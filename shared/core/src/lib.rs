@@ -12,6 +12,7 @@ pub mod app;
 pub mod blobs;
 pub mod clock;
 pub mod cron;
+pub mod deployment;
 pub mod environment;
 pub mod error;
 pub mod key;
@@ -33,8 +34,10 @@ pub use clock::{Clock, Timestamp};
 pub use error::Error;
 pub use key::window::Window;
 pub use key::{IdempotencyKey, KeyHash, Scope};
-pub use oncekey_wire::{BatchId, EnvironmentId, Invalid, Json, RequestId, RunId, TaskId, TokenId, TokenStatus};
+pub use oncekey_wire::{
+    BatchId, EnvironmentId, Invalid, Json, RequestId, RunId, TaskId, TokenId, TokenStatus, WorkerName,
+};
 pub use run::Run;
 pub use run::status::RunStatus;
 pub use settings::Settings;
-pub use signed::Signer;
+pub use signed::{Signer, put};

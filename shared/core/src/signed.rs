@@ -20,6 +20,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
 use tokio::time::timeout;
 use url::Url;
 
@@ -211,4 +212,19 @@ impl Requests {
         let connector = connector.https_or_http().enable_http1().wrap_connector(tcp);
         Ok(self.0.get_or_init(|| Client::builder(TokioExecutor::new()).build(connector)))
     }
+}
+
+/// Puts an answer where whoever waits for it has said, by a URL that is signed already.
+///
+/// # Errors
+/// [`Error::Aws`], also when it is not taken.
+pub async fn put(url: &str, answer: &impl Serialize) -> Result<(), Error> {
+    const CALL: &str = "PUT";
+    let text = serde_json::to_vec(answer).map_err(Error::aws(CALL))?;
+    let request = Request::put(url).body(Bytes::from(text)).map_err(Error::aws(CALL))?;
+    let answer = Requests::default().send(CALL, &request, 10_000).await?;
+    if !answer.status.is_success() {
+        return Err(Error::aws(CALL)(Unexpected(answer.status)));
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use oncekey_core::cron::ScheduleId;
 use oncekey_core::{BatchId, Error, RunId, TokenId};
+use oncekey_wire::WorkerName;
 
 use crate::error::ApiError;
 
@@ -73,6 +74,19 @@ impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Segment(text) = Segment::from_request_parts(parts, state).await?;
         Ok(Self(token_id(&text)?))
+    }
+}
+
+/// The worker that a path names. To be taken after the caller.
+#[derive(Debug)]
+pub struct WorkerPath(pub WorkerName);
+
+impl<S: Send + Sync> FromRequestParts<S> for WorkerPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Segment(text) = Segment::from_request_parts(parts, state).await?;
+        Ok(Self(WorkerName::parse(&text).map_err(Error::from)?))
     }
 }
 

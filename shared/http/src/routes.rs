@@ -114,6 +114,12 @@ pub const RETRIEVE_TOKEN: Route = Route::of(Runs, ApiKey, Get, "/api/v1/waitpoin
 pub const COMPLETE_TOKEN: Route = Route::of(Runs, ApiKey, Post, "/api/v1/waitpoints/tokens/{id}/complete");
 /// Complete the wait token whose URL it is.
 pub const CALL_BACK_TOKEN: Route = Route::of(Runs, Anyone, Post, "/api/v1/waitpoints/tokens/{id}/callback");
+/// Lists workers.
+pub const LIST_WORKERS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/workers");
+/// Says what a worker has.
+pub const DEPLOY_WORKER: Route = Route::of(Runs, ApiKey, Put, "/api/v1/workers/{worker}");
+/// Removes a worker.
+pub const REMOVE_WORKER: Route = Route::of(Runs, ApiKey, Delete, "/api/v1/workers/{worker}");
 /// The description of the API.
 pub const OPENAPI_JSON: Route = Route::of(Runs, Anyone, Get, "/openapi.json");
 /// Says that it is there, without asking anybody.
@@ -165,7 +171,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 49] = [
+pub const ALL: [Route; 52] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -195,6 +201,9 @@ pub const ALL: [Route; 49] = [
     LIST_TOKENS,
     RETRIEVE_TOKEN,
     COMPLETE_TOKEN,
+    LIST_WORKERS,
+    DEPLOY_WORKER,
+    REMOVE_WORKER,
     CALL_BACK_TOKEN,
     OPENAPI_JSON,
     HEALTH,

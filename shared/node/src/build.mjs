@@ -1,7 +1,7 @@
 // A package for Lambda: the host, the harness as one file, and the tasks with all their packages inside.
 
 import { spawn } from "node:child_process";
-import { chmod, copyFile, mkdir } from "node:fs/promises";
+import { chmod, copyFile, mkdir, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -30,7 +30,14 @@ export async function build({ tasks, out, minify = false, external = [], host, a
     });
     await chmod(path.join(out, "bootstrap"), 0o755);
   }
-  return loaded(out, project.root);
+  const loadedTasks = await loaded(out, project.root);
+  await writeFile(path.join(out, "manifest.json"), manifestOf(loadedTasks));
+  return loadedTasks;
+}
+
+/** What Oncekey is told of the package: `oncekey workers declare NAME @manifest.json`. */
+function manifestOf(tasks) {
+  return `${JSON.stringify({ tasks: tasks.map(({ id, queue, cron }) => ({ id, queue: queue?.name, cron })) }, null, 2)}\n`;
 }
 
 /** The harness as one file. */

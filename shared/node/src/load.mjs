@@ -35,12 +35,17 @@ export async function load({ folder, core: entry, entries }, waits) {
   // Tasks that a run imports while it is under way.
   core.resourceCatalog.setCurrentFileContext(workers.NO_FILE_CONTEXT, workers.NO_FILE_CONTEXT);
   const tasks = catalog.listTaskManifests().map(({ id, filePath, queue, retry, maxDuration, machine, schedule }) => ({
-    id, filePath, queue, retry, maxDuration, machine, cron: schedule?.cron,
+    id, filePath, queue, retry, maxDuration, machine, cron: schedule && declared(schedule),
   }));
   if (tasks.length === 0) {
     throw new Error(`no file registers a task: ${entries.map(({ source }) => source).join(", ") || "there is none"}. A task is made by task({ id, run }) of @trigger.dev/sdk, and exported`);
   }
   return { core: { ...core, TaskExecutor: workers.TaskExecutor, ConsoleInterceptor: workers.ConsoleInterceptor, TriggerTracer }, catalog, tasks, managers };
+}
+
+/** When a task runs by itself, as the host is told. */
+function declared({ cron: pattern, timezone, environments, window }) {
+  return { pattern, timezone, environments, window };
 }
 
 function inFile(source, error) {

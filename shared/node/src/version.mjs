@@ -1,7 +1,7 @@
 // What the two sides must agree on. See PROTOCOL.md.
 
 /** The version of the messages between host and harness. */
-export const PROTOCOL = 2;
+export const PROTOCOL = 3;
 /** The version of the package, the same as in package.json. */
 export const VERSION = "0.1.0";
 /** The oldest Node that works. */

@@ -1,12 +1,10 @@
-//! Names: environments, tasks, runs and requests. Each is parsed once, at the door, and trusted from then on.
+//! Names: environments, tasks, runs, batches, schedules and tokens. Each is parsed once, at the door, and trusted from then on.
 
-use std::fmt;
-
-use data_encoding::{BASE32_DNSSEC, BASE32_NOPAD};
+use data_encoding::BASE32_DNSSEC;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::Invalid;
+use crate::names::{is_name, name_of, shard_of, text_id};
 use crate::time::Timestamp;
 
 /// The isolation boundary of keys and runs: a project and a name in it, such as `acme/prod`.
@@ -222,6 +220,12 @@ impl ScheduleId {
         Self(format!("sched_{}", name_of([environment.as_str(), "schedule", deduplication_key])))
     }
 
+    /// The schedule that a task's own code declares: there is one of a task.
+    #[must_use]
+    pub fn declared(environment: &EnvironmentId, task: &TaskId) -> Self {
+        Self(format!("sched_{}", name_of([environment.as_str(), "declared", task.as_str()])))
+    }
+
     /// Reads a schedule id.
     ///
     /// # Errors
@@ -298,53 +302,6 @@ impl TokenId {
 /// What the ids of wait tokens begin with.
 const PREFIX: &str = "waitpoint_";
 
-fn shard_of(id: &str, shards: u32) -> u32 {
-    let sum = id.bytes().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
-    sum % shards
-}
-
-/// 160 bits of the sha256 of three parts, of which the first two can hold no NUL, so that no two triples hash alike.
-fn name_of(parts: [&str; 3]) -> String {
-    let digest = Sha256::digest(parts.join("\0").as_bytes());
-    BASE32_NOPAD.encode(&digest[..20]).to_ascii_lowercase()
-}
-
-fn is_name(text: &str) -> bool {
-    let base32 = |b: u8| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b);
-    text.len() == 32 && text.bytes().all(base32)
-}
-
-macro_rules! text_id {
-    ($id:ty) => {
-        impl fmt::Display for $id {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-        impl TryFrom<String> for $id {
-            // Whoever reads a field knows what it is called.
-            type Error = String;
-            fn try_from(text: String) -> Result<Self, String> {
-                Self::parse(&text).map_err(|invalid| invalid.message)
-            }
-        }
-        impl AsRef<str> for $id {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
-        impl From<$id> for String {
-            fn from(id: $id) -> String {
-                id.0
-            }
-        }
-        impl From<&$id> for String {
-            fn from(id: &$id) -> String {
-                id.0.clone()
-            }
-        }
-    };
-}
 text_id!(EnvironmentId);
 text_id!(TaskId);
 text_id!(RunId);

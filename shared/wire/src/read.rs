@@ -133,7 +133,7 @@ mod tests {
             schedule: Some(RunSchedule {
                 id: ScheduleId::parse(&format!("sched_{}", "a".repeat(32))).expect("a schedule id"),
                 external_id: Some("user".to_owned()),
-                deduplication_key: "k".to_owned(),
+                deduplication_key: Some("k".to_owned()),
                 generator: Generator::cron("@daily".to_owned(), "At 00:00.".to_owned()),
             }),
             payload: Json::of(&[1u128 << 100]).ok(),

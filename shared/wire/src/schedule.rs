@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::deployment::WorkerName;
 use crate::ids::{EnvironmentId, ScheduleId, TaskId};
 use crate::reported::Reported;
 use crate::time::{Timestamp, iso};
@@ -76,15 +77,19 @@ impl fmt::Display for OnMissed {
 pub struct Schedule {
     /// Its id.
     pub id: ScheduleId,
-    /// `IMPERATIVE`: made by a call.
+    /// `IMPERATIVE`: made by a call; `DECLARATIVE`: declared by a worker's code.
     #[serde(rename = "type")]
     pub kind: String,
     /// The task that it triggers.
     pub task: TaskId,
     /// Whether it ticks.
     pub active: bool,
-    /// The caller's key, of which there is one schedule.
-    pub deduplication_key: String,
+    /// The caller's key, of which there is one schedule. One that is declared has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deduplication_key: Option<String>,
+    /// The worker whose code declares it, if one does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub declared_by: Option<WorkerName>,
     /// Told to the task.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub external_id: Option<String>,
@@ -144,6 +149,9 @@ pub struct ScheduleEnvironment {
 }
 
 impl ScheduleEnvironment {
+    /// The types that there are.
+    pub const KINDS: [&str; 4] = ["DEVELOPMENT", "STAGING", "PREVIEW", "PRODUCTION"];
+
     /// That of this id.
     #[must_use]
     pub fn new(id: EnvironmentId) -> Self {
@@ -206,8 +214,9 @@ pub struct RunSchedule {
     /// Its external id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub external_id: Option<String>,
-    /// Its deduplication key.
-    pub deduplication_key: String,
+    /// Its deduplication key, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deduplication_key: Option<String>,
     /// Its expression.
     pub generator: Generator,
 }

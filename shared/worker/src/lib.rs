@@ -46,6 +46,7 @@ mod calls;
 mod child;
 mod context;
 mod decided;
+mod deployment;
 mod error;
 mod execute;
 mod family;

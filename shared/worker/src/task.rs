@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use oncekey_core::TaskId;
+use oncekey_core::cron::Cron;
 use oncekey_core::payload::{Payload, PayloadType};
 use oncekey_core::queue::name::QueueName;
 use oncekey_core::run::RunSpec;
 use oncekey_core::run::retry::RetryPolicy;
-use oncekey_wire::Json;
+use oncekey_wire::{DeclaredCron, Json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -27,6 +28,8 @@ pub struct Task {
     pub(crate) retry: RetryPolicy,
     pub(crate) max_duration: Option<Duration>,
     pub(crate) queue: Option<QueueName>,
+    /// When it runs by itself. What its file says is read when it is declared.
+    pub(crate) cron: Option<DeclaredCron>,
     /// How much longer than it may take it has, to end by itself.
     pub(crate) grace: Duration,
     body: Body,
@@ -77,7 +80,15 @@ impl Task {
 
     /// A task of this body.
     pub(crate) fn of(id: TaskId, body: Body) -> Self {
-        Self { id, retry: RetryPolicy::default(), max_duration: None, queue: None, grace: Duration::ZERO, body }
+        Self {
+            id,
+            retry: RetryPolicy::default(),
+            max_duration: None,
+            queue: None,
+            cron: None,
+            grace: Duration::ZERO,
+            body,
+        }
     }
 
     /// How often and how soon it is tried again. The default is [`RetryPolicy::default`]: 3 attempts, 1 s first.
@@ -121,6 +132,35 @@ impl Task {
     pub fn queue(mut self, name: &str) -> Self {
         let name = QueueName::parse(name).unwrap_or_else(|| panic!("Task::queue({name:?}): give {}", QueueName::SHAPE));
         self.queue = Some(name);
+        self
+    }
+
+    /// When it runs by itself: a cron expression of five fields, and the time zone that it is meant in. Each time is one run,
+    /// whose payload tells of it. Where it is deployed, or taken up by a local stack, the schedule is there; with the first
+    /// deployment that has no such line it goes.
+    ///
+    /// ```
+    /// use oncekey_worker::{Context, Task, TaskError};
+    /// use serde_json::Value;
+    ///
+    /// async fn digest(_: Context, time: Value) -> Result<(), TaskError> {
+    ///     println!("the digest of {}", time["timestamp"]);
+    ///     Ok(())
+    /// }
+    ///
+    /// let task = Task::new("digest", digest).cron("0 9 * * 1-5", "Europe/Berlin");
+    /// # let _ = task;
+    /// ```
+    ///
+    /// # Panics
+    /// When `pattern` is no cron expression, or `timezone` no time zone.
+    #[must_use]
+    pub fn cron(mut self, pattern: &str, timezone: &str) -> Self {
+        if let Err(error) = Cron::parse(pattern, timezone) {
+            panic!("Task::cron({pattern:?}, {timezone:?}): {error}");
+        }
+        let timezone = Some(timezone.to_owned());
+        self.cron = Some(DeclaredCron { pattern: pattern.to_owned(), timezone, environments: None, window: None });
         self
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
+use oncekey_core::protocol::declare::declare;
 use oncekey_core::protocol::keep::keep_for_retry;
 use oncekey_core::protocol::start::{Start, start};
 use oncekey_core::queue::batch::{self, Disposition};
@@ -16,8 +17,12 @@ use oncekey_core::run::retry::RetryPolicy;
 use oncekey_core::telemetry::logs;
 use oncekey_core::telemetry::metrics::record_queue_latency;
 use oncekey_core::{App, Error, Run, RunId, TaskId, Timestamp};
+use oncekey_wire::{DeployedTask, EnvironmentId, Manifest, RequestId, WorkerName};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use tracing::Instrument;
 
+use crate::deployment::ResourceRequest;
 use crate::execute::{crashed, execute};
 use crate::task::Task;
 
@@ -86,6 +91,37 @@ impl Worker {
         self.read().tasks.values().filter_map(|task| Some((task.id.clone(), task.queue.clone()?))).collect()
     }
 
+    /// What it has, as Oncekey is told.
+    ///
+    /// # Errors
+    /// [`Error::Unprocessable`] when its tasks could not be loaded.
+    pub fn manifest(&self) -> Result<Manifest, Error> {
+        let Known { tasks, missing } = &*self.read();
+        if let Some(why) = missing {
+            return Err(Error::Unprocessable(format!("this worker's tasks could not be loaded: {why}")));
+        }
+        let deployed = |task: &Arc<Task>| {
+            let Task { id, queue, cron, .. } = &**task;
+            DeployedTask { id: id.clone(), queue: queue.as_ref().map(ToString::to_string), cron: cron.clone() }
+        };
+        Ok(Manifest { tasks: tasks.values().map(deployed).collect() })
+    }
+
+    /// Tells an environment what it has, as a worker of this name: the schedules that its tasks declare are there from then on.
+    /// The same request counts once, and never over a later one.
+    ///
+    /// # Errors
+    /// [`Error::Unprocessable`] and [`Error::Invalid`] for what cannot be declared, [`Error::Aws`] and its like.
+    pub async fn declare(
+        &self,
+        app: &App,
+        environment: &EnvironmentId,
+        name: &WorkerName,
+        request: &RequestId,
+    ) -> Result<(), Error> {
+        declare(app, environment, name, &self.manifest()?, request).await.map(drop)
+    }
+
     /// Runs as a Lambda function whose event source is a run queue, set up by the environment variables that
     /// [`App::from_env`] names.
     ///
@@ -110,12 +146,25 @@ impl Worker {
     /// What the Lambda runtime reports.
     pub async fn run_with(&self, prepare: impl AsyncFn() -> App) -> Result<(), lambda_runtime::Error> {
         let (worker, prepare) = (self, &prepare);
-        let handle = |event: LambdaEvent<SqsEvent>| async move {
+        let handle = |event: LambdaEvent<Box<RawValue>>| async move {
             let app = prepare().await;
             let deadline = deadline(event.context.deadline, app.clock.now());
-            Ok::<_, lambda_runtime::Error>(worker.handle(&app, event.payload, deadline).await)
+            Ok::<_, lambda_runtime::Error>(worker.invoke(&app, event.payload.get(), deadline).await?)
         };
         lambda_runtime::run(service_fn(handle)).await
+    }
+
+    /// Handles whatever a function is invoked with: run messages, or CloudFormation's question for what it has.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] for what is neither, and what keeps it from answering CloudFormation: to be done again.
+    pub async fn invoke(&self, app: &App, event: &str, deadline: Timestamp) -> Result<Invoked, Error> {
+        if let Some(asked) = ResourceRequest::parse(event) {
+            // On the heap: the future of an invocation is large enough without that of what happens once a deployment.
+            return Box::pin(asked.carry_out(app, self.manifest())).await.map(Invoked::Deployment);
+        }
+        let runs = serde_json::from_str(event).map_err(|error| Error::unreadable("an event", error))?;
+        Ok(Invoked::Runs(self.handle(app, runs, deadline).await))
     }
 
     /// Handles one batch of run messages in an invocation that ends at `deadline`.
@@ -190,6 +239,16 @@ impl Worker {
         };
         Outcome::Failed { error, retry_after_ms }
     }
+}
+
+/// What an invocation answers.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Invoked {
+    /// Which messages are to come again.
+    Runs(SqsBatchResponse),
+    /// Nothing: CloudFormation was told.
+    Deployment(()),
 }
 
 /// When the invocation ends: Lambda tells milliseconds since 1970. `cargo lambda watch` tells ten minutes, from now.

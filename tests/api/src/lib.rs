@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use oncekey::aws::iam::Function;
 use oncekey::{Options, Stack, Storage};
 use oncekey_core::environment::{ApiKey, create};
 use oncekey_core::store::{Store, TableNames};
@@ -228,6 +229,12 @@ impl Oncekey {
     #[must_use]
     pub fn app(&self) -> &App {
         self.stack().app()
+    }
+
+    /// The domain with the permissions of a function.
+    #[must_use]
+    pub fn app_of(&self, function: &Function) -> &App {
+        self.stack().app_of(function)
     }
 
     /// Where a path is.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use oncekey_model::cron::{self, Cron};
 use oncekey_model::debounce::{self, Debounce};
+use oncekey_model::declare::{self, Declare};
 use oncekey_model::delay::{self, Delay};
 use oncekey_model::token::{self, Token};
 use oncekey_model::trigger::{self, OnHeld, Protocol, Release};
@@ -86,6 +87,11 @@ fn main() {
     }
     for mutant in cron::Mutant::ALL {
         search(&format!("fault: {mutant:?}"), Cron { mutant: Some(mutant), changes: 1, ..cron.clone() });
+    }
+    let declare = Declare { handlers: 2, duplicates: 2, deaths: 2, sweeps: 1, mutant: None };
+    search("declare: three deployments, two deaths, a look", declare.clone());
+    for mutant in declare::Mutant::ALL {
+        search(&format!("fault: {mutant:?}"), Declare { mutant: Some(mutant), ..declare.clone() });
     }
     for mutant in token::Mutant::ALL {
         search(&format!("fault: {mutant:?}"), Token { mutant: Some(mutant), ..token.clone() });

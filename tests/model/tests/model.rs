@@ -3,6 +3,7 @@
 use oncekey_model::broken;
 use oncekey_model::cron::{self, Cron};
 use oncekey_model::debounce::{self, Debounce};
+use oncekey_model::declare::{self, Declare};
 use oncekey_model::delay::{self, Delay};
 use oncekey_model::token::{self, Token};
 use oncekey_model::trigger::{self, OnHeld, Protocol, Release};
@@ -69,6 +70,19 @@ fn faults_planted_in_ticks_are_found() {
         };
         let planted = Cron { handlers: 2, changes: 1, deaths: 1, patience: 1, mutant: Some(mutant) };
         finds(&format!("{mutant:?}"), search(planted), &[invariant]);
+    }
+}
+
+#[test]
+fn what_a_deployment_declares_is_there_and_nothing_else() {
+    holds("declarations", search(Declare { handlers: 2, duplicates: 2, deaths: 2, sweeps: 1, mutant: None }));
+}
+
+#[test]
+fn faults_planted_in_declarations_are_found() {
+    for mutant in declare::Mutant::ALL {
+        let planted = Declare { handlers: 2, duplicates: 1, deaths: 1, sweeps: 0, mutant: Some(mutant) };
+        finds(&format!("{mutant:?}"), search(planted), &["R97"]);
     }
 }
 

@@ -99,6 +99,9 @@ impl Caller {
     pub(crate) fn ask_dynamodb(&self, operation: &str, body: &[u8]) -> Result<(), String> {
         // What cannot be read is refused by the database, in its own words.
         let Ok(body) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
+        if let Some(writes) = body.get("TransactItems").and_then(Value::as_array) {
+            return writes.iter().try_for_each(|write| self.ask_transacted(write));
+        }
         let action = format!("dynamodb:{operation}");
         if let Some(tables) = body.get("RequestItems").and_then(Value::as_object) {
             return tables.keys().try_for_each(|table| self.ask(&action, table_arn(table), None));
@@ -108,10 +111,19 @@ impl Caller {
             Some(index) => format!("{table}/index/{index}"),
             None => table,
         };
-        let item = body.get("Item").or(body.get("Key"));
-        let of_key = |name: &str| item?.get(name)?.get("S")?.as_str().map(str::to_owned);
-        let leading_key = [RUNS.key, ENVIRONMENTS.key].into_iter().find_map(|key| of_key(key.first()?));
-        self.ask(&action, resource, leading_key)
+        self.ask(&action, resource, leading_key(&body))
+    }
+
+    /// Whether it may make this write of a transaction, which IAM knows as the write alone; a check has a name of its own.
+    fn ask_transacted(&self, write: &Value) -> Result<(), String> {
+        for (name, of_write) in write.as_object().into_iter().flatten() {
+            let action = match name.as_str() {
+                "ConditionCheck" => "dynamodb:ConditionCheckItem".to_owned(),
+                name => format!("dynamodb:{name}Item"),
+            };
+            self.ask(&action, table_arn(of_write["TableName"].as_str().unwrap_or("*")), leading_key(of_write))?;
+        }
+        Ok(())
     }
 
     /// Whether it may make this call to SQS, whose batches are the single actions to IAM.
@@ -136,6 +148,13 @@ impl Caller {
     pub(crate) fn ask_s3(&self, action: &str, path: &str) -> Result<(), String> {
         self.ask(&format!("s3:{action}"), format!("arn:aws:s3:::{}", path.trim_start_matches('/')), None)
     }
+}
+
+/// The partition key of the item that is meant, where it is one.
+fn leading_key(body: &Value) -> Option<String> {
+    let item = body.get("Item").or(body.get("Key"));
+    let of_key = |name: &str| item?.get(name)?.get("S")?.as_str().map(str::to_owned);
+    [RUNS.key, ENVIRONMENTS.key].into_iter().find_map(|key| of_key(key.first()?))
 }
 
 /// The ARN of a queue.

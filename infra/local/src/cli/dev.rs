@@ -90,7 +90,7 @@ pub(super) async fn dev(dev: Dev) -> Result<(), StackError> {
     let _ = writeln!(std::io::stdout(), "{}", banner(&stack, &kept, oncekey_function_dashboard::example(&ids)));
     let tasks = tasks.map(|tasks| {
         let _ = writeln!(std::io::stdout(), "Tasks: {}\n", tasks.listed());
-        tokio::spawn(tasks.run(stack.routes()))
+        tokio::spawn(tasks.run(stack.routes(), stack.deployments()))
     });
     if let Some(url) = functions {
         let _ = writeln!(

@@ -12,6 +12,7 @@ mod runs;
 mod schedules;
 mod tokens;
 mod trigger;
+mod workers;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -70,6 +71,9 @@ enum Command {
     /// Create, list, show and complete wait tokens
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
+    /// List workers and what they declare; declare for one; remove one
+    #[command(subcommand)]
+    Workers(workers::WorkersCommand),
     /// Create environments; list, rotate and revoke their API keys
     #[command(subcommand)]
     Env(env::EnvCommand),
@@ -93,6 +97,7 @@ impl Cli {
             Command::Keys(command) => keys::keys(command).await,
             Command::Schedules(command) => schedules::schedules(command).await,
             Command::Tokens(command) => tokens::tokens(command).await,
+            Command::Workers(command) => workers::workers(command).await,
             Command::Env(command) => env::env(command).await,
             Command::Openapi => {
                 output::print(crate::openapi());

@@ -140,8 +140,8 @@ async fn list(remote: &Remote) -> Result<(), Failure> {
         return Ok(());
     }
     let row = |schedule: &Schedule| {
-        let [cron, key] =
-            [&schedule.generator.expression, &schedule.deduplication_key].map(|text| output::visible(text));
+        let cron = output::visible(&schedule.generator.expression);
+        let key = schedule.deduplication_key.as_deref().map_or_else(|| "-".to_owned(), output::visible);
         let [id, task] = [schedule.id.to_string(), schedule.task.to_string()];
         [id, task, cron, schedule.timezone.clone(), key, next_of(schedule)]
     };
@@ -159,7 +159,8 @@ fn show(schedule: &Schedule) {
         ("cron", Some(output::visible(&schedule.generator.expression))),
         ("which means", Some(schedule.generator.description.clone())),
         ("time zone", Some(schedule.timezone.clone())),
-        ("key", Some(output::visible(&schedule.deduplication_key))),
+        ("key", schedule.deduplication_key.as_deref().map(output::visible)),
+        ("declared by", schedule.declared_by.as_ref().map(ToString::to_string)),
         ("external id", schedule.external_id.as_deref().map(output::visible)),
         ("on overlap", Some(schedule.on_overlap.to_string())),
         ("on missed", Some(schedule.on_missed.to_string())),

@@ -2,6 +2,7 @@
 
 mod apps;
 pub(crate) mod data;
+mod deployment;
 mod embedded;
 mod functions;
 mod options;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::aws::gateway;
-use crate::aws::iam::Caller;
+use crate::aws::iam::{Caller, Function};
 use crate::aws::in_process::{Direct, To};
 use crate::aws::lambda_api::Surroundings;
 use crate::aws::sqs::Queues;
@@ -32,6 +33,7 @@ use crate::error::StackError;
 use crate::loopback::{Connections, Endpoint};
 use crate::stack::apps::{Apps, Held};
 use crate::stack::data::{DataFolder, Endpoints};
+pub(crate) use crate::stack::deployment::Deployments;
 use crate::stack::embedded::{BUCKET, Embedded, Listeners, listen};
 use crate::stack::functions::{mappings, routes, routes_of_tasks};
 pub use crate::stack::options::{Options, Storage};
@@ -51,6 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Stack {
     address: SocketAddr,
     apps: Apps,
+    worker: Worker,
     dynamodb: (String, aws_sdk_dynamodb::Client),
     sqs: (String, aws_sdk_sqs::Client),
     scheduler: Option<String>,
@@ -155,9 +158,10 @@ impl Stack {
         );
         parts.spawn(api.serve(http, stop.subscribe()));
         parts.spawn(keep_house(database, queues, stop.subscribe()));
-        Ok(Self {
+        let stack = Self {
             address,
             apps,
+            worker,
             dynamodb: (dynamodb_url, dynamodb),
             sqs: (sqs_url, sqs),
             scheduler: scheduler_url,
@@ -165,7 +169,19 @@ impl Stack {
             parts,
             endpoints,
             _folder: folder,
-        })
+        };
+        stack.deployments().next().await;
+        Ok(stack)
+    }
+
+    /// Tells what the worker has whenever that is another.
+    pub(crate) fn deployments(&self) -> Deployments {
+        Deployments { app: self.app().clone(), worker: self.worker.clone() }
+    }
+
+    /// The domain, with the permissions of a function where they are told apart.
+    pub fn app_of(&self, function: &Function) -> &App {
+        &self.apps.of(function).app
     }
 
     /// The API's URL.

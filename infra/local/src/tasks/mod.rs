@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use bundler::{Bundler, Notice};
 
 use crate::lines::Lines;
+use crate::stack::Deployments;
 
 /// How often a run is looked at: its store is in this process.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -94,14 +95,18 @@ impl Tasks {
         self.worker.ids().iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Serves the processes and takes changes up, for as long as it is awaited.
-    pub(crate) async fn run(mut self, routes: axum::Router) {
+    /// Serves the processes and takes changes up, for as long as it is awaited: whoever wants to know is told of each.
+    pub(crate) async fn run(mut self, routes: axum::Router, deployments: Deployments) {
         let host = self.host.clone();
         let watch = async {
             loop {
-                if let Err(why) = self.take_up().await {
-                    eprintln!("{why}; the tasks stay as they are");
-                    std::future::pending::<()>().await;
+                match self.take_up().await {
+                    Ok(true) => deployments.next().await,
+                    Ok(false) => {}
+                    Err(why) => {
+                        eprintln!("{why}; the tasks stay as they are");
+                        std::future::pending::<()>().await;
+                    }
                 }
             }
         };

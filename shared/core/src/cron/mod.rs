@@ -4,7 +4,7 @@
 pub mod expression;
 mod local;
 
-use oncekey_wire::{EnvironmentId, TaskId};
+use oncekey_wire::{EnvironmentId, TaskId, WorkerName};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -37,8 +37,12 @@ pub struct CronSchedule {
     pub id: ScheduleId,
     /// Where it triggers.
     pub environment: EnvironmentId,
-    /// The caller's key, of which there is one schedule.
-    pub deduplication_key: String,
+    /// The caller's key, of which there is one schedule, if a caller made it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deduplication_key: Option<String>,
+    /// The worker whose code declares it, if one does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub declared_by: Option<WorkerName>,
     /// What it is to do.
     pub plan: Plan,
     /// Whether it ticks.
@@ -60,6 +64,12 @@ pub struct CronSchedule {
 }
 
 impl CronSchedule {
+    /// `IMPERATIVE` if a caller made it, `DECLARATIVE` if code declares it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        if self.declared_by.is_some() { "DECLARATIVE" } else { "IMPERATIVE" }
+    }
+
     /// The tick that is under way.
     #[must_use]
     pub fn tick(&self) -> Tick {
@@ -109,8 +119,9 @@ impl TickMessage {
 pub struct OfSchedule {
     /// The schedule.
     pub id: ScheduleId,
-    /// Its deduplication key.
-    pub deduplication_key: String,
+    /// Its deduplication key, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deduplication_key: Option<String>,
     /// Its external id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub external_id: Option<String>,

@@ -9,6 +9,7 @@ pub mod claim;
 pub mod complete;
 pub mod dead_letter;
 pub(crate) mod debounce;
+pub mod declare;
 mod end;
 mod fingerprint;
 mod hop;

@@ -50,7 +50,8 @@ pub async fn create(
         let schedule = CronSchedule {
             id: id.clone(),
             environment: environment.clone(),
-            deduplication_key: deduplication_key.clone(),
+            deduplication_key: Some(deduplication_key.clone()),
+            declared_by: None,
             is_active: true,
             generation: fresh(),
             next_at: next_of(&plan, now)?,
@@ -70,7 +71,7 @@ pub async fn create(
 /// Changes a schedule.
 ///
 /// # Errors
-/// As [`create`], and [`Error::NotFound`].
+/// As [`create`], [`Error::NotFound`], and [`Error::Unprocessable`] for another plan of one that code declares.
 pub async fn change(
     app: &App,
     environment: &EnvironmentId,
@@ -78,7 +79,11 @@ pub async fn change(
     change: Change,
 ) -> Result<CronSchedule, Error> {
     for _ in 0..TRIES {
-        if let Some(changed) = try_to_change(app, find(app, environment, id).await?, &change).await? {
+        let there = find(app, environment, id).await?;
+        if change.plan.is_some() {
+            is_a_callers(&there)?;
+        }
+        if let Some(changed) = try_to_change(app, there, &change).await? {
             return Ok(changed);
         }
     }
@@ -129,7 +134,11 @@ async fn put(app: &App, schedule: &CronSchedule, condition: PutIf<'_>) -> Result
     Ok(true)
 }
 
-fn next_of(plan: &Plan, after: Timestamp) -> Result<Timestamp, Error> {
+/// The first time after `after`.
+///
+/// # Errors
+/// [`Error::Invalid`] when there is none.
+pub(super) fn next_of(plan: &Plan, after: Timestamp) -> Result<Timestamp, Error> {
     plan.cron
         .next_after(after)
         .ok_or_else(|| Error::invalid("cron", format!("{:?} names a time that never comes", plan.cron.expression())))
@@ -144,15 +153,27 @@ pub async fn find(app: &App, environment: &EnvironmentId, id: &ScheduleId) -> Re
     there.ok_or_else(|| Error::NotFound(format!("there is no schedule {id} in {environment}")))
 }
 
+/// Refuses to touch what code declares: its next deployment would undo it.
+fn is_a_callers(schedule: &CronSchedule) -> Result<(), Error> {
+    let Some(worker) = &schedule.declared_by else { return Ok(()) };
+    let (id, task) = (&schedule.id, &schedule.plan.task);
+    let text =
+        format!("{id} is declared by the code of {task} in worker {worker}: change it there; it can be stopped here");
+    Err(Error::Unprocessable(text))
+}
+
 /// Deletes a schedule, also one that cannot be read: ticks that are under way find none.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Aws`].
+/// [`Error::NotFound`], [`Error::Unprocessable`] for one that code declares, [`Error::Aws`].
 pub async fn delete(app: &App, environment: &EnvironmentId, id: &ScheduleId) -> Result<(), Error> {
     let there = match find(app, environment, id).await {
         Err(Error::Unreadable { .. }) => None,
         found => Some(found?),
     };
+    if let Some(there) = &there {
+        is_a_callers(there)?;
+    }
     app.store.delete_cron_schedule(environment, id).await?;
     if let Some(there) = there {
         app.queues.unschedule_tick(&there.tick()).await;

@@ -100,7 +100,7 @@ fn payload(schedule: &CronSchedule, tick: &Tick) -> Payload {
     let CronSchedule { id, plan, last_at, .. } = schedule;
     let upcoming = plan.cron.upcoming(tick.at, UPCOMING);
     let mut told = json!({
-        "type": "IMPERATIVE",
+        "type": schedule.kind(),
         "scheduleId": id,
         "timestamp": tick.at.to_string(),
         "timezone": plan.cron.timezone(),

@@ -6,6 +6,7 @@ pub mod debounce;
 pub mod described;
 pub mod held;
 pub mod ignored;
+pub mod manifest;
 pub mod object;
 pub mod options;
 mod parse;

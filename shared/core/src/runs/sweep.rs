@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::protocol::{overdue, schedule, token, wait};
+use crate::protocol::{declare, overdue, schedule, token, wait};
 use crate::queue::batch::Disposition;
 use crate::run::Run;
 use crate::run::status::RunStatus;
@@ -94,6 +94,7 @@ async fn every_environment(app: &App) -> Result<Vec<Walk>, Error> {
 async fn go_on(app: &App, mut walk: Walk) -> Result<Option<Walk>, Error> {
     let begun = Instant::now();
     if walk.after.is_empty() {
+        declare::settle_all(app, &walk.environment).await?;
         schedule::send_lost_ticks(app, &walk.environment).await?;
     }
     let days_old = |days: u32| {

@@ -25,12 +25,32 @@ fn partition(environment: &EnvironmentId) -> String {
     format!("schedules#{environment}")
 }
 
-fn key(environment: &EnvironmentId, id: &ScheduleId) -> HashMap<String, AttributeValue> {
+pub(super) fn key(environment: &EnvironmentId, id: &ScheduleId) -> HashMap<String, AttributeValue> {
     HashMap::from([("run_id".to_owned(), text(partition(environment))), ("item".to_owned(), text(id.as_str()))])
 }
 
 fn read(item: HashMap<String, AttributeValue>) -> Result<CronSchedule, Error> {
     serde_dynamo::from_item(item).map_err(|error| Error::unreadable("a schedule", error))
+}
+
+/// The whole item of a schedule.
+pub(super) fn item(schedule: &CronSchedule) -> Result<HashMap<String, AttributeValue>, Error> {
+    let mut item: HashMap<_, _> =
+        serde_dynamo::to_item(schedule).map_err(|error| Error::unreadable("a schedule", error))?;
+    item.extend(key(&schedule.environment, &schedule.id));
+    Ok(item)
+}
+
+/// A condition, as DynamoDB is told it.
+pub(super) fn condition(condition: PutIf<'_>) -> (&'static str, Option<HashMap<String, AttributeValue>>) {
+    match condition {
+        PutIf::Absent => ("attribute_not_exists(run_id)", None),
+        PutIf::As(there) => {
+            let values =
+                [(":next".to_owned(), moment(there.next_at)), (":generation".to_owned(), text(&there.generation))];
+            ("generation = :generation AND next_at = :next", Some(HashMap::from(values)))
+        }
+    }
 }
 
 impl Store {
@@ -53,7 +73,24 @@ impl Store {
     /// # Errors
     /// [`Error::Aws`].
     pub async fn cron_schedules(&self, environment: &EnvironmentId) -> Result<Vec<CronSchedule>, Error> {
+        self.all_cron_schedules(environment, false).await
+    }
+
+    /// The same, strongly consistent.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn current_cron_schedules(&self, environment: &EnvironmentId) -> Result<Vec<CronSchedule>, Error> {
+        self.all_cron_schedules(environment, true).await
+    }
+
+    async fn all_cron_schedules(
+        &self,
+        environment: &EnvironmentId,
+        is_consistent: bool,
+    ) -> Result<Vec<CronSchedule>, Error> {
         let query = self.client.query().table_name(&self.tables.runs).key_condition_expression("run_id = :of");
+        let query = query.consistent_read(is_consistent);
         let query = query.expression_attribute_values(":of", text(partition(environment)));
         let mut pages = query.into_paginator().items().send();
         let mut schedules = Vec::new();
@@ -72,19 +109,14 @@ impl Store {
     /// # Errors
     /// [`Error::Aws`].
     pub async fn put_cron_schedule(&self, schedule: &CronSchedule, condition: PutIf<'_>) -> Result<bool, Error> {
-        let item: HashMap<_, _> =
-            serde_dynamo::to_item(schedule).map_err(|error| Error::unreadable("a schedule", error))?;
-        let mut put = self.client.put_item().table_name(&self.tables.runs).set_item(Some(item));
-        for (name, value) in key(&schedule.environment, &schedule.id) {
-            put = put.item(name, value);
-        }
-        let put = match condition {
-            PutIf::Absent => put.condition_expression("attribute_not_exists(run_id)"),
-            PutIf::As(there) => put
-                .condition_expression("generation = :generation AND next_at = :next")
-                .expression_attribute_values(":next", moment(there.next_at))
-                .expression_attribute_values(":generation", text(&there.generation)),
-        };
+        let (condition, values) = self::condition(condition);
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.runs)
+            .set_item(Some(item(schedule)?))
+            .condition_expression(condition)
+            .set_expression_attribute_values(values);
         Ok(written("dynamodb:PutItem", put.send().await)?.is_done())
     }
 

@@ -109,12 +109,7 @@ impl Host {
         task.max_duration = manifest.limit();
         // It is told first, and stopped when it does not listen.
         task.grace = GRACE * 2;
-        if let Some(cron) = &manifest.cron {
-            tracing::warn!(
-                task = %task.id,
-                "its cron {cron:?} is not read: create a schedule, with schedules.create or `oncekey schedules create`"
-            );
-        }
+        task.cron.clone_from(&manifest.cron);
         let name = manifest.queue.as_ref().and_then(|queue| queue.name.as_deref());
         task.queue = name.and_then(QueueName::parse);
         Ok(task)

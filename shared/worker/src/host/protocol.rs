@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use oncekey_core::TaskId;
 use oncekey_core::run::retry::RetryPolicy;
+use oncekey_wire::DeclaredCron;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The version of the protocol that this host speaks.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 
 /// What a child says.
 #[derive(Debug, Deserialize)]
@@ -80,9 +81,9 @@ pub(crate) struct Manifest {
     pub retry: Option<RetryManifest>,
     #[serde(default)]
     pub max_duration: Option<f64>,
-    /// The times that the task's file declares it for.
+    /// When the task's file declares it to run by itself.
     #[serde(default)]
-    pub cron: Option<String>,
+    pub cron: Option<DeclaredCron>,
 }
 
 impl Manifest {

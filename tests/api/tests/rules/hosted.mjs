@@ -294,7 +294,7 @@ lines.on("line", (line) => {
 lines.on("close", () => process.exit(0));
 say({
   type: "ready",
-  protocol: 2,
+  protocol: 3,
   // A bundle of a test's may have one more.
   tasks: [...Object.keys(tasks), ...(existsSync(`${process.env.ONCEKEY_BUNDLE}/id`) ? [readFileSync(`${process.env.ONCEKEY_BUNDLE}/id`, "utf8")] : [])].map((id) => ({
     id,

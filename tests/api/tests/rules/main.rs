@@ -12,6 +12,7 @@ mod crons;
 mod dashboard;
 mod dashboard_tokens;
 mod debounce;
+mod declared;
 mod ends;
 mod environments;
 mod faults;

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use oncekey::Options;
 use oncekey::aws::iam::Function;
+use oncekey_core::deployment::StoredDeployment;
 use oncekey_core::queue::message::{CompletionEvent, Outcome};
 use oncekey_core::queue::name::{Queue, QueueName};
 use oncekey_core::run::RunError;
+use oncekey_core::{RequestId, WorkerName};
 use oncekey_tests_api::policy::{Permission, Policies, Tasks};
-use oncekey_tests_api::{COUNTS_IN_REAL_TIME, DEV, Oncekey, Place, answer, run_id};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, DEV, Oncekey, Place, answer, dev, run_id};
+use oncekey_wire::Manifest;
 use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -165,6 +168,7 @@ async fn drive(oncekey: &Oncekey, queue: &str) {
     oncekey.drained("oncekey-completions-dead").await;
     oncekey.drained("oncekey-runs-dead").await;
     tick(oncekey).await;
+    deploy(oncekey).await;
     // Whatever takes days.
     oncekey.in_status(&all.id, "WAITING").await;
     overdue(oncekey).await;
@@ -219,6 +223,35 @@ async fn tick(oncekey: &Oncekey) {
         ok(oncekey.request(Method::DELETE, &path)).await;
     }
     oncekey.purge("oncekey-triggers").await;
+}
+
+/// Workers that are deployed: by a call, by themselves, and by the sweep where somebody died over it.
+async fn deploy(oncekey: &Oncekey) {
+    let declare = |cron: &str| {
+        let manifest = json!({ "tasks": [{ "id": "child", "cron": { "pattern": cron } }] });
+        ok(oncekey.request(Method::PUT, "/api/v1/workers/called").body(manifest.to_string()))
+    };
+    declare("0 0 1 1 *").await;
+    declare("0 0 2 1 *").await;
+    ok(oncekey.request(Method::DELETE, "/api/v1/workers/called")).await;
+    let (mine, name) = (Function::Worker(name(BESIDE)), WorkerName::parse("mine").unwrap());
+    let mine = oncekey.app_of(&mine);
+    let scheduled =
+        |cron: &str| worker().task(Task::new("yearly", |_: Context, _: Value| async { Ok(()) }).cron(cron, "UTC"));
+    for cron in ["0 0 1 1 *", "0 0 2 1 *"] {
+        scheduled(cron).declare(mine, &dev(), &name, &RequestId::fresh()).await.unwrap();
+    }
+    worker().declare(mine, &dev(), &name, &RequestId::fresh()).await.unwrap();
+    let app = oncekey.app();
+    for manifest in
+        [scheduled("0 0 1 1 *").manifest().unwrap(), scheduled("0 0 2 1 *").manifest().unwrap(), Manifest::default()]
+    {
+        let there = app.store.deployment(&dev(), &name).await.unwrap();
+        let begun =
+            StoredDeployment::after(there.as_ref(), &name, &manifest, &format!("{manifest:?}"), app.clock.now());
+        assert!(app.store.put_deployment(&dev(), &begun).await.unwrap());
+        sweep(oncekey).await;
+    }
 }
 
 /// Whoever looks at a run whose message is gone ends it.

@@ -20,7 +20,9 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) async fn runs_items(oncekey: &Oncekey) -> Vec<HashMap<String, AttributeValue>> {
     let (_, dynamodb) = oncekey.stack().dynamodb();
     let pages = dynamodb.scan().table_name(oncekey.table("oncekey-runs")).into_paginator().items().send();
-    pages.collect::<Result<Vec<_>, _>>().await.unwrap()
+    let all = pages.collect::<Result<Vec<_>, _>>().await.unwrap();
+    // What the stack's worker has stands there as well.
+    all.into_iter().filter(|item| item["item"] != AttributeValue::S("dev".into())).collect()
 }
 
 /// Deletes what has expired, as DynamoDB may at any moment from then on.

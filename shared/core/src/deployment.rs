@@ -1,0 +1,167 @@
+//! Deployments: what a worker was last said to have, and which schedules follow from that.
+
+use std::collections::BTreeMap;
+
+use oncekey_wire::{
+    DeclaredCron, DeployedTask, EnvironmentId, Manifest, ScheduleEnvironment, ScheduleId, TaskId, WorkerName,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::cron::{Cron, OnMissed, OnOverlap, Plan};
+use crate::error::Error;
+
+/// The most tasks that a worker has.
+pub const MAX_TASKS: usize = 1_000;
+/// Requests of earlier deployments that are remembered, so that none of them counts when it comes again late.
+const REMEMBERED: usize = 100;
+/// The time zone of who names none.
+const UTC: &str = "UTC";
+
+/// A worker as it was deployed last, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDeployment {
+    /// What the worker is called.
+    pub worker: WorkerName,
+    /// How many there have been, this one among them.
+    pub number: u64,
+    /// The request that it is of, and before that those of earlier ones, the latest last.
+    pub requests: Vec<String>,
+    /// What the worker has.
+    pub manifest: Manifest,
+    /// When it was written.
+    pub deployed_at: Timestamp,
+}
+
+impl StoredDeployment {
+    /// The one that follows `before`, by this request.
+    #[must_use]
+    pub fn after(
+        before: Option<&Self>,
+        worker: &WorkerName,
+        manifest: &Manifest,
+        request: &str,
+        now: Timestamp,
+    ) -> Self {
+        let mut requests = before.map(|before| before.requests.clone()).unwrap_or_default();
+        requests.push(request.to_owned());
+        let beyond = requests.len().saturating_sub(REMEMBERED);
+        requests.drain(..beyond);
+        Self {
+            worker: worker.clone(),
+            number: before.map_or(1, |before| before.number + 1),
+            requests,
+            manifest: manifest.clone(),
+            deployed_at: now,
+        }
+    }
+
+    /// Whether it is of this request.
+    #[must_use]
+    pub fn is_of(&self, request: &str) -> bool {
+        self.requests.last().is_some_and(|last| last == request)
+    }
+
+    /// Whether this request is its own, or that of an earlier one.
+    #[must_use]
+    pub fn has_seen(&self, request: &str) -> bool {
+        self.requests.iter().any(|seen| seen == request)
+    }
+}
+
+/// The schedules that a manifest declares in an environment.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the task and its field, [`Error::Unprocessable`] for what Oncekey does not have.
+pub fn declared(environment: &EnvironmentId, manifest: &Manifest) -> Result<BTreeMap<ScheduleId, Plan>, Error> {
+    let kind = ScheduleEnvironment::new(environment.clone()).kind;
+    let mut plans = BTreeMap::new();
+    for DeployedTask { id, cron, .. } in &manifest.tasks {
+        let Some(cron) = cron else { continue };
+        // Read in every environment, so that a mistake is not found in production alone.
+        let plan = plan(id, cron)?;
+        if cron.environments.as_ref().is_none_or(|only| only.contains(&kind)) {
+            plans.insert(ScheduleId::declared(environment, id), plan);
+        }
+    }
+    Ok(plans)
+}
+
+fn plan(task: &TaskId, declared: &DeclaredCron) -> Result<Plan, Error> {
+    if declared.window.is_some() {
+        let text =
+            format!("{task}: window is not supported: ticks come at their time, and are not spread; leave it out");
+        return Err(Error::Unprocessable(text));
+    }
+    for environment in declared.environments.iter().flatten() {
+        if !ScheduleEnvironment::KINDS.contains(&environment.as_str()) {
+            let kinds = ScheduleEnvironment::KINDS.join(", ");
+            let text = format!("{task}: {environment:?} is no type of environment: there are {kinds}");
+            return Err(Error::invalid("environments", text));
+        }
+    }
+    let cron =
+        Cron::parse(&declared.pattern, declared.timezone.as_deref().unwrap_or(UTC)).map_err(|error| match error {
+            Error::Invalid { field, message } => Error::Invalid { field, message: format!("{task}: {message}") },
+            other => other,
+        })?;
+    Ok(Plan {
+        task: task.clone(),
+        cron,
+        external_id: None,
+        on_overlap: OnOverlap::default(),
+        on_missed: OnMissed::default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn manifest(cron: serde_json::Value) -> Manifest {
+        serde_json::from_value(json!({ "tasks": [{ "id": "digest", "cron": cron }] })).expect("a manifest")
+    }
+
+    #[test]
+    fn a_schedule_is_there_in_the_environments_that_it_names() {
+        let environments = ["acme/dev", "acme/staging", "acme/prod", "acme/pr-7"];
+        let count = |cron: &serde_json::Value| {
+            environments.map(|name| {
+                let environment = EnvironmentId::parse(name).expect("an environment");
+                declared(&environment, &manifest(cron.clone())).expect("plans").len()
+            })
+        };
+        assert_eq!(count(&json!({ "pattern": "@daily" })), [1, 1, 1, 1]);
+        assert_eq!(count(&json!({ "pattern": "@daily", "environments": ["PRODUCTION", "PREVIEW"] })), [0, 0, 1, 1]);
+        assert_eq!(count(&json!({ "pattern": "@daily", "environments": [] })), [0; 4]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_task_wherever_it_is_declared() {
+        let environment = EnvironmentId::parse("acme/dev").expect("an environment");
+        for (cron, told) in [
+            (json!({ "pattern": "every day" }), "cron: digest: \"every day\" is no cron expression"),
+            (json!({ "pattern": "@daily", "timezone": "Berlin" }), "timezone: digest: \"Berlin\" is no time zone"),
+            (json!({ "pattern": "@daily", "environments": ["PROD"] }), "environments: digest: \"PROD\" is no type"),
+            (json!({ "pattern": "x", "environments": ["PRODUCTION"] }), "cron: digest: \"x\" is no cron expression"),
+            (json!({ "pattern": "@daily", "window": { "minutes": 5 } }), "digest: window is not supported"),
+        ] {
+            let error = declared(&environment, &manifest(cron)).expect_err(told).to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_latest_requests_are_remembered() {
+        let worker = WorkerName::parse("w").expect("a name");
+        let next = |before: Option<StoredDeployment>, n: usize| {
+            let now = Timestamp::from_millis(0);
+            Some(StoredDeployment::after(before.as_ref(), &worker, &Manifest::default(), &n.to_string(), now))
+        };
+        let last = (0..150).fold(None, next).expect("one");
+        assert_eq!((last.number, last.requests.len()), (150, 100));
+        assert!(last.is_of("149") && last.has_seen("50") && !last.has_seen("49") && !last.is_of("148"));
+    }
+}
