@@ -1,4 +1,4 @@
-//! Who has signed in: a session lives in its cookie, signed, and holds hashes of the API keys it was opened with. It ends
+//! Who has signed in: a session lives in its cookie, signed, and holds names of the API keys it was opened with. It ends
 //! after half a day, and each of its environments as soon as its API key is revoked.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use axum::response::AppendHeaders;
 use cookie::{Cookie, SameSite};
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
-use oncekey_core::environment::Environments;
+use oncekey_core::environments::Environments;
 use oncekey_core::store::Store;
 use oncekey_core::{App, Clock, EnvironmentId, Error, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,8 @@ const MAX_KEYS: usize = 20;
 /// What a cookie says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Session {
-    /// Hashes of the API keys that it was opened with. One without is for the form to sign in alone.
+    /// Names of the API keys that it was opened with, from which nobody learns to sign as the key does. One without is for the form
+    /// to sign in alone.
     keys: Vec<String>,
     /// The one whose environment is shown.
     pub(crate) chosen: usize,
@@ -124,7 +125,7 @@ impl Sessions {
     pub(crate) async fn environments(&self, session: &Session) -> Result<Vec<(usize, EnvironmentId)>, Error> {
         let mut seen: Vec<(usize, EnvironmentId)> = Vec::new();
         for (place, key) in session.keys.iter().enumerate() {
-            match self.environments.opened_by_hash(key.clone()).await {
+            match self.environments.opened_by_name(key).await {
                 // Two keys of one environment are one door.
                 Ok(environment) if seen.iter().any(|(_, other)| *other == environment) => {}
                 Ok(environment) => seen.push((place, environment)),

@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use oncekey_core::Error;
-use oncekey_core::environment::hash_api_key;
+use oncekey_core::environments::Environments;
 use oncekey_http::Body;
 
 use crate::Dashboard;
@@ -40,10 +40,10 @@ pub(crate) async fn sign_in(
         return Err(Error::Unprocessable(text.to_owned()).into());
     };
     fields.check(&session)?;
-    let hash = hash_api_key(fields.get("key"));
-    match dashboard.app.environments.opened_by_hash(hash.clone()).await {
-        Ok(_) => {
-            let session = session.and(hash, dashboard.app.clock.now());
+    let key = fields.get("key");
+    match dashboard.app.environments.opened_by(key).await {
+        Ok(opened) => {
+            let session = session.and(Environments::name_of(key, &opened), dashboard.app.clock.now());
             let kept = dashboard.sessions.keep(&session).await?;
             Ok((kept, Redirect::to(local(fields.get("to")))).into_response())
         }

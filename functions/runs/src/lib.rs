@@ -5,6 +5,7 @@ mod key;
 mod logs;
 mod notes;
 mod packet;
+mod public_tokens;
 mod query;
 mod schedules;
 mod tokens;
@@ -21,14 +22,13 @@ use oncekey_core::protocol::overdue;
 use oncekey_core::request::options::Options;
 use oncekey_core::request::parse_json;
 use oncekey_core::runs::content::{output_of, payload_of};
-use oncekey_core::runs::find::find;
 use oncekey_core::runs::list::{Cursor, list};
 use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::runs::reschedule::reschedule;
 use oncekey_core::runs::waiting::waiting_for;
 use oncekey_core::{App, Error, Run, RunId};
 use oncekey_http::{
-    ApiError, Body, Caller, OPENAPI, Refusal, RunPath, header_text, is_by_hand, key_headers, request_id, routes,
+    ApiError, Body, Caller, OPENAPI, Permit, Refusal, RunPath, header_text, is_by_hand, key_headers, request_id, routes,
 };
 use oncekey_wire::{Pagination, RetrievedRun, RunName, RunsPage};
 use serde::Deserialize;
@@ -65,6 +65,7 @@ pub fn router(app: App) -> Router {
         .route(routes::LIST_WORKERS.path, routes::LIST_WORKERS.to(workers::list))
         .route(routes::DEPLOY_WORKER.path, routes::DEPLOY_WORKER.to(workers::deploy))
         .route(routes::REMOVE_WORKER.path, routes::REMOVE_WORKER.to(workers::remove))
+        .route(routes::PUBLIC_TOKEN_CLAIMS.path, routes::PUBLIC_TOKEN_CLAIMS.to(public_tokens::claims))
         .route(routes::OPENAPI_JSON.path, routes::OPENAPI_JSON.to(openapi_json))
         .route(routes::HEALTH.path, routes::HEALTH.to(health))
         .with_state(app)
@@ -99,7 +100,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         tokens::complete,
         workers::list,
         workers::deploy,
-        workers::remove
+        workers::remove,
+        public_tokens::claims
     ))]
     struct Described;
     Described::openapi()
@@ -121,22 +123,23 @@ async fn openapi_json() -> impl IntoResponse {
     tag = "runs",
     params(("id" = RunId, Path, description = "The run's id")),
     responses((status = 200, description = "The run", body = RetrievedRun), Refusal),
-    security(("api_key" = []))
+    security(("api_key" = []), ("public_token" = []))
 )]
 async fn retrieve(
     State(app): State<App>,
-    Caller(environment): Caller,
+    permit: Permit,
     RunPath(id): RunPath,
 ) -> Result<Json<RetrievedRun>, ApiError> {
-    let run = find(&app, &environment, &id).await?;
-    Ok(Json(retrieved(&app, run).await?))
+    let run = permit.run(&app, &id).await?;
+    Ok(Json(retrieved(&app, run, Some(&permit)).await?))
 }
 
-/// A run with its relatives, and its key if it holds that.
-async fn retrieved(app: &App, mut run: Run) -> Result<RetrievedRun, Error> {
+/// A run with its key if it holds that, and those of its relatives that a caller of this permit may see; all, of one with an API key.
+async fn retrieved(app: &App, mut run: Run, permit: Option<&Permit>) -> Result<RetrievedRun, Error> {
     let above = run.spec.lineage.iter().flat_map(|line| [&line.parent, &line.root]);
     let relatives: Vec<&RunId> = above.chain(&run.children).collect();
     let mut relatives = overdue::runs(app, &unique(relatives)).await?;
+    relatives.retain(|relative| permit.is_none_or(|permit| permit.sees(relative)));
     app.store.read_metadata(&mut relatives).await?;
     app.store.read_metadata(std::slice::from_mut(&mut run)).await?;
     let run = &run;
@@ -146,7 +149,9 @@ async fn retrieved(app: &App, mut run: Run) -> Result<RetrievedRun, Error> {
     let payload = payload.filter(|_| run.stored_payload().is_none()).and_then(|payload| payload.json().ok().flatten());
     let output = output.and_then(|output| output.json().ok().flatten());
     let mut shown = view::retrieved(run, payload, output, holds == [true], &relatives, now);
-    shown.waiting_for = waiting_for(app, run).await?;
+    if permit.is_none_or(Permit::sees_all) {
+        shown.waiting_for = waiting_for(app, run).await?;
+    }
     let environment = &run.spec.environment;
     if let Some(path) = run.stored_payload() {
         shown.payload_presigned_url = Some(app.blobs.get_url(environment, &path).await?.to_string());
@@ -183,16 +188,17 @@ fn unique(mut ids: Vec<&RunId>) -> Vec<&RunId> {
         ("filter[createdAt][period]" = Option<String>, Query, description = "A span back from now, like 7d"),
     ),
     responses((status = 200, description = "A page", body = RunsPage), Refusal),
-    security(("api_key" = []))
+    security(("api_key" = []), ("public_token" = []))
 )]
 async fn list_runs(
     State(app): State<App>,
-    Caller(environment): Caller,
+    permit: Permit,
     RawQuery(query): RawQuery,
 ) -> Result<Json<RunsPage>, ApiError> {
     let now = app.clock.now();
     let asked = query::ListQuery::parse(query.as_deref().unwrap_or_default(), now)?;
-    let page = list(&app, &environment, &asked.filter, &asked.from, asked.size).await?;
+    permit.may_list(&asked.filter)?;
+    let page = list(&app, permit.environment(), &asked.filter, &asked.from, asked.size).await?;
     let holds = app.store.holds_key(&page.runs, now).await?;
     let data = page.runs.iter().zip(holds).map(|(run, holds)| view::item(run, holds, now)).collect();
     let shown = |cursor: Option<Cursor>| cursor.map(|cursor| cursor.to_string());
@@ -277,5 +283,5 @@ async fn reschedule_run(
 ) -> Result<Json<RetrievedRun>, ApiError> {
     let body: RescheduleBody = parse_json(&body)?;
     let run = reschedule(&app, &environment, &id, &body.delay).await?;
-    Ok(Json(retrieved(&app, run).await?))
+    Ok(Json(retrieved(&app, run, None).await?))
 }

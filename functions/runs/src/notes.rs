@@ -6,11 +6,10 @@ use oncekey_core::request::described::TagsSchema;
 use oncekey_core::request::parse_json;
 use oncekey_core::run::end::End;
 use oncekey_core::runs::content::output_of;
-use oncekey_core::runs::find::find;
 use oncekey_core::runs::metadata::{Changes, change};
 use oncekey_core::runs::tag;
 use oncekey_core::{App, Error};
-use oncekey_http::{ApiError, Body, Caller, Refusal, RunPath, routes};
+use oncekey_http::{ApiError, Body, Caller, Permit, Refusal, RunPath, routes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -90,14 +89,14 @@ pub(crate) async fn add_tags(
     tag = "runs",
     params(("id" = oncekey_core::RunId, Path, description = "The run's id")),
     responses((status = 200, description = "The output, or the error", body = Value), Refusal),
-    security(("api_key" = []))
+    security(("api_key" = []), ("public_token" = []))
 )]
 pub(crate) async fn result(
     State(app): State<App>,
-    Caller(environment): Caller,
+    permit: Permit,
     RunPath(id): RunPath,
 ) -> Result<Json<Value>, ApiError> {
-    let run = find(&app, &environment, &id).await?;
+    let run = permit.run(&app, &id).await?;
     let output = output_of(&app, &run).await?.and_then(|output| output.text);
     let going_on = || Error::NotFound(format!("run {} has not ended: it is {}", run.id, run.status));
     let end = End::of(&run, output).ok_or_else(going_on)?;

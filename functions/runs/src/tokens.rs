@@ -8,7 +8,7 @@ use oncekey_core::protocol::token::{self, TokenFilter, TokensFrom};
 use oncekey_core::request::token::{CompleteBody, TokenBody, called_back_with, status};
 use oncekey_core::token::StoredToken;
 use oncekey_core::{App, EnvironmentId, Error, Timestamp, TokenId, span};
-use oncekey_http::{ApiError, Body, Caller, Refusal, TokenPath, header_text, routes};
+use oncekey_http::{ApiError, Body, Caller, Owner, Permit, Refusal, TokenPath, header_text, routes};
 use oncekey_wire::{CompletedToken, CreatedToken, Pagination, Token, TokenStatus, TokensPage};
 
 use crate::query::{form_pairs, moment};
@@ -32,14 +32,15 @@ const DONE: Json<CompletedToken> = Json(CompletedToken { success: true });
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Caller(environment): Caller,
+    Owner(permit): Owner,
     headers: HeaderMap,
     Body(body): Body,
-) -> Result<Json<CreatedToken>, ApiError> {
+) -> Result<(HeaderMap, Json<CreatedToken>), ApiError> {
     let request = TokenBody::parse(&body, app.clock.now())?;
-    let (token, is_cached) = token::create(&app, &environment, request).await?;
-    let url = url(&app, &headers, &environment, &token)?;
-    Ok(Json(CreatedToken { id: token.id, is_cached, url }))
+    let (token, is_cached) = token::create(&app, permit.environment(), request).await?;
+    let url = url(&app, &headers, permit.environment(), &token)?;
+    let claims = permit.handle_headers(None, app.clock.now());
+    Ok((claims, Json(CreatedToken { id: token.id, is_cached, url })))
 }
 
 /// Lists wait tokens, newest first
@@ -151,16 +152,17 @@ pub(crate) async fn retrieve(
     params(("id" = TokenId, Path, description = "The token's id")),
     request_body = Option<CompleteBody>,
     responses((status = 200, description = "It has ended", body = CompletedToken), Refusal),
-    security(("api_key" = []))
+    security(("api_key" = []), ("public_token" = []))
 )]
 pub(crate) async fn complete(
     State(app): State<App>,
-    Caller(environment): Caller,
+    permit: Permit,
     TokenPath(id): TokenPath,
     Body(body): Body,
 ) -> Result<Json<CompletedToken>, ApiError> {
+    permit.may_complete(&id)?;
     let data = CompleteBody::parse(&body)?;
-    token::complete(&app, &environment, &id, data.as_deref()).await?;
+    token::complete(&app, permit.environment(), &id, data.as_deref()).await?;
     Ok(DONE)
 }
 

@@ -8,11 +8,11 @@ use oncekey_core::request::held::OnKeyHeld;
 use oncekey_core::request::ignored::Ignored;
 use oncekey_core::request::object::Object;
 use oncekey_core::request::options::{Options, text_of_window};
-use oncekey_core::request::{BatchLine, KeyHeaders};
+use oncekey_core::request::{BatchLine, KeyHeaders, not_by_token};
 use oncekey_core::runs::batch::{Batch, BatchItem, BatchKey, NewBatch, NewItem, add_items, create, find};
 use oncekey_core::{App, BatchId, Error, TaskId};
 use oncekey_http::{
-    ApiError, BatchPath, Body, Caller, Refusal, is_by_hand, key_headers, request_id, routes, told_unless_by_hand,
+    ApiError, BatchPath, Body, Permit, Refusal, is_by_hand, key_headers, request_id, routes, told_unless_by_hand,
 };
 use oncekey_wire::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer};
 use serde::Deserialize;
@@ -41,6 +41,9 @@ pub(crate) struct CreateBody {
     #[schema(max_length = 128)]
     #[serde(default)]
     parent_run_id: Option<String>,
+    /// The tasks of its items, for a caller with a public token, which must cover each.
+    #[serde(default)]
+    task_identifiers: Option<Vec<String>>,
     /// Not supported: leave it out, or false.
     #[serde(default)]
     resume_parent_on_completion: Option<bool>,
@@ -75,32 +78,38 @@ impl CreateBody {
         (status = 202, description = "A batch to be filled", body = BatchHandle),
         Refusal,
     ),
-    security(("api_key" = []))
+    security(("api_key" = []), ("public_token" = []))
 )]
 pub(crate) async fn create_batch(
     State(app): State<App>,
-    Caller(environment): Caller,
+    permit: Permit,
     headers: HeaderMap,
     Body(body): Body,
-) -> Result<(StatusCode, Json<BatchHandle>), ApiError> {
+) -> Result<(StatusCode, HeaderMap, Json<BatchHandle>), ApiError> {
     let (body, ignored): (CreateBody, _) = Ignored::parse_options(&body)?;
+    permit.may_batch(body.task_identifiers.iter().flatten().map(String::as_str))?;
     let ignored = told_unless_by_hand(&headers, ignored)?;
     if body.resume_parent_on_completion == Some(true) {
         let text = "resumeParentOnCompletion is not supported: leave it out".to_owned();
         return Err(Error::Unprocessable(text).into());
     }
+    if permit.token_use().is_some() && body.parent_run_id.is_some() {
+        return Err(not_by_token("parentRunId").into());
+    }
     let new = NewBatch {
-        environment,
+        environment: permit.environment().clone(),
         request_id: request_id(&headers)?,
         run_count: body.run_count,
         key: body.key(&key_headers(&headers)?)?,
         parent: body.parent_run_id,
+        token: permit.token_use().cloned(),
     };
     let batch = create(&app, new).await?;
     let mut handle = BatchHandle::new(batch.id, batch.run_count as usize);
     handle.idempotency_key = batch.key.map(|key| key.shown);
     handle.ignored = ignored;
-    Ok((StatusCode::ACCEPTED, Json(handle)))
+    let token = permit.handle_headers(Some(format!("read:batch:{}", handle.id)), app.clock.now());
+    Ok((StatusCode::ACCEPTED, token, Json(handle)))
 }
 
 /// An item of a batch: a line of JSON.
@@ -130,24 +139,26 @@ struct BatchLineBody {
     ),
     request_body(content = Vec<BatchLineBody>, content_type = "application/x-ndjson", description = "A line of JSON for each item"),
     responses((status = 200, description = "What became of them", body = ItemsAnswer), Refusal),
-    security(("api_key" = []))
+    security(("api_key" = []), ("public_token" = []))
 )]
 pub(crate) async fn add_batch_items(
     State(app): State<App>,
-    Caller(environment): Caller,
+    permit: Permit,
     BatchPath(id): BatchPath,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Json<ItemsAnswer>, ApiError> {
+    let environment = permit.environment();
     let (mut items, ignored) = items(&body, is_by_hand(&headers))?;
+    permit.may_batch(items.iter().map(|item| item.task.as_str()))?;
     let headers = key_headers(&headers)?;
     for item in &mut items {
         item.headers.clone_from(&headers);
     }
-    if items.is_empty() && find(&app, &environment, &id).await?.run_count > 0 {
+    if items.is_empty() && find(&app, environment, &id).await?.run_count > 0 {
         return Err(Error::invalid("body", "there is no item: send a line of JSON for each").into());
     }
-    let (batch, accepted) = add_items(&app, &environment, &id, items).await?;
+    let (batch, accepted) = add_items(&app, environment, &id, items, permit.token_use()).await?;
     let sealed = batch.is_sealed();
     let mut answer = ItemsAnswer::new(batch.id, accepted.accepted, accepted.deduplicated);
     answer.sealed = sealed;
@@ -190,14 +201,15 @@ fn items(body: &[u8], by_hand: bool) -> Result<(Vec<NewItem<'_>>, Ignored), Erro
     tag = "batches",
     params(("id" = BatchId, Path, description = "The batch's id")),
     responses((status = 200, description = "The batch", body = BatchReport), Refusal),
-    security(("api_key" = []))
+    security(("api_key" = []), ("public_token" = []))
 )]
 pub(crate) async fn retrieve_batch(
     State(app): State<App>,
-    Caller(environment): Caller,
+    permit: Permit,
     BatchPath(id): BatchPath,
 ) -> Result<Json<BatchReport>, ApiError> {
-    Ok(Json(report(find(&app, &environment, &id).await?)))
+    permit.may_see_batch(&id)?;
+    Ok(Json(report(find(&app, permit.environment(), &id).await?)))
 }
 
 fn report(batch: Batch) -> BatchReport {

@@ -15,7 +15,7 @@ use oncekey_core::request::options::Options;
 use oncekey_core::request::{Envelope, TriggerBody};
 use oncekey_core::{App, TaskId};
 use oncekey_http::{
-    ApiError, Body, Caller, Refusal, Segment, header_text, key_headers, request_id, routes, told_unless_by_hand,
+    ApiError, Body, Permit, Refusal, Segment, header_text, key_headers, request_id, routes, told_unless_by_hand,
 };
 use oncekey_wire::{Handle, KeyRelease};
 use utoipa::{OpenApi, ToSchema};
@@ -74,23 +74,28 @@ struct TriggerRequestBody {
     ),
     request_body = TriggerRequestBody,
     responses((status = 200, description = "The run's handle", body = Handle), Refusal),
-    security(("api_key" = []))
+    security(("api_key" = []), ("public_token" = []))
 )]
 async fn trigger_task(
     State(app): State<App>,
-    Caller(environment): Caller,
+    permit: Permit,
     Segment(task): Segment,
     headers: HeaderMap,
     Body(body): Body,
-) -> Result<Json<Handle>, ApiError> {
+) -> Result<(HeaderMap, Json<Handle>), ApiError> {
+    let task = TaskId::parse(&task)?;
+    permit.may_trigger(&task)?;
     let envelope = Envelope {
         key: key_headers(&headers)?,
         traceparent: header_text(&headers, "traceparent")?.map(str::to_owned),
-        ..Envelope::new(environment, TaskId::parse(&task)?, request_id(&headers)?, app.clock.now())
+        ..Envelope::new(permit.environment().clone(), task, request_id(&headers)?, app.clock.now())
     };
     let (body, ignored) = Ignored::parse::<TriggerBody<'_>>(&body)?;
     let ignored = told_unless_by_hand(&headers, ignored)?;
-    let mut answer = answer(trigger(&app, body.check(envelope)?).await?);
+    let request = permit.admit(body.check(envelope)?)?;
+    let mut answer = answer(trigger(&app, request).await?);
     answer.ignored = ignored;
-    Ok(Json(answer))
+    // Who has a public token knows a key, perhaps, and not therefore the run that another has made under it.
+    let reads = (!answer.is_cached).then(|| format!("read:runs:{}", answer.id));
+    Ok((permit.handle_headers(reads, app.clock.now()), Json(answer)))
 }

@@ -8,7 +8,7 @@ use aws_config::{BehaviorVersion, ConfigLoader};
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
-use crate::environment::Environments;
+use crate::environments::Environments;
 use crate::error::Error;
 use crate::queue::schedules::{EventBridge, Scheduler};
 use crate::queue::{QueueUrls, Queues};

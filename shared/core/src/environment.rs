@@ -1,23 +1,17 @@
 //! API keys: each opens exactly one environment, and only its sha256 is ever stored.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use oncekey_wire::EnvironmentId;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
+use crate::public_token::{signer_id, signs};
 use crate::store::{ApiKeyRecord, Store};
-
-/// How long an API key is trusted without asking again, and so how long a revoked one may still work.
-const CACHED: Duration = Duration::from_secs(60);
-/// Most keys remembered; far above what one process sees in a minute.
-const MAX_CACHED: usize = 10_000;
 
 /// sha256 of an API key, in hex: what the environments table knows it by.
 #[must_use]
@@ -29,11 +23,12 @@ pub fn hash_api_key(key: &str) -> String {
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// A key of 160 random bits: `tr_prod_…`, which the official client does not take for one that asks us for tokens.
+    /// A key of 320 random bits: `tr_prod_…`, which the official client does not take for one that asks us for tokens. It is so
+    /// long that its hash verifies the [public tokens](crate::public_token) that it signs.
     fn generate(environment: &EnvironmentId) -> Self {
         let name = environment.as_str().rsplit('/').next().unwrap_or_default();
-        let random = Sha256::digest([Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat());
-        Self(format!("tr_{name}_{}", BASE32_NOPAD.encode(&random[..20]).to_lowercase()))
+        let random: Vec<u8> = (0..3).flat_map(|_| Uuid::new_v4().into_bytes()).collect();
+        Self(format!("tr_{name}_{}", BASE32_NOPAD.encode(&Sha512::digest(random)[..40]).to_lowercase()))
     }
 
     /// The key itself.
@@ -60,7 +55,9 @@ impl ApiKeyRecord {
     /// The record of a key that opens `environment` from `now` on.
     #[must_use]
     pub fn new(environment: EnvironmentId, key: &str, now: Timestamp) -> Self {
-        Self { hash: hash_api_key(key), environment, hint: hint(key), created_at: now, valid_until: None }
+        let hash = hash_api_key(key);
+        let signer = signs(key).then(|| signer_id(&hash));
+        Self { hash, environment, hint: hint(key), created_at: now, valid_until: None, signer }
     }
 
     /// The short name of the key, for people: the first characters of its hash.
@@ -127,7 +124,15 @@ pub async fn revoke(
     Ok(record)
 }
 
-async fn live(store: &Store, clock: &Clock, environment: &EnvironmentId) -> Result<Vec<ApiKeyRecord>, Error> {
+/// The keys that open an environment now.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub(crate) async fn live(
+    store: &Store,
+    clock: &Clock,
+    environment: &EnvironmentId,
+) -> Result<Vec<ApiKeyRecord>, Error> {
     let now = clock.now();
     let all = store.api_keys().await?;
     Ok(all.into_iter().filter(|record| record.environment == *environment && record.opens(now)).collect())
@@ -139,90 +144,6 @@ async fn add_key(store: &Store, clock: &Clock, environment: &EnvironmentId) -> R
     Ok(key)
 }
 
-/// Looks API keys up, remembering good ones for a minute.
-#[derive(Clone, Debug)]
-pub struct Environments {
-    store: Store,
-    clock: Clock,
-    seen: Arc<RwLock<HashMap<String, (ApiKeyRecord, Timestamp)>>>,
-    known: Arc<RwLock<HashMap<EnvironmentId, Timestamp>>>,
-}
-
-impl Environments {
-    pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, seen: Arc::default(), known: Arc::default() }
-    }
-
-    /// The environment that `api_key` opens. The key is looked up by its hash, so no comparison's time tells of it.
-    ///
-    /// # Errors
-    /// [`Error::Unauthorized`] for a key that is unknown or has ended, [`Error::Aws`].
-    pub async fn opened_by(&self, api_key: &str) -> Result<EnvironmentId, Error> {
-        self.opened_by_hash(hash_api_key(api_key)).await
-    }
-
-    /// The environment that the API key with this [hash](hash_api_key) opens.
-    ///
-    /// # Errors
-    /// As [`Environments::opened_by`].
-    pub async fn opened_by_hash(&self, hash: String) -> Result<EnvironmentId, Error> {
-        let now = self.clock.now();
-        let record = match self.remembered(&hash, now) {
-            Some(record) => Some(record),
-            None => self.store.api_key(&hash).await?,
-        };
-        let record = record.filter(|record| record.opens(now)).ok_or(Error::Unauthorized(
-            "this API key is unknown: check TRIGGER_SECRET_KEY, or whether it was revoked or rotated",
-        ))?;
-        let environment = record.environment.clone();
-        self.remember(hash, record, now);
-        Ok(environment)
-    }
-
-    /// Refuses an environment that no API key opens: nobody would see what is done in it. For callers that name one without
-    /// a key.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when it is such a one, [`Error::Aws`], [`Error::Unreadable`].
-    pub async fn require(&self, environment: &EnvironmentId) -> Result<(), Error> {
-        let now = self.clock.now();
-        let is_known = |known: &HashMap<EnvironmentId, Timestamp>| {
-            known.get(environment).is_some_and(|at| now.since(*at) < CACHED)
-        };
-        if self.known.read().is_ok_and(|known| is_known(&known)) {
-            return Ok(());
-        }
-        if live(&self.store, &self.clock, environment).await?.is_empty() {
-            let text = format!(
-                "there is no environment {environment} that an API key opens: make it with `oncekey env create`"
-            );
-            return Err(Error::invalid("environment", text));
-        }
-        if let Ok(mut known) = self.known.write() {
-            known.insert(environment.clone(), now);
-        }
-        Ok(())
-    }
-
-    fn remembered(&self, hash: &str, now: Timestamp) -> Option<ApiKeyRecord> {
-        let seen = self.seen.read().ok()?;
-        seen.get(hash).filter(|(_, at)| now.since(*at) < CACHED).map(|(record, _)| record.clone())
-    }
-
-    fn remember(&self, hash: String, record: ApiKeyRecord, now: Timestamp) {
-        if let Ok(mut seen) = self.seen.write() {
-            if seen.len() >= MAX_CACHED {
-                seen.clear();
-            }
-            // What is remembered is not remembered anew: a key that was revoked is found out a minute after it was read.
-            let fresh = seen.get(&hash).is_none_or(|(_, at)| now.since(*at) >= CACHED);
-            if fresh {
-                seen.insert(hash, (record, now));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,8 +152,10 @@ mod tests {
     fn a_new_key_names_its_environment_and_is_shown_masked() {
         let key = ApiKey::generate(&EnvironmentId::parse("acme/prod").expect("an environment"));
         let text = key.reveal();
-        assert!(text.starts_with("tr_prod_") && text.len() == "tr_prod_".len() + 32, "{text}");
+        assert!(text.starts_with("tr_prod_") && text.len() == "tr_prod_".len() + 64, "{text}");
         assert_eq!(format!("{key:?}"), format!("tr_prod_…{}", &text[text.len() - 4..]));
+        let shortest = ApiKey::generate(&EnvironmentId::parse("a/b").expect("an environment"));
+        assert!(signs(shortest.reveal()));
         assert_eq!(hint("tr_dev_local"), "tr_d…ocal");
         assert_eq!(hint("k"), "…k");
     }

@@ -2,7 +2,7 @@
 
 use oncekey_wire::{Invalid, RunId};
 
-/// What can go wrong. The text of the first five is for the caller: what is wrong and what to do.
+/// What can go wrong. The text of the first six is for the caller: what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A field of the request is malformed; nothing was written (I10).
@@ -16,6 +16,9 @@ pub enum Error {
     /// The API key is missing or unknown.
     #[error("{0}")]
     Unauthorized(&'static str),
+    /// The caller is known, and may not do this.
+    #[error("{0}")]
+    Forbidden(String),
     /// There is no such thing in the caller's environment.
     #[error("{0}")]
     NotFound(String),
@@ -102,6 +105,7 @@ impl Error {
             | Self::Configuration(_) => true,
             Self::Invalid { .. }
             | Self::Unauthorized(_)
+            | Self::Forbidden(_)
             | Self::NotFound(_)
             | Self::TooLarge(_)
             | Self::Unprocessable(_)
@@ -114,6 +118,11 @@ impl Error {
     /// A field that is malformed: what is wrong with it, and what would be right.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { field: shortened(field.into()), message: shortened(message.into()) }
+    }
+
+    /// What its caller may not do, and what would let it.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::Forbidden(shortened(message.into()))
     }
 
     /// Wraps what an AWS call returned, keeping the whole chain of causes in the text.

@@ -1,6 +1,6 @@
 //! Oncekey's domain: idempotency keys, runs, and the protocol that keeps them true under crashes and duplicates.
 //!
-//! Pure rules come first and touch no network: [`key`], [`payload`], [`run`], [`span`]. What is asked for is
+//! Pure rules come first and touch no network: [`key`], [`payload`], [`public_token`], [`run`], [`span`]. What is asked for is
 //! parsed in [`request`]. [`protocol`] has one file an operation, and [`runs`] what is done with runs that are there.
 //! [`store`] speaks to DynamoDB, [`queue`] to SQS and EventBridge Scheduler, and [`blobs`] to S3, through the official SDKs or
 //! by requests that their signer signs; where AWS is not at hand, its wire protocols are imitated outside this crate.
@@ -14,10 +14,12 @@ pub mod clock;
 pub mod cron;
 pub mod deployment;
 pub mod environment;
+pub mod environments;
 pub mod error;
 pub mod key;
 pub mod payload;
 pub mod protocol;
+pub mod public_token;
 pub mod queue;
 pub mod request;
 pub mod run;

@@ -42,9 +42,9 @@ const ABSENT: [Absent; 15] = [
         instead: "set a queue's concurrency in the deployment, by the event source mapping of its worker",
     },
     Absent {
-        paths: &["/api/v1/auth/**"],
-        what: "public tokens",
-        instead: "call it from your backend with the API key, and give browsers an endpoint of yours",
+        paths: &["/api/v1/auth/public-tokens", "/api/v1/auth/oidc/**"],
+        what: "tokens of its own making",
+        instead: "sign them with your API key, as auth.createPublicToken does",
     },
     Absent {
         paths: &["/api/v1/bulk-actions/**"],

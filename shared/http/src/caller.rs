@@ -1,37 +1,38 @@
-//! Who is calling: the environment that the request's API key opens.
+//! Who is calling a route that takes no public tokens: the environment that the request's API key opens.
 
 use axum::extract::FromRequestParts;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use oncekey_core::{App, EnvironmentId, Error};
 
 use crate::error::ApiError;
-
-/// The longest API key that is looked up, in bytes.
-const MAX_KEY_BYTES: usize = 512;
+use crate::permit::Permit;
 
 /// The caller's environment. A handler that takes one runs only for a known API key.
 #[derive(Debug)]
 pub struct Caller(pub EnvironmentId);
 
+/// The same, for a handler whose caller signs a public token for what it has made.
+#[derive(Debug)]
+pub struct Owner(pub Permit);
+
+impl FromRequestParts<App> for Owner {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let permit = Permit::from_request_parts(parts, app).await?;
+        if permit.token_use().is_some() {
+            let text = format!("a public token does not open {}: call it with the API key", parts.uri.path());
+            return Err(Error::forbidden(text).into());
+        }
+        Ok(Self(permit))
+    }
+}
+
 impl FromRequestParts<App> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        // Put there by a host in this process, for a run of that environment. Nothing that comes over the wire gets here.
-        if let Some(environment) = parts.extensions.get::<EnvironmentId>() {
-            return Ok(Self(environment.clone()));
-        }
-        let mut all = parts.headers.get_all(AUTHORIZATION).iter();
-        let header = all.next().and_then(|value| value.to_str().ok());
-        if all.next().is_some() {
-            return Err(Error::Unauthorized("send the header \"Authorization\" once").into());
-        }
-        let key = header
-            .and_then(|header| header.split_once(' '))
-            .filter(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer") && (1..=MAX_KEY_BYTES).contains(&key.len()))
-            .map(|(_, key)| key.trim())
-            .ok_or(Error::Unauthorized("send the header \"Authorization: Bearer <API key>\""))?;
-        Ok(Self(app.environments.opened_by(key).await?))
+        let Owner(permit) = Owner::from_request_parts(parts, app).await?;
+        Ok(Self(permit.environment().clone()))
     }
 }

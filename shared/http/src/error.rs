@@ -55,6 +55,7 @@ impl ErrorView {
         let (status, retry) = match error {
             Error::Invalid { .. } => (StatusCode::BAD_REQUEST, false),
             Error::Unauthorized(_) => (StatusCode::UNAUTHORIZED, false),
+            Error::Forbidden(_) => (StatusCode::FORBIDDEN, false),
             Error::NotFound(_) => (StatusCode::NOT_FOUND, false),
             Error::KeyHeld { .. } => (StatusCode::CONFLICT, false),
             Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, false),

@@ -9,18 +9,20 @@ mod error;
 mod lambda;
 mod openapi;
 mod path;
+mod permit;
 mod received;
 pub mod routes;
 
 use axum::Router;
 use axum::http::{HeaderMap, Method, Uri};
 
-pub use caller::Caller;
+pub use caller::{Caller, Owner};
 pub use error::{ApiError, ErrorView};
 pub use lambda::serve;
 pub use lambda_http::Error as LambdaError;
 pub use openapi::{OPENAPI, Refusal, describe};
 pub use path::{BatchPath, RunPath, SchedulePath, Segment, TokenPath, WorkerPath, run_id, token_id};
+pub use permit::Permit;
 pub use received::{Body, BodyRefusal, header_text, is_by_hand, key_headers, request_id, told_unless_by_hand};
 
 /// The largest request body: 4.5 MiB, what a Lambda takes as base64 within its 6 MB.

@@ -15,9 +15,12 @@ pub enum Refusal {
     /// Something in the request is malformed: the text names it
     #[response(status = 400)]
     Invalid(ErrorAnswer),
-    /// The API key is missing or unknown
+    /// The API key is missing or unknown, or the public token is not good
     #[response(status = 401)]
     Unauthorized(ErrorAnswer),
+    /// The public token does not cover this
+    #[response(status = 403)]
+    Forbidden(ErrorAnswer),
     /// There is no such thing in this environment
     #[response(status = 404)]
     NotFound(ErrorAnswer),
@@ -46,8 +49,12 @@ pub fn describe(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
         .description(Some("Background tasks in which every trigger is idempotent."))
         .build();
     let api_key = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    let public_token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+    let public_token =
+        SecurityScheme::Http(public_token.description(Some("With a scope that covers what is asked for")).build());
     let components = ComponentsBuilder::new()
         .security_scheme("api_key", api_key)
+        .security_scheme("public_token", public_token)
         .schema(ErrorAnswer::name(), ErrorAnswer::schema())
         .build();
     let whole = OpenApiBuilder::new().info(info).components(Some(components)).build();

@@ -21,7 +21,7 @@ pub enum Function {
 /// Who is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Who sends an API key: it says which environment is meant.
+    /// Who sends an API key, which says what environment is meant; or a public token, where the route takes them.
     ApiKey,
     /// Who has signed in; others are led to the sign-in page.
     Session,
@@ -40,6 +40,7 @@ pub struct Route {
     pub path: &'static str,
     method: Verb,
     free_segment: bool,
+    public_tokens: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,21 +56,22 @@ use Function::{Dashboard, Reset, Runs, Trigger};
 use Verb::{Delete, Get, Post, Put};
 
 /// Triggers a task.
-pub const TRIGGER: Route = Route::of(Trigger, ApiKey, Post, "/api/v1/tasks/{task}/trigger").with_free_segment();
+pub const TRIGGER: Route =
+    Route::of(Trigger, ApiKey, Post, "/api/v1/tasks/{task}/trigger").with_free_segment().with_public_tokens();
 /// Creates a batch.
-pub const CREATE_BATCH: Route = Route::of(Trigger, ApiKey, Post, "/api/v3/batches");
+pub const CREATE_BATCH: Route = Route::of(Trigger, ApiKey, Post, "/api/v3/batches").with_public_tokens();
 /// Triggers the items of a batch.
-pub const ADD_BATCH_ITEMS: Route = Route::of(Trigger, ApiKey, Post, "/api/v3/batches/{id}/items");
+pub const ADD_BATCH_ITEMS: Route = Route::of(Trigger, ApiKey, Post, "/api/v3/batches/{id}/items").with_public_tokens();
 /// Shows a batch.
-pub const RETRIEVE_BATCH: Route = Route::of(Trigger, ApiKey, Get, "/api/v2/batches/{id}");
+pub const RETRIEVE_BATCH: Route = Route::of(Trigger, ApiKey, Get, "/api/v2/batches/{id}").with_public_tokens();
 /// Makes a place for a large payload.
 pub const PLACE_PACKET: Route = Route::of(Trigger, ApiKey, Put, "/api/v2/packets/{path}").with_free_segment();
 /// Frees a key.
 pub const RESET_KEY: Route = Route::of(Reset, ApiKey, Post, "/api/v1/idempotencyKeys/{key}/reset").with_free_segment();
 /// Shows a run.
-pub const RETRIEVE_RUN: Route = Route::of(Runs, ApiKey, Get, "/api/v3/runs/{id}");
+pub const RETRIEVE_RUN: Route = Route::of(Runs, ApiKey, Get, "/api/v3/runs/{id}").with_public_tokens();
 /// Lists runs.
-pub const LIST_RUNS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/runs");
+pub const LIST_RUNS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/runs").with_public_tokens();
 /// Cancels a run.
 pub const CANCEL_RUN: Route = Route::of(Runs, ApiKey, Post, "/api/v2/runs/{id}/cancel");
 /// Triggers a run's task again.
@@ -81,7 +83,7 @@ pub const CHANGE_METADATA: Route = Route::of(Runs, ApiKey, Put, "/api/v1/runs/{i
 /// Gives a run tags.
 pub const ADD_TAGS: Route = Route::of(Runs, ApiKey, Post, "/api/v1/runs/{id}/tags");
 /// Shows how a run ended.
-pub const RUN_RESULT: Route = Route::of(Runs, ApiKey, Get, "/api/v1/runs/{id}/result");
+pub const RUN_RESULT: Route = Route::of(Runs, ApiKey, Get, "/api/v1/runs/{id}/result").with_public_tokens();
 /// Shows what a run's task has written.
 pub const RUN_LOGS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/runs/{id}/logs");
 /// Shows who holds a key.
@@ -111,7 +113,8 @@ pub const LIST_TOKENS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/waitpoints/
 /// Show a wait token.
 pub const RETRIEVE_TOKEN: Route = Route::of(Runs, ApiKey, Get, "/api/v1/waitpoints/tokens/{id}");
 /// Complete a wait token.
-pub const COMPLETE_TOKEN: Route = Route::of(Runs, ApiKey, Post, "/api/v1/waitpoints/tokens/{id}/complete");
+pub const COMPLETE_TOKEN: Route =
+    Route::of(Runs, ApiKey, Post, "/api/v1/waitpoints/tokens/{id}/complete").with_public_tokens();
 /// Complete the wait token whose URL it is.
 pub const CALL_BACK_TOKEN: Route = Route::of(Runs, Anyone, Post, "/api/v1/waitpoints/tokens/{id}/callback");
 /// Lists workers.
@@ -120,6 +123,8 @@ pub const LIST_WORKERS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/workers");
 pub const DEPLOY_WORKER: Route = Route::of(Runs, ApiKey, Put, "/api/v1/workers/{worker}");
 /// Removes a worker.
 pub const REMOVE_WORKER: Route = Route::of(Runs, ApiKey, Delete, "/api/v1/workers/{worker}");
+/// Tells what a public token must say besides its scopes.
+pub const PUBLIC_TOKEN_CLAIMS: Route = Route::of(Runs, ApiKey, Post, "/api/v1/auth/jwt/claims");
 /// The description of the API.
 pub const OPENAPI_JSON: Route = Route::of(Runs, Anyone, Get, "/openapi.json");
 /// Says that it is there, without asking anybody.
@@ -171,7 +176,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 52] = [
+pub const ALL: [Route; 53] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -205,6 +210,7 @@ pub const ALL: [Route; 52] = [
     DEPLOY_WORKER,
     REMOVE_WORKER,
     CALL_BACK_TOKEN,
+    PUBLIC_TOKEN_CLAIMS,
     OPENAPI_JSON,
     HEALTH,
     HOME_PAGE,
@@ -228,13 +234,25 @@ pub const ALL: [Route; 52] = [
 
 impl Route {
     const fn of(function: Function, access: Access, method: Verb, path: &'static str) -> Self {
-        Self { function, access, path, method, free_segment: false }
+        Self { function, access, path, method, free_segment: false, public_tokens: false }
     }
 
     /// One segment holds a text of the caller's choice, slashes and all.
     const fn with_free_segment(mut self) -> Self {
         self.free_segment = true;
         self
+    }
+
+    /// A public token that covers it opens it too, to pages of other origins as well.
+    const fn with_public_tokens(mut self) -> Self {
+        self.public_tokens = true;
+        self
+    }
+
+    /// Whether a public token may open it.
+    #[must_use]
+    pub fn takes_public_tokens(&self) -> bool {
+        self.public_tokens
     }
 
     /// The method.

@@ -14,6 +14,7 @@
 
 pub mod cloudformation;
 pub mod policy;
+pub mod public_tokens;
 mod schedules;
 
 use std::io::Write as _;
@@ -204,6 +205,12 @@ impl Oncekey {
             Target::Deployed(deployment) => deployment.key(api_key).to_owned(),
         };
         self
+    }
+
+    /// The API key that it speaks with.
+    #[must_use]
+    pub fn api_key(&self) -> &str {
+        &self.api_key
     }
 
     /// The stack.

@@ -128,6 +128,7 @@ impl Stack {
         let held = |(dynamodb, sqs): (_, aws_sdk_sqs::Client), blobs: Blobs, access_key: &str| {
             let app = App::new(dynamodb, sqs.clone(), tables.clone(), urls.clone(), blobs, options.clock.clone());
             let mut app = App { lines: Some(Arc::new(options.lines.clone())), ..app };
+            app.environments = app.environments.knowing(ENVIRONMENTS.map(|(_, key)| key));
             if let (Some(group), Some(url)) = (&schedules, &scheduler_url) {
                 let (sdk, dead_letters) = (sdk::of(&sqs_config, access_key), urls.runs_dead_letter.clone());
                 let clock = options.clock.clone();

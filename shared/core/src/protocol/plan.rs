@@ -43,6 +43,7 @@ impl Planned {
             options: std::mem::take(&mut request.options),
             function: request.function,
             batch: request.batch.take(),
+            by_token: request.token.as_ref().map(|token| token.digest.clone()),
             debounce: request.debounce.as_ref().map(|debounce| debounce.hash.clone()),
             ..RunSpec::new(request.environment.clone(), request.task.clone(), now)
         };

@@ -96,6 +96,9 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     request.payload = as_it_is_now(app, &request.environment, request.payload).await?;
     // What cannot be made is refused while nothing is written.
     let planned = Planned::of(&mut request, own.clone(), queue, now)?;
+    if let Some(token) = &request.token {
+        app.store.use_token(&request.environment, token, own.as_str()).await?;
+    }
 
     let claim = match &request.key {
         Some(key) => claim(app, &request, key, &own, now).await?,

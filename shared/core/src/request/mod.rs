@@ -1,6 +1,7 @@
 //! A trigger's body, parsed at the door: what comes out needs no second check.
 
 mod body;
+mod by_token;
 pub mod debounce;
 #[cfg(feature = "openapi")]
 pub mod described;
@@ -17,12 +18,14 @@ pub(crate) mod values;
 use oncekey_wire::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
 
 pub use self::body::{BatchLine, TriggerBody, TriggerMessage};
+pub use self::by_token::not_by_token;
 pub use self::parse::parse_json;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::window::Window;
 use crate::key::{IdempotencyKey, KeyOptions, KeyRelease};
 use crate::payload::Payload;
+use crate::public_token::TokenUse;
 use crate::queue::name::QueueName;
 use crate::request::debounce::Debounce;
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
@@ -61,6 +64,8 @@ pub struct TriggerRequest {
     pub function: TriggerFunction,
     /// The batch it is an item of.
     pub batch: Option<BatchId>,
+    /// The public token that asks, if it is one.
+    pub token: Option<TokenUse>,
 }
 
 impl TriggerRequest {
@@ -83,6 +88,7 @@ impl TriggerRequest {
             parentage: Parentage::None,
             function: TriggerFunction::Trigger,
             batch: None,
+            token: None,
         }
     }
 }

@@ -173,6 +173,7 @@ impl Options {
             parentage: self.parent_run_id.as_deref().map_or(Parentage::None, Parentage::of_text),
             function: TriggerFunction::Trigger,
             batch: None,
+            token: None,
             options: self.checked(traceparent, start, now)?,
         })
     }

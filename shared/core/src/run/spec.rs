@@ -47,6 +47,9 @@ pub struct RunSpec {
     /// The batch it is an item of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch: Option<BatchId>,
+    /// The public token that triggered it, by a hash of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub by_token: Option<String>,
     /// A fingerprint of the key and the payload that it was asked for with: the same request asks for the same again.
     #[serde(rename = "asked", skip_serializing_if = "Option::is_none", default)]
     pub fingerprint: Option<String>,
@@ -163,6 +166,7 @@ impl RunSpec {
             lineage: None,
             function: TriggerFunction::default(),
             batch: None,
+            by_token: None,
             fingerprint: None,
             helped: false,
             debounce: None,

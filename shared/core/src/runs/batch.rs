@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyHash};
 use crate::protocol::trigger::{Triggered, trigger_all};
+use crate::public_token::TokenUse;
 use crate::request::values::parent_text;
 use crate::request::{Envelope, KeyHeaders, Parentage, TriggerBody, TriggerRequest};
 use crate::run::TriggerFunction;
@@ -41,6 +42,8 @@ pub struct NewBatch {
     pub key: Option<BatchKey>,
     /// The run that triggers its items, as it was named: it may be of another service.
     pub parent: Option<String>,
+    /// The public token that asks, if it is one.
+    pub token: Option<TokenUse>,
 }
 
 /// A batch's key. It is not a key of its own: it stands for those of the items that have none, and is claimed by nobody (R53).
@@ -76,6 +79,8 @@ pub struct Batch {
     pub key: Option<BatchKey>,
     /// The run that triggers its items, as it was named.
     pub parent: Option<String>,
+    /// The public token that created it, by a hash of it: no other fills it.
+    pub by_token: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When items came last.
@@ -159,14 +164,19 @@ pub async fn create(app: &App, new: NewBatch) -> Result<Batch, Error> {
         run_count: new.run_count,
         key: new.key,
         parent: new.parent,
+        by_token: new.token.as_ref().map(|token| token.digest.clone()),
         created_at: now,
         updated_at: now,
         version: 0,
         items: BTreeMap::new(),
     };
+    if let Some(token) = &new.token {
+        app.store.use_token(&batch.environment, token, batch.id.as_str()).await?;
+    }
+    let asked = |batch: &Batch| (batch.run_count, batch.key.clone(), batch.by_token.clone());
     match app.store.create_batch(&batch).await? {
         None => Ok(batch),
-        Some(there) if (there.run_count, &there.key) == (batch.run_count, &batch.key) => Ok(there),
+        Some(there) if asked(&there) == asked(&batch) => Ok(there),
         Some(_) => Err(Error::Unprocessable(
             "this request id was used for a batch with another runCount or key: give each request an id of its own"
                 .to_owned(),
@@ -187,15 +197,22 @@ pub async fn find(app: &App, environment: &EnvironmentId, id: &BatchId) -> Resul
 /// what became of each. The batch as it now is.
 ///
 /// # Errors
-/// [`Error::Unprocessable`] for an index beyond the batch's count, [`Error::NotFound`], [`Error::Aws`]: then the call is to
-/// be sent again, and finds what it did.
+/// [`Error::Unprocessable`] for an index beyond the batch's count, [`Error::Forbidden`] for a public token that did not create
+/// it, [`Error::NotFound`], [`Error::Aws`]: then the call is to be sent again, and finds what it did.
 pub async fn add_items(
     app: &App,
     environment: &EnvironmentId,
     id: &BatchId,
     items: Vec<NewItem<'_>>,
+    token: Option<&TokenUse>,
 ) -> Result<(Batch, Accepted), Error> {
     let batch = find(app, environment, id).await?;
+    if token.is_some_and(|token| batch.by_token.as_ref() != Some(&token.digest)) {
+        let text = format!(
+            "this public token did not create {id}: send its items with the token that did, or with the API key"
+        );
+        return Err(Error::forbidden(text));
+    }
     if let Some(item) = items.iter().find(|item| item.index >= batch.run_count) {
         return Err(Error::Unprocessable(format!(
             "index: {} is beyond the batch, which was created for {} items",
@@ -217,7 +234,7 @@ pub async fn add_items(
     let (mut asked, mut requests) = (Vec::new(), Vec::new());
     for (index, item) in new {
         let task = item.task.clone();
-        match request_of(app, &batch, item) {
+        match request_of(app, &batch, item, token) {
             Ok(request) => {
                 asked.push((index, task));
                 requests.push(request);
@@ -275,7 +292,7 @@ async fn remember(app: &App, mut batch: Batch, done: BTreeMap<u32, BatchItem>) -
 }
 
 /// The trigger that an item asks for.
-fn request_of(app: &App, batch: &Batch, item: NewItem<'_>) -> Result<TriggerRequest, Error> {
+fn request_of(app: &App, batch: &Batch, item: NewItem<'_>, token: Option<&TokenUse>) -> Result<TriggerRequest, Error> {
     let request_id = RequestId::from_batch(&batch.id, item.index);
     let task = TaskId::parse(&item.task)?;
     let body = item.body?;
@@ -287,6 +304,10 @@ fn request_of(app: &App, batch: &Batch, item: NewItem<'_>) -> Result<TriggerRequ
         ..Envelope::new(batch.environment.clone(), task, request_id, app.clock.now())
     };
     let mut request = body.check(envelope)?;
+    if let Some(token) = token {
+        // That it may be used once was seen to when the batch was created.
+        request = request.by_token(TokenUse { once_until: None, ..token.clone() })?;
+    }
     request.key = request.key.or_else(|| key.map(|key| key.of_item(item.index)));
     if let (Some(id), Parentage::None) = (&batch.parent, &request.parentage) {
         request.parentage = Parentage::of_text(id);

@@ -25,6 +25,8 @@ struct Spec {
     key: Option<KeySpec>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     parent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    by_token: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,6 +59,7 @@ fn read(id: &BatchId, item: &HashMap<String, AttributeValue>) -> Result<Batch, E
         run_count: spec.run_count,
         key: spec.key.map(|KeySpec { sent, shown, ttl }| BatchKey { sent, shown, ttl }),
         parent: spec.parent,
+        by_token: spec.by_token,
         created_at: Timestamp::from_millis(number("created_at")?),
         updated_at: Timestamp::from_millis(number("updated_at")?),
         version: u64::try_from(number("version")?).unwrap_or_default(),
@@ -76,6 +79,7 @@ impl Store {
             run_count: batch.run_count,
             key: batch.key.clone().map(|BatchKey { sent, shown, ttl }| KeySpec { sent, shown, ttl }),
             parent: batch.parent.clone(),
+            by_token: batch.by_token.clone(),
         };
         let spec = serde_json::to_string(&spec).map_err(|error| Error::unreadable("a batch", error))?;
         let put = self

@@ -1,4 +1,5 @@
-//! The environments table: which environment an API key opens, and until when.
+//! The environments table: which environment an API key opens, and until when; and which key has which name as a signer of public
+//! tokens.
 
 use std::collections::HashMap;
 
@@ -30,6 +31,14 @@ pub struct ApiKeyRecord {
     /// From this moment on it opens nothing, if it was rotated out or revoked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub valid_until: Option<Timestamp>,
+    /// Its [name as a signer](crate::public_token::signer_id), if it signs public tokens.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signer: Option<String>,
+}
+
+/// The key of the item that leads from a signer's name to its API key.
+fn signer_key(signer: &str) -> String {
+    format!("signer#{signer}")
 }
 
 fn read(item: HashMap<String, AttributeValue>) -> Result<ApiKeyRecord, Error> {
@@ -58,11 +67,26 @@ impl Store {
         Ok(answer.item)
     }
 
+    /// The hash of the API key that has this name as a signer.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn signer(&self, signer: &str) -> Result<Option<String>, Error> {
+        let hash = self.environments_item(&signer_key(signer)).await?.and_then(|mut item| item.remove("hash"));
+        Ok(hash.and_then(|hash| hash.as_s().ok().cloned()))
+    }
+
     /// Lets a new API key open its environment. One that is there stays as it is.
     ///
     /// # Errors
     /// [`Error::Aws`].
     pub async fn put_api_key(&self, record: &ApiKeyRecord) -> Result<(), Error> {
+        if let Some(signer) = &record.signer {
+            // Before the key, which says that it is there. It has no environment, so nobody takes it for a key.
+            let put = self.client.put_item().table_name(&self.tables.environments);
+            let put = put.item("pk", text(signer_key(signer))).item("hash", text(&record.hash));
+            put.send().await.map_err(Error::aws("dynamodb:PutItem"))?;
+        }
         let item = serde_dynamo::to_item(record).map_err(|error| Error::unreadable("an API key", error))?;
         let put = self
             .client

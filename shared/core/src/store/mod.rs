@@ -18,6 +18,7 @@ mod notes;
 mod resets;
 mod runs;
 pub mod schema;
+mod token_uses;
 mod tokens;
 mod waiters;
 

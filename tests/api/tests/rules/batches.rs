@@ -358,7 +358,7 @@ async fn i2_a_batch_remembers_what_a_call_did_that_was_cut_off() {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             }
         } => {}
-        _ = add_items(app, &environment, &id, items) => panic!("it was not cut off"),
+        _ = add_items(app, &environment, &id, items, None) => panic!("it was not cut off"),
     }
     let lines: Vec<_> =
         (0..1_000).map(|index| json!({ "index": index, "task": "echo", "options": { "delay": "1h" } })).collect();

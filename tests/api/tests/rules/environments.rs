@@ -52,7 +52,7 @@ fn doors() -> impl Iterator<Item = Route> {
 }
 
 /// Those that make things, or ask for no particular one.
-const NAMING_NOTHING: [Route; 9] = [
+const NAMING_NOTHING: [Route; 10] = [
     routes::TRIGGER,
     routes::CREATE_BATCH,
     routes::LIST_RUNS,
@@ -62,6 +62,7 @@ const NAMING_NOTHING: [Route; 9] = [
     routes::LIST_SCHEDULES,
     routes::CREATE_TOKEN,
     routes::LIST_TOKENS,
+    routes::PUBLIC_TOKEN_CLAIMS,
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,6 +29,8 @@ mod overdue;
 mod permissions;
 mod places;
 mod protocol;
+mod public_tokens;
+mod public_triggers;
 mod reading;
 mod release;
 mod replace;
