@@ -82,7 +82,7 @@ fn routes(app: &App) -> Router {
         .merge(oncekey_function_trigger::router(app.clone()))
         .merge(oncekey_function_reset::router(app.clone()))
         .merge(oncekey_function_runs::router(app.clone()));
-    oncekey_http::finish(routes)
+    oncekey_http::finish(routes, oncekey_http::Origins::none())
 }
 
 /// How Node is started: as the managed runtime would have started it, with the harness in the place of its own program; or

@@ -14,6 +14,7 @@ use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Error, Service};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::cors::Origins;
 use crate::error::ApiError;
 use crate::finish;
 use crate::routes::{self, Route};
@@ -26,9 +27,9 @@ const PATH: &AsciiSet = &SEGMENT.remove(b'/');
 /// Serves a function's router until Lambda stops the process.
 ///
 /// # Errors
-/// What the Lambda runtime reports.
+/// What the Lambda runtime reports; `ONCEKEY_ALLOWED_ORIGINS`, where it holds what is no origin.
 pub async fn serve(router: Router) -> Result<(), Error> {
-    let adapter = Adapter::from(finish(router).layer(from_fn(refuse_the_ambiguous)));
+    let adapter = Adapter::from(finish(router, Origins::from_env()?).layer(from_fn(refuse_the_ambiguous)));
     lambda_runtime::run(service_fn(move |event: LambdaEvent<LambdaRequest>| {
         let mut adapter = adapter.clone();
         async move { adapter.call(LambdaEvent::new(with_path_as_sent(event.payload), event.context)).await }

@@ -5,6 +5,7 @@
 
 mod absent;
 mod caller;
+mod cors;
 mod error;
 mod lambda;
 mod openapi;
@@ -15,8 +16,10 @@ pub mod routes;
 
 use axum::Router;
 use axum::http::{HeaderMap, Method, Uri};
+use axum::middleware::from_fn_with_state;
 
 pub use caller::{Caller, Owner};
+pub use cors::{ALLOWED_ORIGINS, Origins};
 pub use error::{ApiError, ErrorView};
 pub use lambda::serve;
 pub use lambda_http::Error as LambdaError;
@@ -29,11 +32,14 @@ pub use received::{Body, BodyRefusal, header_text, is_by_hand, key_headers, requ
 pub const MAX_BODY_BYTES: usize = 4_718_592;
 
 /// Adds answers to unknown paths and methods that read like every other error, and to those that the official client knows
-/// and Oncekey does not have.
-pub fn finish(router: Router) -> Router {
+/// and Oncekey does not have; and lets pages of these origins call what takes public tokens.
+pub fn finish(router: Router, origins: Origins) -> Router {
     // Deployed, a path's other methods come to a function that does not know the path.
     let nothing = |method: Method, uri: Uri, headers: HeaderMap| async move {
         absent::answer(&uri, &headers).unwrap_or_else(|| error::nothing_there(&method, uri.path()))
     };
-    router.fallback(nothing).method_not_allowed_fallback(nothing)
+    router
+        .fallback(nothing)
+        .method_not_allowed_fallback(nothing)
+        .layer(from_fn_with_state(origins, cors::let_pages_call))
 }

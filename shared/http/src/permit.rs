@@ -70,6 +70,11 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
         .ok_or(Error::Unauthorized("send the header \"Authorization: Bearer <API key>\""))
 }
 
+/// Whether a request shows what is meant to be a public token, good or not.
+pub(crate) fn shows_public_token(headers: &HeaderMap) -> bool {
+    bearer(headers).is_ok_and(looks_like_one)
+}
+
 impl Permit {
     /// Where.
     #[must_use]

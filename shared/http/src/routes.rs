@@ -164,15 +164,19 @@ pub const TRY_PAGE: Route = Route::of(Dashboard, Session, Get, "/try");
 /// The button that triggers.
 pub const TRY_BUTTON: Route = Route::of(Dashboard, Session, Post, "/try");
 
-/// The methods that a path takes.
-pub(crate) fn methods_of(path: &str) -> Vec<Method> {
-    let given = || path.split('/');
-    let is_at = |route: &&Route| {
+/// What is at a path, whatever the method.
+pub(crate) fn at(path: &str) -> impl Iterator<Item = &'static Route> {
+    let given = move || path.split('/');
+    ALL.iter().filter(move |route| {
         let mut parts = route.path.split('/').zip(given());
         route.path.split('/').count() == given().count()
             && parts.all(|(part, given)| part == given || (part.starts_with('{') && !given.is_empty()))
-    };
-    ALL.iter().filter(is_at).map(Route::method).collect()
+    })
+}
+
+/// The methods that a path takes.
+pub(crate) fn methods_of(path: &str) -> Vec<Method> {
+    at(path).map(Route::method).collect()
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 
 pub(crate) use connections::Connections;
 use connections::Place;
+pub(crate) use names::is_origin_here;
 
 /// How long a request's headers may take to come, and its body; a connection without a request is closed after as long.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -43,8 +43,8 @@ fn is_host_here(value: &HeaderValue) -> bool {
     value.to_str().ok().and_then(|host| host.parse().ok()).is_some_and(|authority| is_here(&authority))
 }
 
-/// `null`, which a page may send that has no origin or hides it, is nobody's.
-fn is_origin_here(value: &HeaderValue) -> bool {
+/// Whether a page is from this machine. `null`, which one may send that has no origin or hides it, is nobody's.
+pub(crate) fn is_origin_here(value: &HeaderValue) -> bool {
     let origin = value.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
     origin.is_some_and(|origin| origin.scheme().is_some() && origin.authority().is_some_and(is_here))
 }

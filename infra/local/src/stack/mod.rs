@@ -20,6 +20,7 @@ use oncekey_core::blobs::Blobs;
 use oncekey_core::queue::schedules::{EventBridge, ScheduleGroup};
 use oncekey_core::store::ApiKeyRecord;
 use oncekey_core::{App, EnvironmentId, Settings};
+use oncekey_http::Origins;
 use oncekey_worker::Worker;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,7 +31,7 @@ use crate::aws::in_process::{Direct, To};
 use crate::aws::lambda_api::Surroundings;
 use crate::aws::sqs::Queues;
 use crate::error::StackError;
-use crate::loopback::{Connections, Endpoint};
+use crate::loopback::{Connections, Endpoint, is_origin_here};
 use crate::stack::apps::{Apps, Held};
 use crate::stack::data::{DataFolder, Endpoints};
 pub(crate) use crate::stack::deployment::Deployments;
@@ -153,7 +154,7 @@ impl Stack {
             parts.spawn(mapping.run(stop.subscribe()));
         }
         let api = Endpoint::new(
-            gateway::before(oncekey_http::finish(routes(&apps, worker.clone()))),
+            gateway::before(oncekey_http::finish(routes(&apps, worker.clone()), Origins::judged(is_origin_here))),
             gateway::MAX_REQUEST_BYTES,
             &connections,
         );
@@ -192,7 +193,7 @@ impl Stack {
 
     /// The routes of the API, for the tasks of a worker in this process.
     pub fn routes(&self) -> Router {
-        oncekey_http::finish(routes_of_tasks(&self.apps, self.url()))
+        oncekey_http::finish(routes_of_tasks(&self.apps, self.url()), Origins::none())
     }
 
     /// The domain, on this stack's tables and queues.

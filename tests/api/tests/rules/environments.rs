@@ -33,7 +33,7 @@ async fn keys_of_acme(oncekey: &Oncekey) -> Vec<ApiKeyRecord> {
 fn request(oncekey: &Oncekey, route: &Route, run: &str, batch: &str) -> RequestBuilder {
     let of_batch = route.path.contains("/batches/");
     let path = route.path.replace("{id}", if of_batch { batch } else { run });
-    let path = path.replace("{task}", "echo").replace("{key}", "k").replace("{path}", "x");
+    let path = path.replace("{task}", "echo").replace("{key}", "k").replace("{path}", "x").replace("{worker}", "w");
     let body = match *route {
         routes::ADD_BATCH_ITEMS => json!({ "index": 0, "task": "echo" }).to_string(),
         routes::RESET_KEY => json!({ "taskIdentifier": "echo" }).to_string(),
@@ -52,7 +52,7 @@ fn doors() -> impl Iterator<Item = Route> {
 }
 
 /// Those that make things, or ask for no particular one.
-const NAMING_NOTHING: [Route; 10] = [
+const NAMING_NOTHING: [Route; 12] = [
     routes::TRIGGER,
     routes::CREATE_BATCH,
     routes::LIST_RUNS,
@@ -63,6 +63,8 @@ const NAMING_NOTHING: [Route; 10] = [
     routes::CREATE_TOKEN,
     routes::LIST_TOKENS,
     routes::PUBLIC_TOKEN_CLAIMS,
+    routes::LIST_WORKERS,
+    routes::DEPLOY_WORKER,
 ];
 
 #[tokio::test(flavor = "multi_thread")]

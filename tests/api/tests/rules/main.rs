@@ -8,6 +8,7 @@ mod beside;
 mod buckets;
 mod budget;
 mod characters;
+mod cors;
 mod crons;
 mod dashboard;
 mod dashboard_tokens;

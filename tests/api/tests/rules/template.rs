@@ -9,6 +9,7 @@ use oncekey_core::settings::{MORE_RUNS_QUEUES, Settings};
 use oncekey_core::store::TableNames;
 use oncekey_core::store::schema::{ENVIRONMENTS, KEYS, RUNS, Schema};
 use oncekey_core::telemetry::metrics::STACK;
+use oncekey_http::ALLOWED_ORIGINS;
 
 const TEMPLATE: &str = include_str!("../../../../infra/template.yaml");
 const MY_WORKER: &str = include_str!("../../../../examples/my-worker/template.yaml");
@@ -39,7 +40,8 @@ fn templates_set_every_variable_that_functions_read_and_no_other() {
     };
     let read: BTreeSet<&str> =
         settings.to_env().iter().map(|(name, _)| *name).chain([STACK, MORE_RUNS_QUEUES]).collect();
-    assert_eq!(set(TEMPLATE), read);
+    let of_pages = BTreeSet::from([ALLOWED_ORIGINS]);
+    assert_eq!(set(TEMPLATE), &read | &of_pages);
     // It has the queues it knows in one variable, and its tasks none of their own.
     let of_worker = set(MY_WORKER);
     let left_out: Vec<&str> = read.difference(&of_worker).copied().collect();
