@@ -4,7 +4,7 @@ use oncekey_core::protocol::trigger::{KeyOutcome, Triggered};
 use oncekey_wire::{Handle, Idempotency};
 
 /// The answer to a trigger.
-pub(crate) fn answer(Triggered { handle, task, key }: Triggered) -> Handle {
+pub(crate) fn answer(Triggered { handle, task, key, .. }: Triggered) -> Handle {
     let mut answer = Handle::new(handle.id, handle.is_cached);
     let in_group = key.as_ref().is_some_and(|outcome| outcome.key.group.is_some());
     answer.task_identifier = in_group.then_some(task);

@@ -93,9 +93,10 @@ async fn trigger_task(
     let (body, ignored) = Ignored::parse::<TriggerBody<'_>>(&body)?;
     let ignored = told_unless_by_hand(&headers, ignored)?;
     let request = permit.admit(body.check(envelope)?)?;
-    let mut answer = answer(trigger(&app, request).await?);
-    answer.ignored = ignored;
+    let triggered = trigger(&app, request).await?;
     // Who has a public token knows a key, perhaps, and not therefore the run that another has made under it.
-    let reads = (!answer.is_cached).then(|| format!("read:runs:{}", answer.id));
+    let reads = permit.has_made(&triggered).then(|| format!("read:runs:{}", triggered.handle.id));
+    let mut answer = answer(triggered);
+    answer.ignored = ignored;
     Ok((permit.handle_headers(reads, app.clock.now()), Json(answer)))
 }

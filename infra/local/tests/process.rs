@@ -118,11 +118,17 @@ async fn whatever_is_logged_and_traced_has_no_payload_key_or_tag() {
     assert_eq!(bad.body("4242-secret").send().await.unwrap().status(), 401);
     let bad = api.http.post(format!("{}/api/v1/tasks/echo/trigger", api.url)).bearer_auth("tr_dev_local");
     assert_eq!(bad.body(r#"{"payload": 4242-secret}"#).send().await.unwrap().status(), 400);
+    for token in ["head.of-ada.signature-of-ada", "eyJhbGciOiJIUzI1NiJ9.eyJraWQiOiJhIn0.c2lnbmF0dXJlLW9mLWFkYQ"] {
+        let bad = api.http.get(format!("{}/api/v1/runs", api.url)).bearer_auth(token);
+        assert_eq!(bad.send().await.unwrap().status(), 401);
+    }
     drop(running);
     let log = std::fs::read_to_string(log).unwrap();
     // Our own traces, and what other crates say short of their own.
     assert!(log.contains("run_") && log.contains("DEBUG"), "{log}");
-    for secret in ["4242-secret", "key-of-ada", "tag-of-ada", "meta-of-ada", "tr_dev_local", "tr_dev_wrong"] {
+    for secret in
+        ["4242-secret", "key-of-ada", "tag-of-ada", "meta-of-ada", "tr_dev_local", "tr_dev_wrong", "of-ada", "c2lnbm"]
+    {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
 }

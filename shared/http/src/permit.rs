@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use oncekey_core::protocol::trigger::Triggered;
 use oncekey_core::public_token::{PublicToken, Signer, TokenUse, looks_like_one};
 use oncekey_core::request::TriggerRequest;
 use oncekey_core::runs::find::find;
@@ -204,6 +205,12 @@ impl Permit {
             Some(token) => request.by_token(token.clone()),
             None => Ok(request),
         }
+    }
+
+    /// Whether a run was triggered by this caller, and not by somebody else under the same key.
+    #[must_use]
+    pub fn has_made(&self, triggered: &Triggered) -> bool {
+        self.token_use().is_none_or(|token| triggered.by_token.as_ref() == Some(&token.digest))
     }
 
     /// The claims that its public tokens must have.

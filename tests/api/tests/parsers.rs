@@ -6,12 +6,14 @@
 use axum::http::{HeaderMap, HeaderValue};
 use oncekey_core::key::{KeyGroup, KeyHash};
 use oncekey_core::payload::path::BlobPath;
+use oncekey_core::public_token::{SigningKey, Unverified};
 use oncekey_core::queue::message::{CompletionEvent, Remains, RunMessage};
 use oncekey_core::request::{BatchLine, Envelope, KeyHeaders, TriggerBody, TriggerMessage, parse_json};
 use oncekey_core::run::waiter::Waiter;
 use oncekey_core::runs::list::Cursor;
-use oncekey_core::{BatchId, EnvironmentId, RequestId, RunId, TaskId, Timestamp, Window, span};
+use oncekey_core::{BatchId, EnvironmentId, Error, RequestId, RunId, TaskId, Timestamp, Window, span};
 use oncekey_http::key_headers;
+use oncekey_tests_api::public_tokens::{HS256, signed};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -212,6 +214,32 @@ proptest! {
         prop_assert_eq!(quoted.key, Some(text));
         if let Some(Err(error)) = read(&sent) {
             prop_assert!(helps(&error), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_public_token_is_taken_if_its_key_signed_it_whatever_else_it_says(
+        text in "[a-zA-Z0-9_.=-]{0,80}", header in any_json(), more in any_json(), scopes in prop::collection::vec(any::<String>(), 0..4),
+    ) {
+        let (key, environment) = ("any key", EnvironmentId::parse("a/b").unwrap());
+        let taken = |token: &str| {
+            let now = Timestamp::from_millis(1_000_000);
+            let token = Unverified::parse(token)?;
+            token.signer()?;
+            token.verify(&SigningKey::of_text(key), &environment, now)
+        };
+        let claims = |more: Value| {
+            json!({ "iss": "https://id.trigger.dev", "aud": "https://api.trigger.dev", "sub": "a/b", "pub": true, "kid": "k",
+                    "exp": 2_000, "scopes": scopes, "realtime": more })
+        };
+        prop_assert!(taken(&signed(HS256, &claims(more.clone()), key)).is_ok());
+        for wrong in [
+            text,
+            signed(HS256, &claims(more.clone()), "another key"),
+            signed(&header.to_string(), &claims(more.clone()), key),
+            signed(HS256, &more, key),
+        ] {
+            prop_assert!(matches!(taken(&wrong), Err(Error::Unauthorized(_))), "{wrong}");
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Triggered {
     pub task: TaskId,
     /// What became of the key, if there was one.
     pub key: Option<KeyOutcome>,
+    /// The public token that triggered the run, now or before, by a hash of it.
+    pub by_token: Option<String>,
 }
 
 /// What became of a trigger's key.
@@ -160,16 +162,17 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
         // It was helped into being, and is its claimer's.
         return Err(key_held(&shown, &run.id));
     }
-    let Run { id, spec: RunSpec { task, environment, .. }, .. } = run;
+    let Run { id, spec: RunSpec { task, environment, by_token, .. }, .. } = run;
     tracing::info!(run_id = %id, %task, %environment, "triggered");
     // In a group, whoever was first under this name may have made it a run of another task.
-    let task = there.map_or(task, |first| first.spec.task);
-    Ok(Triggered { handle: RunHandle { id, is_cached: status == KeyStatus::Cached }, task, key })
+    let (task, by_token) = there.map_or((task, by_token), |first| (first.spec.task, first.spec.by_token));
+    Ok(Triggered { handle: RunHandle { id, is_cached: status == KeyStatus::Cached }, task, key, by_token })
 }
 
 /// The answer that a run gives which was there.
 fn answered_with(run: Run, key: Option<KeyOutcome>) -> Triggered {
-    Triggered { handle: RunHandle { id: run.id, is_cached: true }, task: run.spec.task, key }
+    let RunSpec { task, by_token, .. } = run.spec;
+    Triggered { handle: RunHandle { id: run.id, is_cached: true }, task, key, by_token }
 }
 
 /// What a packet holds now: its caller may put another there while its URL is good, and what is triggered is this. Ours are

@@ -7,12 +7,14 @@ use std::time::Duration;
 use dynoxide::Database;
 use oncekey::Options;
 use oncekey::aws::dynamodb::execute;
-use oncekey_core::TokenId;
 use oncekey_core::cron::ScheduleId;
+use oncekey_core::environment::create;
 use oncekey_core::protocol::tick::tick;
 use oncekey_core::store::SHARDS;
+use oncekey_core::{EnvironmentId, TokenId};
 use oncekey_tests_api::{DEV, Oncekey, Place, answer, dev};
 use oncekey_worker::{Child, Context, Task, Worker};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::dashboard::Visitor;
@@ -154,6 +156,30 @@ async fn the_budget_of_a_push_of_a_debounced_run_holds() {
         );
         oncekey.trigger("echo", body).await;
         assert_eq!(take(&units), (3.0, 3.0), "and whether who pushed it before has left the same");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_public_token_holds() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let (oncekey, units) = counted(place).await;
+    let acme = EnvironmentId::parse("acme/prod").unwrap();
+    let key = create(&oncekey.app().store, &oncekey.clock, &acme).await.unwrap();
+    let oncekey = oncekey.as_key(key.reveal());
+    let holder = oncekey.holder(&["read:batch:none", "trigger:tasks:echo"]).await;
+    let once = oncekey.holder_once(&["trigger:tasks:echo"]).await;
+    oncekey.clock.advance(Duration::from_secs(60));
+    take(&units);
+    let none = "/api/v1/waitpoints/tokens";
+    for (after, reads) in [(0, 2.0), (0, 0.0), (60, 1.0)] {
+        oncekey.clock.advance(Duration::from_secs(after));
+        assert_eq!(holder.get(none).await.0, StatusCode::FORBIDDEN);
+        assert_eq!(take(&units), (0.0, reads), "the API key a minute, and once the name by which it is found");
+    }
+    let body = json!({ "options": { "delay": "1h" } });
+    for (holder, writes) in [(&holder, 2.0), (&once, 3.0)] {
+        assert_eq!(holder.post("/api/v1/tasks/echo/trigger", &body).await.0, StatusCode::OK);
+        assert_eq!(take(&units), (writes, 0.0), "a token that may be used once is a write more");
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
 use oncekey_core::EnvironmentId;
-use oncekey_core::environment::{create, revoke};
+use oncekey_core::environment::{create, hash_api_key, revoke};
 use oncekey_tests_api::{DEV, Oncekey, PROD, Place, run_id};
 use oncekey_worker::{Context, Task, Worker};
 use reqwest::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
@@ -123,6 +124,24 @@ async fn a_session_is_a_cookie_that_scripts_other_sites_and_plain_http_do_not_ge
     let max_age = cookie.split("; ").find_map(|part| part.strip_prefix("Max-Age=")?.parse().ok());
     assert!(max_age.is_some_and(|seconds: u64| (42_600..=43_200).contains(&seconds)), "{cookie}");
     assert!(!cookie.contains(DEV), "{cookie}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_copies_a_session_learns_nothing_with_which_public_tokens_are_signed() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    let acme = EnvironmentId::parse("acme/prod").unwrap();
+    let key = create(&oncekey.app().store, &oncekey.clock, &acme).await.unwrap();
+    let hash = hash_api_key(key.reveal());
+    let visitor = Visitor::signed_in(&oncekey, key.reveal()).await;
+    let told = visitor.cookie.split(['=', '.']).nth(1).unwrap();
+    let told = String::from_utf8(BASE64URL_NOPAD.decode(told.as_bytes()).unwrap()).unwrap();
+    assert!(told.contains("keys") && !told.contains(&hash[..16]), "{told}");
+    assert!(visitor.get("/").await.contains("acme/prod"));
+    // It ends with its key all the same.
+    revoke(&oncekey.app().store, &oncekey.clock, &acme, &hash[..10]).await.unwrap();
+    oncekey.clock.advance(Duration::from_secs(60));
+    assert!(led_to(&visitor.ask("/").await).starts_with("/sign-in"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,6 +63,15 @@ async fn r68_whoever_guesses_a_key_is_not_shown_the_run_that_holds_it() {
     assert_eq!((&handle["id"], &handle["isCached"]), (&json!(run), &json!(true)));
     let words = refusal(oncekey.holding(given).get(&format!("/api/v3/runs/{run}")).await, FORBIDDEN);
     assert!(words.contains("it has the scope none"), "{words}");
+    // Whoever has triggered it itself is shown it again, by whichever of its calls.
+    for is_cached in [false, true] {
+        let body = json!({ "payload": 1, "options": { "idempotencyKey": "order-43", "delay": "1h" } }).to_string();
+        let answered = holder.request(Method::POST, ECHO).body(body).send().await.unwrap();
+        let given = answered.headers()["x-trigger-jwt"].to_str().unwrap().to_owned();
+        let handle: Value = answered.json().await.unwrap();
+        assert_eq!(handle["isCached"], json!(is_cached));
+        ok(oncekey.holding(given).get(&format!("/api/v3/runs/{}", handle["id"].as_str().unwrap())).await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
