@@ -15,6 +15,8 @@ const VISIBILITY: Duration = Duration::from_secs(180);
 pub const RUNS: &str = "sim-runs";
 /// Where run messages go that were delivered too often.
 pub const RUNS_DEAD: &str = "sim-runs-dead";
+/// Times of cron schedules.
+pub const TRIGGERS: &str = "sim-triggers";
 /// Completion events.
 pub const COMPLETIONS: &str = "sim-completions";
 /// Where completion events go that were delivered too often.
@@ -63,7 +65,7 @@ const LATE_MS: u64 = 60_000;
 
 fn queue_of(url: &str) -> &'static str {
     let name = url.rsplit('/').next().unwrap_or_default();
-    let known = [RUNS, RUNS_DEAD, COMPLETIONS, COMPLETIONS_DEAD];
+    let known = [RUNS, RUNS_DEAD, TRIGGERS, COMPLETIONS, COMPLETIONS_DEAD];
     known.into_iter().find(|queue| *queue == name).expect("a queue of the simulation")
 }
 
@@ -174,6 +176,12 @@ impl Queues {
     #[must_use]
     pub fn name(&self, run: &str) -> bool {
         self.messages.values().any(|message| message.body.contains(run))
+    }
+
+    /// Whether a message has all of these texts.
+    #[must_use]
+    pub fn have(&self, texts: &[&str]) -> bool {
+        self.messages.values().any(|message| texts.iter().all(|text| message.body.contains(text)))
     }
 
     /// How many messages there are.

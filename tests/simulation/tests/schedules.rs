@@ -55,6 +55,7 @@ fn faults_planted_in_keys_resets_debounces_and_tokens_are_found_by_the_invariant
         (Mutant::Aliases, 200, "R89: request"),
         (Mutant::Completions, 200, "R93: "),
         (Mutant::TokenWaits, 400, "I9: run"),
+        (Mutant::Ticks, 200, "R83: "),
     ]);
 }
 
@@ -78,5 +79,9 @@ fn faults_planted_in_starts_waits_and_what_expires_are_found_by_the_invariants_t
 #[test]
 #[ignore = "cargo test --release --workspace --test schedules -- --ignored"]
 fn rare_faults_are_found_by_the_invariants_they_break() {
-    are_found(&[(Mutant::Successors, 4_000, "R76: "), (Mutant::Helpers, 20_000, "I3: a request of its own")]);
+    are_found(&[
+        (Mutant::Deployments, 600, "R97: "),
+        (Mutant::Successors, 4_000, "R76: "),
+        (Mutant::Helpers, 20_000, "I3: a request of its own"),
+    ]);
 }

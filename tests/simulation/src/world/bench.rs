@@ -34,7 +34,7 @@ impl Bench {
     #[must_use]
     pub fn database() -> Database {
         let database = Database::memory().expect("a database");
-        for (name, schema) in [("keys", schema::KEYS), ("runs", schema::RUNS)] {
+        for (name, schema) in [("keys", schema::KEYS), ("runs", schema::RUNS), ("environments", schema::ENVIRONMENTS)] {
             let key = |key: &[&str]| -> Vec<Value> {
                 let kinds = ["HASH", "RANGE"].into_iter();
                 key.iter().zip(kinds).map(|(key, kind)| json!({ "AttributeName": key, "KeyType": kind })).collect()

@@ -7,7 +7,7 @@ use aws_lambda_events::sqs::SqsEvent;
 
 use super::{End, MAX_AT_WORK, Work, World};
 use crate::network::Process;
-use crate::queue::RUNS;
+use crate::queue::{RUNS, TRIGGERS};
 
 /// How long an invocation of the worker may take.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,6 +32,7 @@ impl World<'_> {
             let deadline = app.clock.now().plus(WORKER_TIMEOUT);
             End::Invocation(match queue {
                 RUNS => worker.handle(&app, event, deadline).await,
+                TRIGGERS => oncekey_function_ingest::handle(&app, event).await,
                 _ => oncekey_function_complete::handle(&app, event).await,
             })
         });
@@ -55,7 +56,7 @@ impl World<'_> {
         match dead.work {
             Work::Trigger(caller) => self.callers[caller].at_work = false,
             Work::Reset(resetter) => self.resetters[resetter].at_work = false,
-            Work::Invocation { .. } | Work::Cancel | Work::Complete => {}
+            Work::Invocation { .. } | Work::Cancel | Work::Complete | Work::Declare(_) | Work::Schedule => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use oncekey_core::store::TableNames;
 use oncekey_core::{App, Clock};
 
 use super::Bench;
-use crate::queue::{COMPLETIONS, COMPLETIONS_DEAD, RUNS, RUNS_DEAD};
+use crate::queue::{COMPLETIONS, COMPLETIONS_DEAD, RUNS, RUNS_DEAD, TRIGGERS};
 use crate::schedules::Schedules;
 
 /// How many there are.
@@ -43,7 +43,7 @@ fn app(bench: &Bench, clock: Clock) -> App {
         runs: [(QueueName::default(), url(RUNS))].into(),
         of_task: Default::default(),
         runs_dead_letter: url(RUNS_DEAD),
-        triggers: url("none"),
+        triggers: url(TRIGGERS),
         triggers_dead_letter: url("none"),
         completions: url(COMPLETIONS),
         completions_dead_letter: url(COMPLETIONS_DEAD),

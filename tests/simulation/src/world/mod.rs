@@ -4,6 +4,7 @@ mod bench;
 mod caller;
 mod callers;
 mod calls;
+mod crons;
 mod delivery;
 mod machine;
 mod made;
@@ -31,6 +32,7 @@ use serde_json::Value;
 
 pub use self::bench::Bench;
 use self::caller::{Caller, has_tokens};
+use self::crons::Crons;
 use self::machine::{Machine, SLOWEST, machines};
 use self::made::Made;
 pub use self::mutant::Mutant;
@@ -57,6 +59,8 @@ enum Work {
     Reset(usize),
     Cancel,
     Complete,
+    Declare(usize),
+    Schedule,
 }
 
 enum End {
@@ -65,6 +69,8 @@ enum End {
     Reset(Result<(), Error>),
     Cancelled,
     Complete(Result<(), Error>),
+    Declared(Result<(), Error>),
+    Scheduled,
 }
 
 struct AtWork {
@@ -117,6 +123,8 @@ pub struct World<'a> {
     tokens: Vec<Made>,
     /// How often one of them is completed yet.
     completions: u32,
+    /// Cron schedules, if there are any.
+    crons: Option<Crons>,
     /// Payloads that are not written yet, and whose run they are of: the planted fault.
     late: Vec<(String, String)>,
     /// How often nobody is at work for days.
@@ -135,6 +143,7 @@ pub struct World<'a> {
 pub async fn simulate(bench: &Bench, database: &Database, seed: u64, trace: bool, mutant: Option<Mutant>) -> Outcome {
     fastrand::seed(seed);
     let mut world = World::new(bench, database, seed, trace, mutant);
+    world.open_environment();
     let mut calls = 0;
     for _ in 0..MOVES {
         calls += u32::from(world.wild_move().await);
@@ -188,6 +197,7 @@ impl<'a> World<'a> {
             cancels: random.u32(0..=2),
             tokens: Vec::new(),
             completions: if has_tokens(seed) { Rng::with_seed(seed).u32(2..=12) } else { 0 },
+            crons: Crons::of(seed),
             late: Vec::new(),
             absences: if only_throttled || random.bool() { 0 } else { 5 },
             throttled_until: BEGINNING,
@@ -261,6 +271,7 @@ impl<'a> World<'a> {
             }
             (Work::Reset(resetter), End::Reset(result)) => self.reset_answered(resetter, result),
             (Work::Complete, End::Complete(result)) => self.completion_answered(result),
+            (Work::Declare(number), End::Declared(result)) => self.declared(number, &result),
             _ => {}
         }
     }
@@ -282,6 +293,7 @@ impl<'a> World<'a> {
             }
             // Whoever is at work waits for others. So long, and a claimer is taken for dead whose run is not there.
             0..40 if !self.at_work.is_empty() => self.pass(Duration::from_millis(250)).await,
+            0..72 if self.crons.is_some() && self.random.bool() && self.change_schedules() => {}
             0..72 => self.call_in(),
             72..88 => self.deliver(),
             88 if self.absences > 0 => {

@@ -61,6 +61,10 @@ pub enum Mutant {
     Completions,
     /// A run is not put beside the token that it waits for.
     TokenWaits,
+    /// A time of a cron schedule is noted whatever has become of the schedule.
+    Ticks,
+    /// What a deployment declares is written whatever has followed it.
+    Deployments,
 }
 
 impl Mutant {
@@ -76,6 +80,13 @@ impl World<'_> {
         let condition = body["ConditionExpression"].as_str().unwrap_or_default().to_owned();
         let open = |part: &str| condition.replacen(part, &part.replacen('(', "(attribute_not_exists(never) OR ", 1), 1);
         let all = || format!("attribute_not_exists(never) OR {condition}");
+        if self.mutant == Some(Mutant::Deployments) && operation == "TransactWriteItems" {
+            for write in body["TransactItems"].as_array_mut().into_iter().flatten() {
+                if let Some(check) = write.get_mut("ConditionCheck") {
+                    check["ConditionExpression"] = json!("attribute_not_exists(never) OR #number = :number");
+                }
+            }
+        }
         let by_reset = || matches!(self.work_of(process), Some(Work::Reset(_)));
         let forgotten = match self.mutant {
             Some(Mutant::Claim) if operation == "PutItem" && body["TableName"] == "keys" => all(),
@@ -83,6 +94,7 @@ impl World<'_> {
             Some(Mutant::Resets) if operation == "DeleteItem" && by_reset() => all(),
             Some(Mutant::Pushes) if is_push(Some(&condition)) => all(),
             Some(Mutant::Completions) if condition == "#status = :waiting AND timeout_at > :now" => all(),
+            Some(Mutant::Ticks) if condition == "generation = :generation AND next_at = :at" => all(),
             Some(Mutant::Start) if is_start(Some(&condition)) => all(),
             Some(Mutant::Suspend) if condition.contains("(attribute_not_exists(#wakes)") => {
                 open("(attribute_not_exists(#wakes)")

@@ -96,7 +96,7 @@ impl World<'_> {
     }
 
     /// The items of a run.
-    fn partition(&self, run: &str) -> Vec<Value> {
+    pub(super) fn partition(&self, run: &str) -> Vec<Value> {
         let query = json!({ "TableName": "runs", "KeyConditionExpression": "run_id = :run",
             "ExpressionAttributeValues": { ":run": { "S": run } } });
         let mut answer = self.execute("Query", &query);
