@@ -6,7 +6,12 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use oncekey_core::run::retry::RetryPolicy;
+
 use crate::call::CallError;
+
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The error of a task. Any error turns into one with `?`, and is retried; [`TaskError::abort`] is not.
 ///
@@ -20,14 +25,15 @@ pub struct TaskError {
 }
 
 /// Whether and when the task is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Retry {
     /// As its policy says.
     ByPolicy,
     /// Not at all.
     Never,
-    /// After this pause: whoever knows better than the policy says so.
-    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "said by the host alone"))]
+    /// As another policy says, but for how many attempts there are in all.
+    By(RetryPolicy),
+    /// After this pause, if there is another attempt.
     After(Duration),
 }
 
@@ -52,6 +58,53 @@ impl TaskError {
     /// A failure that no attempt can mend: the run fails now, whatever attempts are left.
     pub fn abort(message: impl Into<String>) -> Self {
         Self { name: "AbortTaskRunError".into(), retry: Retry::Never, ..Self::new(message) }
+    }
+
+    /// The same failure, after which the next attempt, if one is left, begins after this pause and not after its task's own:
+    /// whoever was asked has said when to ask again. Up to 365 days; a longer one is as long as that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use oncekey_worker::{Context, TaskError};
+    ///
+    /// async fn charge(_: Context, order: String) -> Result<(), TaskError> {
+    ///     Err(TaskError::new(format!("{order}: too many requests")).retry_after(Duration::from_secs(30)))
+    /// }
+    /// # let _ = charge;
+    /// ```
+    #[must_use]
+    pub fn retry_after(self, pause: Duration) -> Self {
+        Self { retry: Retry::After(pause.min(LONGEST_PAUSE)), ..self }
+    }
+
+    /// The same failure, after which the pauses are those of this policy and not of the task's: for errors of one kind. An
+    /// attempt beyond the policy's last, or the run's, there is not.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use oncekey_worker::{Context, RetryPolicy, TaskError};
+    ///
+    /// /// A mail server that is busy is asked for hours; whatever else fails follows the task's own policy.
+    /// const BUSY: RetryPolicy = RetryPolicy {
+    ///     max_attempts: 10,
+    ///     factor: 3.0,
+    ///     first_pause: Duration::from_secs(10),
+    ///     max_pause: Duration::from_secs(3_600),
+    ///     randomised: true,
+    /// };
+    ///
+    /// async fn send(_: Context, address: String) -> Result<(), TaskError> {
+    ///     let socket = std::net::TcpStream::connect(address);
+    ///     socket.map_err(|error| TaskError::from(error).retry(BUSY))?;
+    ///     Ok(())
+    /// }
+    /// # let _ = send;
+    /// ```
+    #[must_use]
+    pub fn retry(self, policy: RetryPolicy) -> Self {
+        Self { retry: Retry::By(policy), ..self }
     }
 }
 

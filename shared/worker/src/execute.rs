@@ -10,6 +10,7 @@ use oncekey_core::payload::Payload;
 use oncekey_core::queue::message::Outcome;
 use oncekey_core::run::RunError;
 use oncekey_core::run::beside::Kept;
+use oncekey_core::run::retry::RetryPolicy;
 use oncekey_core::{App, Error, Run, RunId, Timestamp};
 use tokio::sync::mpsc;
 
@@ -115,11 +116,16 @@ async fn input(app: &App, run: &Run, stop_at: Timestamp) -> Result<Input, Error>
 fn failed(task: &Task, run: &Run, failure: TaskError) -> Outcome {
     let mut error = RunError::new(&failure.name, &failure.message);
     error.stack_trace = failure.stack;
-    let retry_after_ms = match failure.retry {
-        Retry::ByPolicy => pause(task, run),
+    let own = |policy: &RetryPolicy| policy.pause_after(run.turn.attempt, task.attempts_of(&run.spec));
+    let pause = match failure.retry {
+        Retry::ByPolicy => own(&task.retry),
         Retry::Never => None,
-        Retry::After(pause) => Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+        Retry::By(policy) if run.turn.attempt >= policy.max_attempts => None,
+        Retry::By(policy) => own(&policy),
+        // Whoever says after which pause has not always counted: the SDK's `catchError` has not.
+        Retry::After(pause) => own(&task.retry).map(|_| pause),
     };
+    let retry_after_ms = pause.map(millis);
     match failure.kind {
         Kind::Failed => Outcome::Failed { error, retry_after_ms },
         Kind::Crashed => Outcome::Crashed { error, retry_after_ms },
@@ -133,8 +139,11 @@ pub(crate) fn crashed(task: &Task, run: &Run, why: &str) -> Outcome {
 }
 
 fn pause(task: &Task, run: &Run) -> Option<u64> {
-    let pause = task.retry.pause_after(run.turn.attempt, task.attempts_of(&run.spec))?;
-    Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+    task.retry.pause_after(run.turn.attempt, task.attempts_of(&run.spec)).map(millis)
+}
+
+fn millis(pause: Duration) -> u64 {
+    u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> TaskError {

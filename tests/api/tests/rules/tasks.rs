@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use oncekey_core::key::Scope;
-use oncekey_tests_api::{Oncekey, Place, answer};
+use oncekey_core::{Clock, Timestamp};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, Place, answer};
 use oncekey_worker::{Child, Context, RetryPolicy, Task, TaskError, Worker};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+
+use super::protocol::until;
 
 /// Runs a parent to its end.
 async fn parent(oncekey: &Oncekey, task: &str, payload: Value) -> Value {
@@ -184,6 +188,43 @@ async fn the_trace_context_of_a_trigger_reaches_the_task_and_its_children() {
     for child in &children {
         assert_eq!(oncekey.finished(child).await["output"], traceparent);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r36_a_failure_may_say_when_the_next_attempt_begins() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    const MINUTE: Duration = Duration::from_secs(60);
+    let steady = RetryPolicy { factor: 1.0, max_pause: 8 * MINUTE, randomised: false, ..RetryPolicy::default() };
+    let said =
+        |id, error: fn() -> TaskError| Task::new(id, move |_: Context, _: Value| async move { Err::<(), _>(error()) });
+    let later = said("later", || TaskError::new("busy").retry_after(10 * MINUTE)).max_attempts(2);
+    let far = said("far", || TaskError::new("closed").retry_after(Duration::MAX)).max_attempts(2);
+    let policy = move || RetryPolicy { first_pause: 8 * MINUTE, max_attempts: 2, ..steady };
+    let by =
+        Task::new(
+            "by",
+            move |_: Context, _: Value| async move { Err::<(), _>(TaskError::new("slow").retry(policy())) },
+        );
+    let clock = Clock::frozen(Timestamp::from_millis(1_790_000_000_000));
+    let worker = Worker::new().task(later).task(by.max_attempts(5)).task(far);
+    let oncekey = Oncekey::running(place, worker, |options| oncekey::Options { clock, ..options }).await;
+    for (task, minutes) in [("later", 10), ("by", 8)] {
+        let run = oncekey.trigger(task, json!({})).await;
+        until(|| async { oncekey.depth("oncekey-runs").await == [0, 0, 1] }).await;
+        oncekey.clock.advance(minutes * MINUTE - Duration::from_secs(1));
+        assert_eq!(oncekey.depth("oncekey-runs").await, [0, 0, 1], "{task}");
+        oncekey.clock.advance(Duration::from_secs(1));
+        // Neither says that there is a third.
+        let ended = oncekey.finished(&run.id).await;
+        assert_eq!((&ended["status"], &ended["attemptCount"]), (&json!("FAILED"), &json!(2)), "{ended}");
+    }
+    // One attempt is all that its trigger wants.
+    let once = oncekey.trigger("later", json!({ "options": { "maxAttempts": 1 } })).await;
+    assert_eq!(oncekey.finished(&once.id).await["attemptCount"], 1);
+    let far = oncekey.trigger("far", json!({})).await;
+    until(|| async { oncekey.schedules().await.len() == 1 }).await;
+    oncekey.clock.advance(Duration::from_secs(365 * 24 * 60 * 60));
+    assert_eq!(oncekey.finished(&far.id).await["attemptCount"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
