@@ -78,6 +78,7 @@ mod tests {
         let [get, post, put] = [Method::GET, Method::POST, Method::PUT];
         for (method, path, sent) in [
             (&post, "/api/v1/tasks/mail/send now/trigger", "/api/v1/tasks/mail%2Fsend%20now/trigger"),
+            (&Method::OPTIONS, "/api/v1/tasks/mail/send now/trigger", "/api/v1/tasks/mail%2Fsend%20now/trigger"),
             (&post, "/api/v1/tasks/trigger/trigger", "/api/v1/tasks/trigger/trigger"),
             (&post, "/api/v1/idempotencyKeys/50%/ü/reset", "/api/v1/idempotencyKeys/50%25%2F%C3%BC/reset"),
             (&get, "/api/v1/idempotencyKeys/a/reset", "/api/v1/idempotencyKeys/a%2Freset"),

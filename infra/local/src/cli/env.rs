@@ -155,5 +155,6 @@ fn to_json(record: &ApiKeyRecord, clock: &Clock) -> Value {
         "createdAt": record.created_at.to_string(),
         "validUntil": record.valid_until.map(|until| until.to_string()),
         "live": record.opens(clock.now()),
+        "signsPublicTokens": record.signer.is_some(),
     })
 }

@@ -1,5 +1,8 @@
 //! R68: which pages may call. Those of origins that are known, with a public token, what takes one; with an API key none.
 
+use axum::Router;
+use axum::routing::get;
+use oncekey_http::Origins;
 use oncekey_http::routes::{self, Route};
 use oncekey_tests_api::public_tokens::Holder;
 use oncekey_tests_api::{Oncekey, Place};
@@ -61,6 +64,30 @@ async fn r68_a_browser_is_told_that_pages_may_call_what_takes_public_tokens_and_
     assert!(is_told_nothing(&headers(bare.try_clone().unwrap()).await.1));
     let nonsense = bare.header("access-control-request-method", "a b");
     assert!(is_told_nothing(&headers(nonsense).await.1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r68_a_function_that_does_not_have_a_path_says_which_pages_may_call_it() {
+    // API Gateway leads what a browser asks to the function for runs, whichever function has the path.
+    let router = Router::new().route("/health", get(|| async { "ok" }));
+    let router = oncekey_http::finish(router, Origins::judged(|origin| origin == HERE));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, router).into_future());
+    let ask = |path: &str, origin: &str| {
+        let request = reqwest::Client::new().request(Method::OPTIONS, format!("{url}{path}")).header("origin", origin);
+        request
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization")
+    };
+    for path in ["/api/v1/tasks/mail%2Fsend%20now/trigger", "/api/v3/batches", "/api/v3/batches/batch_x/items"] {
+        let (status, told) = headers(ask(path, HERE)).await;
+        assert_eq!((status, &told[ALLOW_ORIGIN]), (StatusCode::NO_CONTENT, &HERE.parse().unwrap()), "{path}");
+        assert!(is_told_nothing(&headers(ask(path, "https://evil.example")).await.1), "{path}");
+    }
+    for path in ["/api/v1/schedules", "/api/v1/tasks/a/b/trigger", "/health", "/none"] {
+        assert!(is_told_nothing(&headers(ask(path, HERE)).await.1), "{path}");
+    }
 }
 
 /// The same request from a page.
