@@ -25,14 +25,14 @@ pub struct TaskError {
 }
 
 /// Whether and when the task is tried again.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Retry {
     /// As its policy says.
     ByPolicy,
     /// Not at all.
     Never,
     /// As another policy says, but for how many attempts there are in all.
-    By(RetryPolicy),
+    By(Box<RetryPolicy>),
     /// After this pause, if there is another attempt.
     After(Duration),
 }
@@ -104,7 +104,7 @@ impl TaskError {
     /// ```
     #[must_use]
     pub fn retry(self, policy: RetryPolicy) -> Self {
-        Self { retry: Retry::By(policy), ..self }
+        Self { retry: Retry::By(Box::new(policy)), ..self }
     }
 }
 
