@@ -4,9 +4,9 @@
 //! order, workers that die, a reset, the end of a window, a cancellation, a request sent again. [`wait`] has the wake-up: a
 //! parent that suspends while its children end. [`delay`] has the start of a delayed run that is moved, and the schedules that
 //! carry it there, and [`cron`] a schedule whose ticks are a chain of messages. [`token`] has what runs wait for until somebody
-//! completes it or its time is over, [`debounce`] triggers that push the start of a run that is there, and [`declare`] deployments
-//! that declare schedules. Each can be given a fault, a [`Mutant`](trigger::Mutant), that its properties must find: a check that has
-//! never failed shows little.
+//! completes it or its time is over, [`debounce`] triggers that push the start of a run that is there, [`declare`] deployments
+//! that declare schedules, and [`flow`] the limit of a queue, and who is parked until there is room. Each can be given a fault, a
+//! [`Mutant`](trigger::Mutant), that its properties must find: a check that has never failed shows little.
 //!
 //! The model follows `shared/core` step by step: one action of the model is one call to DynamoDB or SQS.
 
@@ -14,6 +14,7 @@ pub mod cron;
 pub mod debounce;
 pub mod declare;
 pub mod delay;
+pub mod flow;
 pub mod token;
 pub mod trigger;
 pub mod wait;

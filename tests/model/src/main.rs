@@ -1,4 +1,5 @@
-//! Searches the protocol to its last state, and the faults planted in it: `cargo run --release -p oncekey-model`.
+//! Searches the protocol to its last state, and the faults planted in it: `cargo run --release -p oncekey-model`, or with a part of a
+//! name those alone that have it in theirs: `… -- limit`.
 
 use std::time::Instant;
 
@@ -6,6 +7,7 @@ use oncekey_model::cron::{self, Cron};
 use oncekey_model::debounce::{self, Debounce};
 use oncekey_model::declare::{self, Declare};
 use oncekey_model::delay::{self, Delay};
+use oncekey_model::flow::{self, Flow, Setting};
 use oncekey_model::token::{self, Token};
 use oncekey_model::trigger::{self, OnHeld, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
@@ -85,6 +87,7 @@ fn main() {
     for mutant in debounce::Mutant::ALL {
         search(&format!("fault: {mutant:?}"), Debounce { mutant: Some(mutant), ..debounce.clone() });
     }
+    limits();
     for mutant in cron::Mutant::ALL {
         search(&format!("fault: {mutant:?}"), Cron { mutant: Some(mutant), changes: 1, ..cron.clone() });
     }
@@ -98,12 +101,38 @@ fn main() {
     }
 }
 
+/// The limit of a queue.
+fn limits() {
+    let dying = Flow { deaths: 1, ends: 1, ..Flow::plain() };
+    let raised = [Flow::paused(), vec![Setting::limit(2)]].concat();
+    let lowered = vec![Setting::limit(2), Setting::limit(1), Setting::limit(2)];
+    for (name, model) in [
+        ("three runs, a death, an end of a lease", Flow { runs: 3, ..dying.clone() }),
+        ("two attempts, a death, an end of a lease", Flow { attempts: 2, ..dying.clone() }),
+        ("a suspension, a death, an end of a lease", Flow { suspensions: 1, ..dying.clone() }),
+        ("a duplicate, a cancellation", Flow { duplicates: 1, cancels: 1, ..dying.clone() }),
+        ("two hands, two deaths, a sweep", Flow { twins: 1, sweeps: 1, deaths: 2, ..dying.clone() }),
+        ("a pause, then two places", Flow { settings: raised, ..dying.clone() }),
+        ("lowered below what runs, and raised", Flow { settings: lowered, runs: 3, deaths: 1, ..Flow::plain() }),
+        ("three runs, an old look", Flow { runs: 3, stalls: 1, ..dying.clone() }),
+        ("four processes at a time", Flow { hands: 4, ..dying }),
+    ] {
+        search(&format!("limit: {name}"), model);
+    }
+    for mutant in flow::Mutant::ALL {
+        search(&format!("fault in a limit: {mutant:?}"), Flow::planted(mutant));
+    }
+}
+
 fn search<M>(name: &str, model: M)
 where
     M: Model + Send + Sync + 'static,
     M::State: std::hash::Hash + Send + Sync + std::fmt::Debug + PartialEq + Clone,
     M::Action: Send + Sync + std::fmt::Debug + PartialEq + Clone,
 {
+    if std::env::args().nth(1).is_some_and(|part| !name.contains(&part)) {
+        return;
+    }
     let start = Instant::now();
     let checker = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let found = oncekey_model::broken(&checker);

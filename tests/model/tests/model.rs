@@ -5,6 +5,7 @@ use oncekey_model::cron::{self, Cron};
 use oncekey_model::debounce::{self, Debounce};
 use oncekey_model::declare::{self, Declare};
 use oncekey_model::delay::{self, Delay};
+use oncekey_model::flow::{self, Flow, Setting};
 use oncekey_model::token::{self, Token};
 use oncekey_model::trigger::{self, OnHeld, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
@@ -126,6 +127,51 @@ fn faults_planted_in_tokens_are_found() {
         };
         let planted = Token { runs: 1, callers: 2, deaths: 1, duplicates: 0, mutant: Some(mutant) };
         finds(&format!("{mutant:?}"), search(planted), invariants);
+    }
+}
+
+// Larger ones, and several of these faults at once, are searched by `cargo run --release -p oncekey-model`.
+
+#[test]
+fn no_more_runs_of_a_queue_are_at_work_than_its_limit_and_those_that_are_parked_start() {
+    let dying = Flow { deaths: 1, ends: 1, ..Flow::plain() };
+    holds("a limit, two deaths", search(Flow { deaths: 2, ..dying.clone() }));
+    holds("a limit, three runs", search(Flow { runs: 3, deaths: 1, ..Flow::plain() }));
+    holds("a limit, retries", search(Flow { attempts: 2, deaths: 1, ..Flow::plain() }));
+    holds("a limit, a suspension", search(Flow { suspensions: 1, deaths: 1, ..Flow::plain() }));
+    holds("a limit, a cancellation", search(Flow { cancels: 1, ..dying.clone() }));
+    holds("a limit, a dead letter", search(Flow { dead_letters: 1, ..dying.clone() }));
+    holds("a limit, an old look", search(Flow { stalls: 1, ..dying }));
+}
+
+#[test]
+fn a_limit_holds_with_messages_that_come_twice() {
+    holds("a limit, a duplicate", search(Flow { duplicates: 1, deaths: 1, ends: 1, ..Flow::plain() }));
+    let twins = Flow { twins: 1, sweeps: 1, deaths: 1, ..Flow::plain() };
+    holds("a limit, a message in two hands", search(Flow { ends: 1, ..twins }));
+}
+
+#[test]
+fn a_limit_holds_while_it_is_changed() {
+    let raised = vec![Setting::limit(1), Setting::limit(2)];
+    let lowered = vec![Setting::limit(2), Setting::limit(1), Setting::limit(2)];
+    holds("a limit that is raised", search(Flow { settings: raised, deaths: 1, ..Flow::plain() }));
+    holds("a limit that is lowered", search(Flow { settings: lowered, runs: 3, ..Flow::plain() }));
+    holds("a pause", search(Flow { settings: Flow::paused(), deaths: 1, ..Flow::plain() }));
+}
+
+#[test]
+fn faults_planted_in_a_limit_are_found() {
+    for mutant in flow::Mutant::ALL {
+        use flow::Mutant::{FreeAnyTurn, HandTwice, Overtake, ParkWithoutMove, StartGiven, TakeExpired};
+        let invariant = match mutant {
+            FreeAnyTurn | HandTwice | TakeExpired => "I11",
+            StartGiven => "I13",
+            ParkWithoutMove => "I8",
+            Overtake => "order",
+            _ => "I12",
+        };
+        finds(&format!("{mutant:?}"), search(Flow::planted(mutant)), &[invariant]);
     }
 }
 
