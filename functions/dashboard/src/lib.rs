@@ -20,29 +20,41 @@ mod timeline;
 mod tokens;
 mod try_it;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
-use oncekey_core::{App, TaskId};
+use oncekey_core::{App, EnvironmentId, TaskId};
 use oncekey_http::routes;
 
 use crate::session::Sessions;
 pub use crate::try_it::example;
 
-/// The tasks that there are, where one process knows: beside those that have runs.
+/// The tasks of the worker in this process, if there is one.
 #[derive(Clone)]
-struct KnownTasks(Arc<dyn Fn() -> Vec<TaskId> + Send + Sync>);
+struct OwnTasks(Arc<dyn Fn() -> Vec<TaskId> + Send + Sync>);
+
+impl OwnTasks {
+    /// The tasks that there are in an environment, beside those that have runs: these, and those of its workers.
+    async fn and_those_of(&self, app: &App, environment: &EnvironmentId) -> Vec<TaskId> {
+        // A favour, which keeps nobody from the page.
+        let deployed = app.store.deployments(environment).await.unwrap_or_default();
+        let deployed = deployed.into_iter().flat_map(|deployment| deployment.manifest.tasks).map(|task| task.id);
+        let all: BTreeSet<TaskId> = (self.0)().into_iter().chain(deployed).collect();
+        all.into_iter().collect()
+    }
+}
 
 /// What the pages are made from.
 #[derive(Clone)]
 struct Dashboard {
     app: App,
     sessions: Sessions,
-    tasks: KnownTasks,
+    tasks: OwnTasks,
 }
 
-impl FromRef<Dashboard> for KnownTasks {
+impl FromRef<Dashboard> for OwnTasks {
     fn from_ref(dashboard: &Dashboard) -> Self {
         dashboard.tasks.clone()
     }
@@ -54,7 +66,7 @@ impl FromRef<Dashboard> for App {
     }
 }
 
-/// The routes of this function, which knows of tasks by their runs.
+/// The routes of this function, which has no tasks of its own.
 pub fn router(app: App) -> Router {
     router_beside(app, Vec::new)
 }
@@ -62,7 +74,7 @@ pub fn router(app: App) -> Router {
 /// The routes of this function beside a worker whose tasks are told.
 pub fn router_beside(app: App, tasks: impl Fn() -> Vec<TaskId> + Send + Sync + 'static) -> Router {
     let sessions = Sessions::new(&app);
-    let tasks = KnownTasks(Arc::new(tasks));
+    let tasks = OwnTasks(Arc::new(tasks));
     Router::new()
         .route(routes::HOME_PAGE.path, routes::HOME_PAGE.to(overview::overview))
         .route(routes::SIGN_IN_PAGE.path, routes::SIGN_IN_PAGE.to(sign_in::ask))

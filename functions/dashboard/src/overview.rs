@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use oncekey_core::runs::list::{Filter, MAX_PAGE, PageStart, list};
 use oncekey_core::{App, EnvironmentId, Error, Run, TaskId, Timestamp};
 
-use crate::KnownTasks;
+use crate::OwnTasks;
 use crate::chart::chart;
 use crate::form::Query;
 use crate::format::{Kind, badge, moment, span, took};
@@ -32,7 +32,7 @@ const PERIODS: [(&str, Duration, &str); 4] = [
 /// Shows the overview.
 pub(crate) async fn overview(
     State(app): State<App>,
-    State(KnownTasks(known)): State<KnownTasks>,
+    State(own): State<OwnTasks>,
     visitor: Visitor,
     Query(query): Query,
 ) -> Result<Page, Failure> {
@@ -40,6 +40,7 @@ pub(crate) async fn overview(
     let now = app.clock.now();
     let from = Timestamp::from_millis(now.millis() - period.1.as_millis() as i64);
     let (runs, all) = newest(&app, &visitor.environment, from).await.map_err(|error| Failure::of(&visitor, error))?;
+    let known = own.and_those_of(&app, &visitor.environment).await;
     let content = html! {
         div.heading {
             h1 { "Overview" }
@@ -49,7 +50,7 @@ pub(crate) async fn overview(
                 }
             }
         }
-        (live(true, if runs.is_empty() { empty(&known()) } else { filled(&runs, all, &known(), from, now) }))
+        (live(true, if runs.is_empty() { empty(&known) } else { filled(&runs, all, &known, from, now) }))
     };
     Ok(inside(&visitor, "/", "Overview", content))
 }

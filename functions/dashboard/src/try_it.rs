@@ -10,7 +10,7 @@ use oncekey_core::{App, Error, RequestId, TaskId, Timestamp};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::KnownTasks;
+use crate::OwnTasks;
 use crate::door::Submitted;
 use crate::form::{Fields, Query, token};
 use crate::format::{Kind, badge_of, moment, span};
@@ -26,8 +26,14 @@ const HELD: [(&str, &str); 3] =
     [("return", "answer with its run"), ("error", "fail"), ("replace", "replace its run, unless it has ended")];
 
 /// Shows the form.
-pub(crate) async fn ask(State(KnownTasks(known)): State<KnownTasks>, visitor: Visitor, Query(query): Query) -> Page {
-    page(&visitor, &query, &known(), html! {})
+pub(crate) async fn ask(
+    State(app): State<App>,
+    State(own): State<OwnTasks>,
+    visitor: Visitor,
+    Query(query): Query,
+) -> Page {
+    let known = own.and_those_of(&app, &visitor.environment).await;
+    page(&visitor, &query, &known, html! {})
 }
 
 /// A task to begin with.
@@ -40,7 +46,7 @@ pub fn example(known: &[TaskId]) -> &str {
 /// Triggers, and shows what came of it above the form, filled in for the next time.
 pub(crate) async fn trigger_task(
     State(app): State<App>,
-    State(KnownTasks(known)): State<KnownTasks>,
+    State(own): State<OwnTasks>,
     Submitted { visitor, fields }: Submitted,
 ) -> Result<Page, Failure> {
     let outcome = match triggered(&app, &visitor, &fields).await {
@@ -51,7 +57,8 @@ pub(crate) async fn trigger_task(
         }
         Err(error) => return Err(Failure::of(&visitor, error)),
     };
-    Ok(page(&visitor, &fields, &known(), outcome))
+    let known = own.and_those_of(&app, &visitor.environment).await;
+    Ok(page(&visitor, &fields, &known, outcome))
 }
 
 async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Triggered, Error> {

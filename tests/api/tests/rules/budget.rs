@@ -14,7 +14,7 @@ use oncekey_core::store::SHARDS;
 use oncekey_core::{EnvironmentId, TokenId};
 use oncekey_tests_api::{DEV, Oncekey, Place, answer, dev};
 use oncekey_worker::{Child, Context, Task, Worker};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::dashboard::Visitor;
@@ -29,9 +29,17 @@ type Units = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
 /// Carries out one call, asking for its capacity, and takes that out of the answer again. A refused conditional write
 /// reports no capacity, and costs what AWS charges for it: one unit, as items here are under 1 KB.
 fn counting(units: &Units, database: &Database, operation: &str, body: &[u8]) -> (u16, String) {
-    if !["PutItem", "BatchWriteItem", "UpdateItem", "DeleteItem", "GetItem", "BatchGetItem", "Query"]
-        .contains(&operation)
-    {
+    let costs = [
+        "PutItem",
+        "BatchWriteItem",
+        "UpdateItem",
+        "DeleteItem",
+        "TransactWriteItems",
+        "GetItem",
+        "BatchGetItem",
+        "Query",
+    ];
+    if !costs.contains(&operation) {
         return execute(database, operation, body);
     }
     let mut request: Value = serde_json::from_slice(body).unwrap();
@@ -136,6 +144,28 @@ async fn the_budget_of_a_time_of_a_cron_schedule_holds() {
         (6.0, 2.0),
         "the note, a read of the schedule and what its task is told, besides a run without a key"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_deployment_holds() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let (oncekey, units) = counted(place).await;
+    oncekey.list("").await;
+    take(&units);
+    let declared = async |cron: &str| {
+        let manifest = json!({ "tasks": [{ "id": "echo", "cron": { "pattern": cron } }] });
+        let (status, told) =
+            answer(oncekey.request(Method::PUT, "/api/v1/workers/mine").body(manifest.to_string())).await;
+        assert_eq!(status, StatusCode::OK, "{told}");
+        take(&units)
+    };
+    assert_eq!(
+        declared("0 0 1 1 *").await,
+        (5.0, 2.0),
+        "the deployment, and a schedule with a look at that; two reads"
+    );
+    assert_eq!(declared("0 0 1 1 *").await, (1.0, 2.0), "the deployment alone");
+    assert_eq!(declared("0 0 2 1 *").await, (5.0, 2.0), "and a schedule that is another");
 }
 
 #[tokio::test(flavor = "multi_thread")]

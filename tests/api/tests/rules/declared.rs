@@ -12,11 +12,12 @@ use oncekey_core::deployment::StoredDeployment;
 use oncekey_core::queue::name::{Queue, QueueName};
 use oncekey_core::store::{Declared, PutIf};
 use oncekey_core::{App, Clock, Timestamp, WorkerName};
-use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, PROD, Place, answer, dev};
+use oncekey_tests_api::{COUNTS_IN_REAL_TIME, DEV, Oncekey, PROD, Place, answer, dev};
 use oncekey_worker::{Context, Task, Worker};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::dashboard::Visitor;
 use super::overdue::sweep;
 use super::protocol::until;
 
@@ -375,4 +376,21 @@ async fn r97_a_worker_that_is_deployed_by_cloudformation_declares_what_it_has() 
     });
     assert_eq!(stack.asked(&broken, delete).await["Status"], "SUCCESS");
     assert!(oncekey.app().store.cron_schedules(&"local/prod".to_owned().try_into().unwrap()).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_know_the_tasks_of_workers_and_what_they_declare() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = frozen(place).await;
+    let visitor = Visitor::signed_in(&oncekey, DEV).await;
+    declared(&oncekey, "mine", &of(&[("of-another-stack", "0 * * * *")]), "1").await;
+    let shows = async |path: &str, text: &str| {
+        let page = visitor.get(path).await;
+        assert!(page.contains(text), "{path}: {page}");
+    };
+    shows("/try", r#"<option value="of-another-stack">"#).await;
+    shows("/", "of-another-stack").await;
+    shows("/schedules", "declared by mine").await;
+    declared(&oncekey, "mine", &of(&[]), "2").await;
+    assert!(!visitor.get("/try").await.contains("of-another-stack"));
 }
