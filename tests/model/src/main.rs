@@ -115,7 +115,7 @@ fn limits() {
         ("a pause, then two places", Flow { settings: raised, ..dying.clone() }),
         ("lowered below what runs, and raised", Flow { settings: lowered, runs: 3, deaths: 1, ..Flow::plain() }),
         ("three runs, an old look", Flow { runs: 3, stalls: 1, ..dying.clone() }),
-        ("four processes at a time", Flow { hands: 4, ..dying }),
+        ("a duplicate, four processes at a time", Flow { duplicates: 1, hands: 4, ..dying }),
     ] {
         search(&format!("limit: {name}"), model);
     }
