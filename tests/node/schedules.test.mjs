@@ -75,8 +75,11 @@ test("r97: a task's file declares when it runs, its reload declares it otherwise
 
     // A mistake is told, and what was declared stays.
     await reload(`"every day"`);
-    await stack.until(async () => stack.printed.includes(`cron: declared: "every day" is no cron expression`), "the mistake is not told", 60);
-    assert.equal((await schedules()).length, 1);
+    await stack.until(async () => /declared\.ts: cron: declared: "every day" is no cron expression.*\n?.*the code before goes on/.test(stack.printed), "the mistake is not told", 60);
+    await reload(`{ pattern: "@daily", environments: "PRODUCTION" }`);
+    await stack.until(async () => /declared\.ts: the cron of task "declared" cannot be read: its environments is no list/.test(stack.printed), "nor is this one", 60);
+    const [{ generator: before }] = await schedules();
+    assert.equal(before.expression, "* * * * *");
 
     await reload("undefined");
     await stack.until(async () => (await schedules()).length === 0, "it does not go", 60);

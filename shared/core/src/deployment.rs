@@ -13,6 +13,8 @@ use crate::error::Error;
 
 /// The most tasks that a worker has.
 pub const MAX_TASKS: usize = 1_000;
+/// The longest manifest, as JSON: it is one item, of 400 KB at most with the requests beside it.
+const MAX_BYTES: usize = 256_000;
 /// Requests of earlier deployments that are remembered, so that none of them counts when it comes again late.
 const REMEMBERED: usize = 100;
 /// The time zone of who names none.
@@ -67,6 +69,37 @@ impl StoredDeployment {
     pub fn has_seen(&self, request: &str) -> bool {
         self.requests.iter().any(|seen| seen == request)
     }
+}
+
+/// Refuses a manifest that could not be declared, wherever its schedules are meant to be.
+///
+/// # Errors
+/// As [`declared`], and [`Error::Invalid`] for what is too large, or a time that never comes.
+pub fn check(environment: &EnvironmentId, manifest: &Manifest, now: Timestamp) -> Result<(), Error> {
+    let bytes = serde_json::to_vec(manifest).map(|text| text.len()).unwrap_or_default();
+    if bytes > MAX_BYTES {
+        let text = format!(
+            "are {} KB of JSON with all that is said of them; the limit is {} KB",
+            bytes / 1_000,
+            MAX_BYTES / 1_000
+        );
+        return Err(Error::invalid("tasks", text));
+    }
+    for (id, cron) in manifest.tasks.iter().filter_map(|task| Some((&task.id, task.cron.as_ref()?))) {
+        check_cron(id, cron, now)?;
+    }
+    declared(environment, manifest).map(drop)
+}
+
+/// Refuses what a task cannot declare.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_cron(task: &TaskId, cron: &DeclaredCron, now: Timestamp) -> Result<(), Error> {
+    if plan(task, cron)?.cron.next_after(now).is_none() {
+        return Err(Error::invalid("cron", format!("{task}: {:?} names a time that never comes", cron.pattern)));
+    }
+    Ok(())
 }
 
 /// The schedules that a manifest declares in an environment.

@@ -35,7 +35,7 @@ export async function load({ folder, core: entry, entries }, waits) {
   // Tasks that a run imports while it is under way.
   core.resourceCatalog.setCurrentFileContext(workers.NO_FILE_CONTEXT, workers.NO_FILE_CONTEXT);
   const tasks = catalog.listTaskManifests().map(({ id, filePath, queue, retry, maxDuration, machine, schedule }) => ({
-    id, filePath, queue, retry, maxDuration, machine, cron: schedule && declared(schedule),
+    id, filePath, queue, retry, maxDuration, machine, cron: schedule && declared(id, filePath, schedule),
   }));
   if (tasks.length === 0) {
     throw new Error(`no file registers a task: ${entries.map(({ source }) => source).join(", ") || "there is none"}. A task is made by task({ id, run }) of @trigger.dev/sdk, and exported`);
@@ -44,7 +44,11 @@ export async function load({ folder, core: entry, entries }, waits) {
 }
 
 /** When a task runs by itself, as the host is told. */
-function declared({ cron: pattern, timezone, environments, window }) {
+function declared(id, filePath, { cron: pattern, timezone, environments, window }) {
+  const isText = (value) => typeof value === "string";
+  const wrong = !isText(pattern) ? "pattern is no text" : timezone !== undefined && !isText(timezone) ? "timezone is no text"
+    : environments !== undefined && !(Array.isArray(environments) && environments.every(isText)) ? `environments is no list, such as ["PRODUCTION"]` : undefined;
+  if (wrong) throw new Error(`${filePath}: the cron of task "${id}" cannot be read: its ${wrong}`);
   return { pattern, timezone, environments, window };
 }
 

@@ -39,7 +39,10 @@ text_id!(WorkerName);
 /// When a task runs by itself, as its code declares it.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(
+    rename_all = "camelCase",
+    expecting = "an object like {\"pattern\": \"0 9 * * 1-5\", \"timezone\": \"Europe/Berlin\"}"
+)]
 pub struct DeclaredCron {
     /// When: five fields, `minute hour day-of-month month day-of-week`, or `@daily` and its like.
     #[cfg_attr(feature = "openapi", schema(example = "0 9 * * 1-5", max_length = 256))]

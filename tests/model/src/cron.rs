@@ -28,11 +28,13 @@ pub enum Mutant {
     MakeAnew,
     /// A change is written though the schedule has ticked since it was read.
     WriteOverTicks,
+    /// A change begins after this moment, whatever is due.
+    DropTheDue,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SendOnce,
         Self::FreshRequest,
         Self::AnyGeneration,
@@ -42,6 +44,7 @@ impl Mutant {
         Self::SendBeforeWrite,
         Self::MakeAnew,
         Self::WriteOverTicks,
+        Self::DropTheDue,
     ];
 }
 
@@ -117,6 +120,8 @@ pub struct State {
     is_skipped: bool,
     /// Whether a time that has its run was given to a schedule that was changed.
     is_given_again: bool,
+    /// Whether a time that was due went with a change.
+    is_dropped: bool,
 }
 
 /// One call, or what happens to one.
@@ -209,10 +214,12 @@ impl Cron {
         }
     }
 
-    /// What begins a change to an active schedule: its first time comes after this one, and after the last that was carried out.
+    /// What begins a change: a time that is due stays if nobody has noted it; else its first comes after this moment, and after the
+    /// last that was carried out.
     fn make(&self, state: &State) -> Caller {
         let last = state.noted_by.map_or(0, |(_, at, _)| at);
-        let next = state.now.max(last) + 1;
+        let is_due = state.is_active && state.next_at <= state.now && self.mutant != Some(Mutant::DropTheDue);
+        let next = if is_due { state.next_at } else { state.now.max(last) + 1 };
         if self.mutant == Some(Mutant::SendBeforeWrite) {
             Caller::Send(state.generation + 1, next)
         } else {
@@ -233,6 +240,7 @@ impl Cron {
                 }
                 // A time that has its run already gets another by this.
                 state.is_given_again |= state.runs.get(usize::from(next)).is_some_and(|runs| *runs > 0);
+                state.is_dropped |= state.is_active && state.next_at <= state.now && state.next_at != next;
                 (state.is_active, state.generation) = (true, generation + 1);
                 (state.next_at, state.noted_by) = (next, None);
                 if send_first { Caller::Idle } else { Caller::Send(generation + 1, next) }
@@ -278,6 +286,7 @@ impl Model for Cron {
             is_lost: false,
             is_skipped: false,
             is_given_again: false,
+            is_dropped: false,
         }]
     }
 
@@ -350,6 +359,7 @@ impl Model for Cron {
                 !state.is_active || is_being_changed || state.is_under_way() || state.handlers.iter().any(notes)
             }),
             Property::always("R81: no tick is lost", |_, state: &State| !state.is_lost),
+            Property::always("R81: no time that is due goes with a change", |_, state: &State| !state.is_dropped),
             Property::always("R80: who asks for what is there takes no tick from it", |_, state: &State| {
                 !state.is_skipped
             }),

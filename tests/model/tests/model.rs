@@ -63,14 +63,15 @@ fn a_schedule_ticks_once_at_each_of_its_times() {
 #[test]
 fn faults_planted_in_ticks_are_found() {
     for mutant in cron::Mutant::ALL {
-        let invariant = match mutant {
-            cron::Mutant::FreshRequest | cron::Mutant::WriteOverTicks => "R82",
-            cron::Mutant::MakeAnew => "R80",
-            cron::Mutant::AnyGeneration => "R83",
-            _ => "R81",
+        let invariants: &[&str] = match mutant {
+            cron::Mutant::FreshRequest => &["R82"],
+            cron::Mutant::WriteOverTicks => &["R82", "R81"],
+            cron::Mutant::MakeAnew => &["R80"],
+            cron::Mutant::AnyGeneration => &["R83"],
+            _ => &["R81"],
         };
         let planted = Cron { handlers: 2, changes: 1, deaths: 1, patience: 1, mutant: Some(mutant) };
-        finds(&format!("{mutant:?}"), search(planted), &[invariant]);
+        finds(&format!("{mutant:?}"), search(planted), invariants);
     }
 }
 

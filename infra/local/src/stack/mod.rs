@@ -148,6 +148,8 @@ impl Stack {
         if let Some(folder) = &folder {
             Endpoints { url: format!("http://{address}"), dynamodb: dynamodb_url.clone() }.write(folder)?;
         }
+        // Before the first message is received: what is declared no longer is not to run once more.
+        Deployments { app: apps.own.app.clone(), worker: worker.clone() }.next().await;
         let stop = watch::Sender::new(false);
         let mut parts = JoinSet::new();
         for mapping in mappings(&apps, &options, worker.clone(), &format!("http://{address}")) {
@@ -160,7 +162,7 @@ impl Stack {
         );
         parts.spawn(api.serve(http, stop.subscribe()));
         parts.spawn(keep_house(database, queues, stop.subscribe()));
-        let stack = Self {
+        Ok(Self {
             address,
             apps,
             worker,
@@ -171,9 +173,7 @@ impl Stack {
             parts,
             endpoints,
             _folder: folder,
-        };
-        stack.deployments().next().await;
-        Ok(stack)
+        })
     }
 
     /// Tells what the worker has whenever that is another.

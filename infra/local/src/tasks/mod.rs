@@ -121,7 +121,7 @@ impl Tasks {
                 let text = std::fs::read_to_string(bundle.join("tasks.json")).map_err(|error| error.to_string())?;
                 let told: Bundle = serde_json::from_str(&text).map_err(|error| format!("tasks.json: {error}"))?;
                 let code = Code { bundle, project: told.project, version: content_hash };
-                match self.host.load(code).await {
+                match self.host.load_if_declarable(code).await {
                     Ok(tasks) => {
                         let anew = !self.worker.ids().is_empty();
                         self.worker.replace(tasks);

@@ -106,6 +106,12 @@ impl Cron {
         Some(Timestamp::from_millis(next.at.as_millisecond()))
     }
 
+    /// Whether `at` is one of its times.
+    #[must_use]
+    pub fn is_at(&self, at: Timestamp) -> bool {
+        self.next_after(Timestamp::from_millis(at.millis() - 1)) == Some(at)
+    }
+
     /// Up to `count` times after `at`.
     #[must_use]
     pub fn upcoming(&self, at: Timestamp, count: usize) -> Vec<Timestamp> {

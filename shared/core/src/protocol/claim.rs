@@ -198,7 +198,10 @@ impl Holder {
 /// the own run is there. With other keys that would take a run that has failed and another that has taken its key; then that one is
 /// the answer, and every duplicate is spared the read.
 fn changes_hands(request: &TriggerRequest, holder: &KeyRecord) -> bool {
-    request.on_key_held != OnKeyHeld::Return || [request.release, holder.release].contains(&KeyRelease::OnEnd)
+    request.on_key_held != OnKeyHeld::Return
+        || [request.release, holder.release].contains(&KeyRelease::OnEnd)
+        // What stands for a push is the run that it pushed, whatever became of that.
+        || request.debounce.is_some()
 }
 
 /// Where the run of `holder` stands; unless the run `own` is there, if that is asked.

@@ -4,25 +4,33 @@
 //! Each of these is written in one transaction with a look whether the deployment is still the latest, so that who is late with an
 //! earlier one writes nothing. A request that comes again goes on with its own deployment, since who began it may have died, and
 //! does nothing once there is a later one. What nobody asks for again, the daily sweep finishes.
+//!
+//! A task that several workers declare has the schedule of the one that was deployed last: the schedules are read first and then the
+//! deployments, so that whose schedule is there is known of. When that worker declares it no longer, the one before has it again.
 
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
 use oncekey_wire::{EnvironmentId, Manifest, RequestId, ScheduleId, WorkerName};
 
 use crate::app::App;
 use crate::cron::{CronSchedule, Plan, fresh};
-use crate::deployment::{StoredDeployment, declared};
+use crate::deployment::{StoredDeployment, check, declared};
 use crate::error::Error;
-use crate::protocol::schedule::next_of;
+use crate::protocol::schedule::first_of;
 use crate::store::{Declared, PutIf};
 
 /// How often a deployment begins anew because another, or a tick, came before it.
 const TRIES: usize = 10;
+/// Schedules that are written at once: a thousand of them fit into the time that a function has.
+const AT_ONCE: usize = 16;
 
 /// Writes what a worker has, and sees to it that its schedules are there and no others of it. The deployment that stands then: a
 /// later one, if there is one.
 ///
 /// # Errors
-/// [`Error::Invalid`] and [`Error::Unprocessable`] for what cannot be declared, and then nothing is written; [`Error::Contended`],
-/// [`Error::Refused`], [`Error::Aws`], [`Error::Unreadable`].
+/// [`Error::Invalid`] and [`Error::Unprocessable`] for what cannot be declared, or a request that was one for something else, and
+/// then nothing is written; [`Error::Contended`], [`Error::Refused`], [`Error::Aws`], [`Error::Unreadable`].
 pub async fn declare(
     app: &App,
     environment: &EnvironmentId,
@@ -30,11 +38,16 @@ pub async fn declare(
     manifest: &Manifest,
     request: &RequestId,
 ) -> Result<StoredDeployment, Error> {
-    can_be_declared(app, environment, manifest)?;
+    check(environment, manifest, app.clock.now())?;
     for _ in 0..TRIES {
         let there = app.store.deployment(environment, worker).await?;
         let deployment = match there {
-            Some(there) if there.is_of(request.as_str()) => there,
+            Some(there) if there.is_of(request.as_str()) && there.manifest == *manifest => there,
+            Some(there) if there.is_of(request.as_str()) => {
+                let text = "x-trigger-request-idempotency-key: this request has deployed something else: give each deployment \
+                            an id of its own, or none";
+                return Err(Error::Unprocessable(text.to_owned()));
+            }
             Some(there) if there.has_seen(request.as_str()) => {
                 tracing::warn!(%worker, %environment, "a deployment that another has followed is left alone");
                 return Ok(there);
@@ -55,14 +68,6 @@ pub async fn declare(
     Err(Error::Contended(worker.to_string()))
 }
 
-/// Whether a deployment of this environment would be taken: looked at before anything is written.
-fn can_be_declared(app: &App, environment: &EnvironmentId, manifest: &Manifest) -> Result<(), Error> {
-    for plan in declared(environment, manifest)?.values() {
-        next_of(plan, app.clock.now())?;
-    }
-    Ok(())
-}
-
 /// Sees to it that what the workers of this environment declare is there, should somebody have died over it.
 ///
 /// # Errors
@@ -79,25 +84,71 @@ pub async fn settle_all(app: &App, environment: &EnvironmentId) -> Result<(), Er
     Ok(())
 }
 
-/// Writes the schedules that a deployment declares, as far as they are not there. Whether all are: not if another was deployed
-/// since, or something else came in between.
+/// Writes the schedules that a deployment declares, as far as they are not there, and those of other workers that come back with
+/// what it declares no longer. Whether all are: not if another was deployed since, or something else came in between.
 async fn settle(app: &App, environment: &EnvironmentId, deployment: &StoredDeployment) -> Result<bool, Error> {
-    let wanted = declared(environment, &deployment.manifest)?;
     let there = app.store.current_cron_schedules(environment).await?;
-    for (id, plan) in &wanted {
-        let found = there.iter().find(|schedule| schedule.id == *id);
-        if !put(app, environment, deployment, (id, plan), found).await? {
-            return Ok(false);
-        }
+    let there: BTreeMap<&ScheduleId, &CronSchedule> = there.iter().map(|schedule| (&schedule.id, schedule)).collect();
+    let all = app.store.deployments(environment).await?;
+    let own = declared(environment, &deployment.manifest)?;
+    let mut writes = Vec::new();
+    for (id, plan) in wanted(environment, deployment, &all) {
+        writes.push(Write::Put(deployment, id.clone(), plan, there.get(&id).copied()));
     }
-    let is_of_it = |schedule: &&CronSchedule| schedule.declared_by.as_ref() == Some(&deployment.worker);
-    for gone in there.iter().filter(is_of_it).filter(|schedule| !wanted.contains_key(&schedule.id)) {
+    let is_gone = |schedule: &&CronSchedule| {
+        schedule.declared_by.as_ref() == Some(&deployment.worker) && !own.contains_key(&schedule.id)
+    };
+    for gone in there.values().copied().filter(is_gone) {
+        // One that another declares as well is that one's from now on.
+        let heirs = all.iter().filter(|other| other.worker != deployment.worker);
+        let heir = heirs.filter_map(|heir| Some((heir, wanted(environment, heir, &all).remove(&gone.id)?))).next();
+        writes.push(match heir {
+            Some((heir, plan)) => Write::Put(heir, gone.id.clone(), plan, Some(gone)),
+            None => Write::Gone(deployment, gone),
+        });
+    }
+    let writing: Vec<_> = writes.into_iter().map(|write| write.carry_out(app, environment)).collect();
+    let written: Vec<bool> = stream::iter(writing).buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(written.into_iter().all(|done| done))
+}
+
+/// The schedules of a deployment, but for those that a worker declares which was deployed later.
+fn wanted(
+    environment: &EnvironmentId,
+    deployment: &StoredDeployment,
+    all: &[StoredDeployment],
+) -> BTreeMap<ScheduleId, Plan> {
+    let of = |deployment: &StoredDeployment| declared(environment, &deployment.manifest).unwrap_or_default();
+    let when = |deployment: &StoredDeployment| (deployment.deployed_at, deployment.worker.clone());
+    let mut wanted = of(deployment);
+    for other in all.iter().filter(|other| other.worker != deployment.worker && when(other) > when(deployment)) {
+        let theirs = of(other);
+        wanted.retain(|id, _| !theirs.contains_key(id));
+    }
+    wanted
+}
+
+/// What is to be written of a schedule, and for which deployment.
+enum Write<'a> {
+    Put(&'a StoredDeployment, ScheduleId, Plan, Option<&'a CronSchedule>),
+    Gone(&'a StoredDeployment, &'a CronSchedule),
+}
+
+impl Write<'_> {
+    /// Whether it was written.
+    async fn carry_out(self, app: &App, environment: &EnvironmentId) -> Result<bool, Error> {
+        let (deployment, gone) = match self {
+            Self::Put(deployment, id, plan, there) => {
+                return put(app, environment, deployment, (id, plan), there).await;
+            }
+            Self::Gone(deployment, gone) => (deployment, gone),
+        };
         if !app.store.write_declared(environment, deployment, Declared::Gone(gone)).await? {
             return Ok(false);
         }
         app.queues.unschedule_tick(&gone.tick()).await;
+        Ok(true)
     }
-    Ok(true)
 }
 
 /// Whether a schedule is there as it is declared. One that was stopped stays stopped; one that is as declared keeps its tick,
@@ -106,31 +157,29 @@ async fn put(
     app: &App,
     environment: &EnvironmentId,
     deployment: &StoredDeployment,
-    (id, plan): (&ScheduleId, &Plan),
+    (id, plan): (ScheduleId, Plan),
     there: Option<&CronSchedule>,
 ) -> Result<bool, Error> {
     let is_as_declared =
-        |there: &CronSchedule| there.plan == *plan && there.declared_by.as_ref() == Some(&deployment.worker);
-    if let Some(there) = there.filter(|there| is_as_declared(there)) {
+        |there: &&CronSchedule| there.plan == plan && there.declared_by.as_ref() == Some(&deployment.worker);
+    if let Some(there) = there.filter(is_as_declared) {
         if there.is_active {
             app.queues.send_tick(there.tick()).await?;
         }
         return Ok(true);
     }
     let now = app.clock.now();
-    let last_at = there.and_then(|there| there.last_at);
     let schedule = CronSchedule {
-        id: id.clone(),
+        id,
         environment: environment.clone(),
         deduplication_key: None,
         declared_by: Some(deployment.worker.clone()),
         is_active: there.is_none_or(|there| there.is_active),
         generation: fresh(),
-        // A time that was carried out does not come again, however slow the clock is here.
-        next_at: next_of(plan, last_at.map_or(now, |last_at| last_at.max(now)))?,
+        next_at: first_of(&plan, there, now)?,
         noted_by: None,
-        plan: plan.clone(),
-        last_at,
+        plan,
+        last_at: there.and_then(|there| there.last_at),
         created_at: there.map_or(now, |there| there.created_at),
         updated_at: now,
     };

@@ -105,8 +105,7 @@ async fn try_to_change(app: &App, there: CronSchedule, change: &Change) -> Resul
     let schedule = CronSchedule {
         is_active,
         generation: fresh(),
-        // A time that was carried out is not given to another task, however slow the clock is here.
-        next_at: next_of(&plan, there.last_at.map_or(now, |last_at| last_at.max(now)))?,
+        next_at: first_of(&plan, Some(&there), now)?,
         noted_by: None,
         plan,
         updated_at: now,
@@ -132,6 +131,21 @@ async fn put(app: &App, schedule: &CronSchedule, condition: PutIf<'_>) -> Result
         app.queues.send_tick(schedule.tick()).await?;
     }
     Ok(true)
+}
+
+/// The first time of a plan that follows on a schedule, if there is one.
+///
+/// A time that is due and that nobody has noted yet stays, if it is one of the new plan's as well: its message would be dropped with
+/// the plan before. One that was carried out is not given to another task, however slow the clock is here.
+///
+/// # Errors
+/// [`Error::Invalid`] when there is none.
+pub(super) fn first_of(plan: &Plan, there: Option<&CronSchedule>, now: Timestamp) -> Result<Timestamp, Error> {
+    let due = there.filter(|there| there.is_active && there.next_at <= now).map(|there| there.next_at);
+    if let Some(due) = due.filter(|due| plan.cron.is_at(*due)) {
+        return Ok(due);
+    }
+    next_of(plan, there.and_then(|there| there.last_at).map_or(now, |last_at| last_at.max(now)))
 }
 
 /// The first time after `after`.

@@ -51,12 +51,13 @@ impl Store {
         answer.item.map(read).transpose()
     }
 
-    /// The deployments of an environment that can be read, by their workers' names.
+    /// The deployments of an environment that can be read, by their workers' names, strongly consistent.
     ///
     /// # Errors
     /// [`Error::Aws`].
     pub async fn deployments(&self, environment: &EnvironmentId) -> Result<Vec<StoredDeployment>, Error> {
-        let query = self.client.query().table_name(&self.tables.runs).key_condition_expression("run_id = :of");
+        let query = self.client.query().table_name(&self.tables.runs).consistent_read(true);
+        let query = query.key_condition_expression("run_id = :of");
         let query = query.expression_attribute_values(":of", text(partition(environment)));
         let mut pages = query.into_paginator().items().send();
         let mut deployments = Vec::new();

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use oncekey_core::Clock;
+use oncekey_core::deployment::check_cron;
 use oncekey_core::queue::name::QueueName;
 use tokio::net::TcpListener;
 
@@ -97,7 +99,22 @@ impl Host {
     /// # Errors
     /// In words, when its files cannot be imported; then the code before stays.
     pub async fn load(&self, code: Code) -> Result<Vec<Task>, String> {
-        let loaded = self.inner.pool.load(code).await?;
+        let loaded = self.inner.pool.load(code, |_| Ok(())).await?;
+        loaded.tasks.iter().map(|manifest| self.task(manifest)).collect()
+    }
+
+    /// The same, unless its tasks declare what cannot be declared: where somebody is at hand who can mend that.
+    ///
+    /// # Errors
+    /// In words, with the file; then the code before stays.
+    pub async fn load_if_declarable(&self, code: Code) -> Result<Vec<Task>, String> {
+        let is_good = |tasks: &[Manifest]| {
+            tasks.iter().filter_map(|task| Some((task, task.cron.as_ref()?))).try_for_each(|(task, cron)| {
+                let refused = |error| format!("{}: {error}", task.file_path);
+                check_cron(&task.id()?, cron, Clock::system().now()).map_err(refused)
+            })
+        };
+        let loaded = self.inner.pool.load(code, is_good).await?;
         loaded.tasks.iter().map(|manifest| self.task(manifest)).collect()
     }
 

@@ -97,10 +97,15 @@ impl Pool {
     ///
     /// # Errors
     /// In words; then the code before stays.
-    pub(crate) async fn load(&self, code: Code) -> Result<Arc<Loaded>, String> {
+    pub(crate) async fn load(
+        &self,
+        code: Code,
+        is_good: impl Fn(&[Manifest]) -> Result<(), String>,
+    ) -> Result<Arc<Loaded>, String> {
         let generation = self.generations.fetch_add(1, Ordering::SeqCst) + 1;
         let (process, calls, token) = self.start(&code).await?;
         let tasks = self.ready(&process).await?;
+        is_good(&tasks)?;
         let loaded = Arc::new(Loaded { code, tasks, generation });
         let old: Vec<Hand> = {
             let mut current = self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);

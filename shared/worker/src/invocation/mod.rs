@@ -50,6 +50,8 @@ pub(crate) struct Invocation {
     expiries: Mutex<BTreeMap<String, Timestamp>>,
     /// Wake-ups that this invocation knows of.
     wakes: AtomicU32,
+    /// In how many of its waits the run is held.
+    held: AtomicU32,
     /// Tells the worker that this invocation is over without an outcome.
     halt: UnboundedSender<()>,
     started: Instant,
@@ -106,6 +108,7 @@ impl Invocation {
             expiries: Mutex::new(std::mem::take(&mut journal.expiries)),
             journal,
             wakes: AtomicU32::new(run.wakes),
+            held: AtomicU32::new(0),
             halt,
             started: Instant::now(),
             stop_at,

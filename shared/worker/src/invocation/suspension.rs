@@ -1,6 +1,6 @@
 //! How an invocation gives its run up to wait, or holds it in place.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use oncekey_core::payload::PayloadType;
@@ -25,6 +25,22 @@ const UNTIL_ALL_LOOK: u32 = 16;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Milliseconds before the end of an invocation in which a task can hear that it cannot be held any longer.
 const TO_REFUSE_MS: i64 = 500;
+
+/// A wait that the run is held in, as long as this is there.
+struct Held<'a>(&'a AtomicU32);
+
+impl<'a> Held<'a> {
+    fn of(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 impl Invocation {
     /// Suspends the run in all its open waits, or returns because there was a wake-up since this one looked. What it holds
@@ -99,8 +115,15 @@ impl Invocation {
         suspended
     }
 
+    /// Whether the run is held in one of its waits, whatever it does beside that.
+    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "asked by the host alone"))]
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst) > 0
+    }
+
     /// Holds the run in place until there is a wake-up, or this wait's time has come.
     async fn hold(&self, number: u32, effects: &[String]) -> Result<(), CallError> {
+        let _held = Held::of(&self.held);
         let due_at = self.calls().open.get(&number).and_then(|open| open.due_at);
         let clock = &self.app.clock;
         let last = Timestamp::from_millis(self.stop_at.millis().saturating_sub(TO_REFUSE_MS));

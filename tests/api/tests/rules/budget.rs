@@ -161,11 +161,11 @@ async fn the_budget_of_a_deployment_holds() {
     };
     assert_eq!(
         declared("0 0 1 1 *").await,
-        (5.0, 2.0),
-        "the deployment, and a schedule with a look at that; two reads"
+        (5.0, 3.0),
+        "the deployment, and a schedule with a look at that; that of the worker, all, and the schedules"
     );
-    assert_eq!(declared("0 0 1 1 *").await, (1.0, 2.0), "the deployment alone");
-    assert_eq!(declared("0 0 2 1 *").await, (5.0, 2.0), "and a schedule that is another");
+    assert_eq!(declared("0 0 1 1 *").await, (1.0, 3.0), "the deployment alone");
+    assert_eq!(declared("0 0 2 1 *").await, (5.0, 3.0), "and a schedule that is another");
 }
 
 #[tokio::test(flavor = "multi_thread")]

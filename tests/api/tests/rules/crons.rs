@@ -113,6 +113,29 @@ async fn r81_a_schedule_triggers_at_each_of_its_times_and_tells_which() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r81_a_time_that_is_due_is_not_lost_with_a_change_that_has_it_too() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = frozen(place).await;
+    let schedule = created(&oncekey, "told", "*/5 * * * *", json!({ "externalId": "a" })).await;
+    oncekey.purge(TRIGGERS).await;
+    oncekey.clock.advance(2 * MINUTE);
+    // Its message has not been carried out at 14:15:20.
+    created(&oncekey, "told", "*/5 * * * *", json!({ "externalId": "b" })).await;
+    ticked(&oncekey, &schedule).await;
+    let run = oncekey.finished(&oncekey.all_runs().await[0]).await;
+    assert_eq!(
+        (&run["output"]["timestamp"], &run["output"]["externalId"]),
+        (&json!("2026-09-21T14:15:00.000Z"), &json!("b"))
+    );
+    assert_eq!(runs(&oncekey).await, 1);
+    // One that was stopped then has none of the times that came meanwhile.
+    done(&oncekey, Method::POST, &format!("{}/deactivate", path(&schedule)), Value::Null).await;
+    oncekey.clock.advance(10 * MINUTE);
+    done(&oncekey, Method::POST, &format!("{}/activate", path(&schedule)), Value::Null).await;
+    assert_eq!(stored(&oncekey, &schedule).await.next_at.to_string(), "2026-09-21T14:30:00.000Z");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r82_a_tick_is_one_run_however_often_it_is_delivered_and_whatever_became_of_that_run() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;

@@ -162,6 +162,27 @@ async fn r89_a_push_that_is_sent_again_is_answered_alike_and_pushes_nothing_what
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r89_a_keyed_push_that_is_sent_again_is_answered_alike_whoever_holds_its_key_by_then() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let (oncekey, _) = noting(place).await;
+    let keyed = |payload: u32, key: &str, more: Value| {
+        let mut options = json!({ "idempotencyKey": key, "debounce": hourly("trailing") });
+        options.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+        json!({ "payload": payload, "options": options })
+    };
+    let (first, second) = (keyed(1, "x", json!({})), keyed(2, "y", json!({})));
+    let made = asked(&oncekey, "1", &first).await["id"].clone();
+    assert_eq!(asked(&oncekey, "2", &second).await["id"], made);
+    for (round, key) in ["y", "x"].into_iter().enumerate() {
+        let replacing =
+            json!({ "payload": 3, "options": { "idempotencyKey": key, "onKeyHeld": "replace", "delay": "1d" } });
+        assert_ne!(asked(&oncekey, &format!("replacing {round}"), &replacing).await["id"], made);
+    }
+    assert_eq!(asked(&oncekey, "2", &second).await["id"], made, "the run that it pushed");
+    assert_eq!(asked(&oncekey, "1", &first).await["id"], made, "the run that it made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r89_who_dies_between_its_push_and_what_it_leaves_of_it_is_answered_with_the_run() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let (oncekey, seen) = noting(place).await;

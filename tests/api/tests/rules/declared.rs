@@ -150,6 +150,47 @@ async fn r97_a_task_has_one_declared_schedule_whichever_worker_declares_it_last(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r97_what_the_later_worker_declares_no_longer_is_the_earlier_ones_again() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = frozen(place).await;
+    let dev = ["digest", "*/5 * * * *", "dev"];
+    declared(&oncekey, "old", &of(&[("other", "0 * * * *")]), "1").await;
+    oncekey.clock.advance(Duration::from_secs(1));
+    declared(&oncekey, "new", &of(&[("other", "30 * * * *")]), "2").await;
+    is(&schedules(&oncekey).await, &[dev, ["other", "30 * * * *", "new"]]);
+    // Whoever looks at the earlier one leaves the later one's alone.
+    sweep(&oncekey).await;
+    oncekey.drained("oncekey-completions").await;
+    is(&schedules(&oncekey).await, &[dev, ["other", "30 * * * *", "new"]]);
+    declared(&oncekey, "new", &of(&[]), "3").await;
+    is(&schedules(&oncekey).await, &[dev, ["other", "0 * * * *", "old"]]);
+    declared(&oncekey, "old", &of(&[]), "4").await;
+    is(&schedules(&oncekey).await, &[dev]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r97_a_time_that_is_due_is_not_lost_with_a_deployment() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let oncekey = frozen(place).await;
+    declared(&oncekey, "old", &of(&[("other", "* * * * *"), ("third", "* * * * *")]), "1").await;
+    oncekey.purge(TRIGGERS).await;
+    // Nobody has carried out 14:14 when other code is deployed: by another worker, and with another expression that has it as well.
+    oncekey.clock.advance(MINUTE);
+    declared(&oncekey, "new", &of(&[("other", "* * * * *")]), "2").await;
+    declared(&oncekey, "old", &of(&[("third", "*/2 * * * *")]), "3").await;
+    for task in ["other", "third"] {
+        until(|| async { of_task(&oncekey, task).await["lastRun"] == "2026-09-21T14:14:00.000Z" }).await;
+        let listed = oncekey.list(&format!("filter[taskIdentifier]={task}")).await;
+        assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
+    }
+    // One that it has not is not made up for.
+    oncekey.purge(TRIGGERS).await;
+    oncekey.clock.advance(MINUTE);
+    declared(&oncekey, "new", &of(&[("other", "30 * * * *")]), "4").await;
+    assert_eq!(of_task(&oncekey, "other").await["nextRun"], "2026-09-21T14:30:00.000Z");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r97_a_schedule_is_declared_in_the_environments_that_it_names() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
@@ -179,6 +220,10 @@ async fn r98_a_deployment_that_comes_again_after_a_later_one_changes_nothing() {
     let (status, told) = declare(&oncekey, "mine", &first, "1").await;
     assert_eq!((status, &told["number"], &told["tasks"][0]["id"]), (StatusCode::OK, &json!(2), &json!("third")));
     is(&schedules(&oncekey).await, &[["digest", "*/5 * * * *", "dev"], ["third", "@daily", "mine"]]);
+    // Sent with something else it is refused.
+    let (status, refused) = declare(&oncekey, "mine", &first, "2").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    assert!(refused["error"].as_str().unwrap().contains("this request has deployed something else"), "{refused}");
     // Taken back by a deployment of its own, it counts.
     assert_eq!(declared(&oncekey, "mine", &first, "3").await, 3);
     is(&schedules(&oncekey).await, &[["digest", "*/5 * * * *", "dev"], ["other", "0 * * * *", "mine"]]);
@@ -264,6 +309,7 @@ async fn r99_a_declared_schedule_is_stopped_and_started_by_a_call_and_changed_in
 async fn r99_what_cannot_be_declared_is_named_and_nothing_is_written() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     let oncekey = frozen(place).await;
+    let wide: Vec<_> = (0..1_000).map(|n| json!({ "id": format!("{n:0>128}"), "queue": "q".repeat(120) })).collect();
     let many: Vec<_> = (0..1_001).map(|n| json!({ "id": format!("task-{n}") })).collect();
     for (manifest, status, told) in [
         (json!({}), 400, "tasks"),
@@ -271,7 +317,9 @@ async fn r99_what_cannot_be_declared_is_named_and_nothing_is_written() {
         (json!({ "tasks": many }), 400, "tasks: has 1001 tasks; the limit is 1000"),
         (json!({ "tasks": [{ "id": "a b" }] }), 400, "use 1 to 128 characters"),
         (of(&[("a", "every day")]), 400, "cron: a: \"every day\" is no cron expression"),
-        (of(&[("a", "0 0 31 2 *")]), 400, "names a time that never comes"),
+        (of(&[("a", "0 0 31 2 *")]), 400, "cron: a: \"0 0 31 2 *\" names a time that never comes"),
+        (json!({ "tasks": [{ "id": "a", "cron": "@daily" }] }), 400, "an object like {\"pattern\": \"0 9 * * 1-5\""),
+        (json!({ "tasks": wide }), 400, "tasks: are 269 KB of JSON"),
         (json!({ "tasks": [{ "id": "a", "cron": { "pattern": "@daily", "window": {} } }] }), 422, "window"),
         (json!({ "tasks": [{ "id": "a", "cron": { "pattern": "@daily", "zone": "UTC" } }] }), 422, "zone"),
     ] {

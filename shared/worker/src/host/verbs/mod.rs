@@ -42,7 +42,10 @@ impl<'a> Verbs<'a> {
     /// Counts an answer that the child is about to get, and says before it, once, that from here on it is not a replay.
     fn answering(&self) {
         self.answers.fetch_add(1, Ordering::SeqCst);
-        self.traces.goes_on();
+        // One that is held needs no place for what it asks for beside its wait: who it waits for may need that.
+        if !self.inv.is_held() {
+            self.traces.goes_on();
+        }
         self.traces.moved();
         if self.inv.has_gone_on() && self.replaying.swap(false, Ordering::SeqCst) {
             self.process.tell(&ToChild::Live);
