@@ -93,7 +93,7 @@ async fn settle(app: &App, environment: &EnvironmentId, deployment: &StoredDeplo
     let own = declared(environment, &deployment.manifest)?;
     let mut writes = Vec::new();
     for (id, plan) in wanted(environment, deployment, &all) {
-        writes.push(Write::Put(deployment, id.clone(), plan, there.get(&id).copied()));
+        writes.push(Write::Put(deployment, id.clone(), Box::new(plan), there.get(&id).copied()));
     }
     let is_gone = |schedule: &&CronSchedule| {
         schedule.declared_by.as_ref() == Some(&deployment.worker) && !own.contains_key(&schedule.id)
@@ -103,7 +103,7 @@ async fn settle(app: &App, environment: &EnvironmentId, deployment: &StoredDeplo
         let heirs = all.iter().filter(|other| other.worker != deployment.worker);
         let heir = heirs.filter_map(|heir| Some((heir, wanted(environment, heir, &all).remove(&gone.id)?))).next();
         writes.push(match heir {
-            Some((heir, plan)) => Write::Put(heir, gone.id.clone(), plan, Some(gone)),
+            Some((heir, plan)) => Write::Put(heir, gone.id.clone(), Box::new(plan), Some(gone)),
             None => Write::Gone(deployment, gone),
         });
     }
@@ -130,7 +130,7 @@ fn wanted(
 
 /// What is to be written of a schedule, and for which deployment.
 enum Write<'a> {
-    Put(&'a StoredDeployment, ScheduleId, Plan, Option<&'a CronSchedule>),
+    Put(&'a StoredDeployment, ScheduleId, Box<Plan>, Option<&'a CronSchedule>),
     Gone(&'a StoredDeployment, &'a CronSchedule),
 }
 
@@ -139,7 +139,7 @@ impl Write<'_> {
     async fn carry_out(self, app: &App, environment: &EnvironmentId) -> Result<bool, Error> {
         let (deployment, gone) = match self {
             Self::Put(deployment, id, plan, there) => {
-                return put(app, environment, deployment, (id, plan), there).await;
+                return put(app, environment, deployment, (id, *plan), there).await;
             }
             Self::Gone(deployment, gone) => (deployment, gone),
         };
