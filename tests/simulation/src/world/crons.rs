@@ -1,99 +1,21 @@
 //! Cron schedules: who makes, changes and stops one, which schedules a worker's deployments declare, and whether a time of one
 //! was lost, or one is there that is declared no longer.
 
-use fastrand::Rng;
-use oncekey_core::cron::{Cron, OnMissed, OnOverlap, Plan, ScheduleId};
+use oncekey_core::cron::{Plan, ScheduleId};
 use oncekey_core::protocol::declare::declare;
 use oncekey_core::protocol::schedule::{Change, change, create};
-use oncekey_core::{EnvironmentId, Error, RequestId, RunId, TaskId, Timestamp, WorkerName};
+use oncekey_core::{Error, RequestId, RunId, TaskId, Timestamp};
 use oncekey_wire::Manifest;
 use serde_json::{Value, json};
 
+use super::plans::{TRIES, manifest, plan};
 use super::watch::{moment, text};
 use super::{End, Work, World};
 
 /// What the partitions of schedules begin with.
 pub(super) const PARTITION: &str = "schedules#";
-/// The expressions that there are.
-const CRONS: [&str; 3] = ["* * * * *", "*/2 * * * *", "0 */6 * * *"];
 /// The key of the schedule that is made by calls.
 const KEY: &str = "k";
-/// How often something is asked for that fails.
-const TRIES: u32 = 6;
-
-/// Whether there are cron schedules in the schedule of this seed.
-fn has_crons(seed: u64) -> bool {
-    seed % 8 == 2
-}
-
-/// A deployment that was asked for.
-struct Deployment {
-    request: RequestId,
-    manifest: Manifest,
-    tries: u32,
-    is_answered: bool,
-}
-
-/// The cron schedules of a schedule.
-pub(super) struct Crons {
-    seed: u64,
-    environment: EnvironmentId,
-    worker: WorkerName,
-    deployments: Vec<Deployment>,
-    /// How many more there will be, and how many calls beside them.
-    to_come: u32,
-    calls: u32,
-    /// What the latest of these calls asked for: a plan, or that the schedule stops.
-    call: Option<Option<Plan>>,
-    /// The times that were noted: of which schedule, in which of its generations, and the task.
-    noted: Vec<(ScheduleId, String, Timestamp)>,
-    /// Whether it was looked at what is there, now that nothing fails; and whether all was stopped.
-    is_checked: bool,
-    is_stopped: bool,
-}
-
-impl Crons {
-    pub(super) fn of(seed: u64) -> Option<Self> {
-        let mut random = Rng::with_seed(seed);
-        has_crons(seed).then(|| Self {
-            seed,
-            environment: EnvironmentId::parse(&format!("s{seed}/dev")).expect("an environment"),
-            worker: WorkerName::parse("worker").expect("a name"),
-            deployments: Vec::new(),
-            to_come: random.u32(4..=12),
-            calls: random.u32(2..=8),
-            call: None,
-            noted: Vec::new(),
-            is_checked: false,
-            is_stopped: false,
-        })
-    }
-
-    fn deploy(&mut self, manifest: Manifest) {
-        let request = format!("s{}-deployment{}", self.seed, self.deployments.len());
-        let request = RequestId::from_caller(&request).expect("a request id");
-        self.deployments.push(Deployment { request, manifest, tries: TRIES, is_answered: false });
-    }
-}
-
-/// A manifest that declares any of two tasks, or none, which is most likely to go wrong.
-fn manifest(random: &mut Rng) -> Manifest {
-    let is_empty = random.bool();
-    let tasks = ["ok", "fail"].into_iter().filter(|_| !is_empty && random.bool()).collect::<Vec<_>>();
-    let task = |task| json!({ "id": task, "cron": { "pattern": CRONS[random.usize(..CRONS.len())] } });
-    let told = json!({ "tasks": tasks.into_iter().map(task).collect::<Vec<_>>() });
-    serde_json::from_value(told).expect("a manifest")
-}
-
-fn plan(random: &mut Rng) -> Plan {
-    Plan {
-        task: TaskId::parse("ok").expect("a task"),
-        cron: Cron::parse(CRONS[random.usize(..CRONS.len())], "UTC").expect("an expression"),
-        external_id: None,
-        on_overlap: OnOverlap::default(),
-        on_missed: OnMissed::default(),
-    }
-}
 
 impl World<'_> {
     /// Lets an API key open the environment of the schedules, if there are any.
