@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::payload::PayloadType;
 use crate::public_token::TokenUse;
-use crate::request::held::OnKeyHeld;
+use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
 use crate::request::{Parentage, TriggerRequest};
 
 impl TriggerRequest {
@@ -17,6 +17,8 @@ impl TriggerRequest {
         let refused = [
             (is_child, "options.parentRunId"),
             (self.on_key_held == OnKeyHeld::Replace, "onKeyHeld \"replace\""),
+            // It tells whether a guess is what another has triggered with.
+            (self.on_payload_mismatch == OnPayloadMismatch::Error, "onPayloadMismatch \"error\""),
             (self.debounce.is_some(), "options.debounce"),
             (is_in_group, "options.idempotencyKeyGroup"),
             (self.payload.kind == PayloadType::Store, "options.payloadType \"application/store\""),

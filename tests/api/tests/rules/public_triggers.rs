@@ -81,6 +81,7 @@ async fn r68_a_public_token_reaches_no_other_run_by_any_option() {
     let run = oncekey.trigger("echo", json!({ "options": options })).await.id;
     let holder = oncekey.holder(&["trigger:tasks:echo", "batchTrigger:tasks:echo"]).await;
     let reaching = [
+        (json!({ "onPayloadMismatch": "error", "idempotencyKey": "k" }), "onPayloadMismatch"),
         (json!({ "parentRunId": run }), "options.parentRunId"),
         (json!({ "parentRunId": "run_of_another_service" }), "options.parentRunId"),
         (json!({ "idempotencyKey": "k", "onKeyHeld": "replace" }), "onKeyHeld"),
