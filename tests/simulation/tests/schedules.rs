@@ -80,7 +80,7 @@ fn faults_planted_in_starts_waits_and_what_expires_are_found_by_the_invariants_t
 #[ignore = "cargo test --release --workspace --test schedules -- --ignored"]
 fn rare_faults_are_found_by_the_invariants_they_break() {
     are_found(&[
-        (Mutant::Deployments, 600, "R97: "),
+        (Mutant::Deployments, 2_000, "R97: "),
         (Mutant::Successors, 4_000, "R76: "),
         (Mutant::Helpers, 20_000, "I3: a request of its own"),
     ]);
