@@ -75,7 +75,7 @@ impl StoredDeployment {
 ///
 /// # Errors
 /// As [`declared`], and [`Error::Invalid`] for what is too large, or a time that never comes.
-pub fn check(environment: &EnvironmentId, manifest: &Manifest, now: Timestamp) -> Result<(), Error> {
+pub fn check(manifest: &Manifest, now: Timestamp) -> Result<(), Error> {
     let bytes = serde_json::to_vec(manifest).map(|text| text.len()).unwrap_or_default();
     if bytes > MAX_BYTES {
         let text = format!(
@@ -85,10 +85,8 @@ pub fn check(environment: &EnvironmentId, manifest: &Manifest, now: Timestamp) -
         );
         return Err(Error::invalid("tasks", text));
     }
-    for (id, cron) in manifest.tasks.iter().filter_map(|task| Some((&task.id, task.cron.as_ref()?))) {
-        check_cron(id, cron, now)?;
-    }
-    declared(environment, manifest).map(drop)
+    let mut declaring = manifest.tasks.iter().filter_map(|task| Some((&task.id, task.cron.as_ref()?)));
+    declaring.try_for_each(|(id, cron)| check_cron(id, cron, now))
 }
 
 /// Refuses what a task cannot declare.

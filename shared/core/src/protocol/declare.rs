@@ -38,7 +38,7 @@ pub async fn declare(
     manifest: &Manifest,
     request: &RequestId,
 ) -> Result<StoredDeployment, Error> {
-    check(environment, manifest, app.clock.now())?;
+    check(manifest, app.clock.now())?;
     for _ in 0..TRIES {
         let there = app.store.deployment(environment, worker).await?;
         let deployment = match there {
@@ -89,43 +89,45 @@ pub async fn settle_all(app: &App, environment: &EnvironmentId) -> Result<(), Er
 async fn settle(app: &App, environment: &EnvironmentId, deployment: &StoredDeployment) -> Result<bool, Error> {
     let there = app.store.current_cron_schedules(environment).await?;
     let there: BTreeMap<&ScheduleId, &CronSchedule> = there.iter().map(|schedule| (&schedule.id, schedule)).collect();
-    let all = app.store.deployments(environment).await?;
+    let all = app.store.current_deployments(environment).await?;
     let own = declared(environment, &deployment.manifest)?;
+    let mut owners = owners(environment, &all);
     let mut writes = Vec::new();
-    for (id, plan) in wanted(environment, deployment, &all) {
-        writes.push(Write::Put(deployment, id.clone(), Box::new(plan), there.get(&id).copied()));
-    }
     let is_gone = |schedule: &&CronSchedule| {
         schedule.declared_by.as_ref() == Some(&deployment.worker) && !own.contains_key(&schedule.id)
     };
     for gone in there.values().copied().filter(is_gone) {
         // One that another declares as well is that one's from now on.
-        let heirs = all.iter().filter(|other| other.worker != deployment.worker);
-        let heir = heirs.filter_map(|heir| Some((heir, wanted(environment, heir, &all).remove(&gone.id)?))).next();
-        writes.push(match heir {
+        writes.push(match owners.remove(&gone.id) {
             Some((heir, plan)) => Write::Put(heir, gone.id.clone(), Box::new(plan), Some(gone)),
             None => Write::Gone(deployment, gone),
         });
+    }
+    for (id, (owner, plan)) in owners {
+        if owner.worker == deployment.worker {
+            let found = there.get(&id).copied();
+            writes.push(Write::Put(deployment, id, Box::new(plan), found));
+        }
     }
     let writing: Vec<_> = writes.into_iter().map(|write| write.carry_out(app, environment)).collect();
     let written: Vec<bool> = stream::iter(writing).buffer_unordered(AT_ONCE).try_collect().await?;
     Ok(written.into_iter().all(|done| done))
 }
 
-/// The schedules of a deployment, but for those that a worker declares which was deployed later.
-fn wanted(
+/// The schedules that are declared, each with the deployment that it is of: the last of those that declare it.
+fn owners<'a>(
     environment: &EnvironmentId,
-    deployment: &StoredDeployment,
-    all: &[StoredDeployment],
-) -> BTreeMap<ScheduleId, Plan> {
-    let of = |deployment: &StoredDeployment| declared(environment, &deployment.manifest).unwrap_or_default();
-    let when = |deployment: &StoredDeployment| (deployment.deployed_at, deployment.worker.clone());
-    let mut wanted = of(deployment);
-    for other in all.iter().filter(|other| other.worker != deployment.worker && when(other) > when(deployment)) {
-        let theirs = of(other);
-        wanted.retain(|id, _| !theirs.contains_key(id));
+    all: &'a [StoredDeployment],
+) -> BTreeMap<ScheduleId, (&'a StoredDeployment, Plan)> {
+    let mut all: Vec<&StoredDeployment> = all.iter().collect();
+    all.sort_by_key(|deployment| (deployment.deployed_at, &deployment.worker));
+    let mut owners = BTreeMap::new();
+    for deployment in all {
+        // One that cannot be read any more declares nothing.
+        let plans = declared(environment, &deployment.manifest).unwrap_or_default();
+        owners.extend(plans.into_iter().map(|(id, plan)| (id, (deployment, plan))));
     }
-    wanted
+    owners
 }
 
 /// What is to be written of a schedule, and for which deployment.

@@ -73,7 +73,7 @@ impl Store {
     /// # Errors
     /// [`Error::Aws`].
     pub async fn cron_schedules(&self, environment: &EnvironmentId) -> Result<Vec<CronSchedule>, Error> {
-        self.all_cron_schedules(environment, false).await
+        self.readable(partition(environment), false, read).await
     }
 
     /// The same, strongly consistent.
@@ -81,27 +81,31 @@ impl Store {
     /// # Errors
     /// [`Error::Aws`].
     pub async fn current_cron_schedules(&self, environment: &EnvironmentId) -> Result<Vec<CronSchedule>, Error> {
-        self.all_cron_schedules(environment, true).await
+        self.readable(partition(environment), true, read).await
     }
 
-    async fn all_cron_schedules(
+    /// All items of a partition of the runs table that can be read.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub(super) async fn readable<T>(
         &self,
-        environment: &EnvironmentId,
+        partition: String,
         is_consistent: bool,
-    ) -> Result<Vec<CronSchedule>, Error> {
+        read: impl Fn(HashMap<String, AttributeValue>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
         let query = self.client.query().table_name(&self.tables.runs).key_condition_expression("run_id = :of");
-        let query = query.consistent_read(is_consistent);
-        let query = query.expression_attribute_values(":of", text(partition(environment)));
+        let query = query.consistent_read(is_consistent).expression_attribute_values(":of", text(&partition));
         let mut pages = query.into_paginator().items().send();
-        let mut schedules = Vec::new();
+        let mut all = Vec::new();
         while let Some(item) = pages.next().await {
             match read(item.map_err(Error::aws("dynamodb:Query"))?) {
-                Ok(schedule) => schedules.push(schedule),
+                Ok(one) => all.push(one),
                 // It keeps nobody from the others.
-                Err(error) => tracing::error!(%environment, %error, "left out"),
+                Err(error) => tracing::error!(partition, %error, "left out"),
             }
         }
-        Ok(schedules)
+        Ok(all)
     }
 
     /// Puts a schedule. Whether its condition held.

@@ -51,24 +51,20 @@ impl Store {
         answer.item.map(read).transpose()
     }
 
-    /// The deployments of an environment that can be read, by their workers' names, strongly consistent.
+    /// The deployments of an environment that can be read, by their workers' names.
     ///
     /// # Errors
     /// [`Error::Aws`].
     pub async fn deployments(&self, environment: &EnvironmentId) -> Result<Vec<StoredDeployment>, Error> {
-        let query = self.client.query().table_name(&self.tables.runs).consistent_read(true);
-        let query = query.key_condition_expression("run_id = :of");
-        let query = query.expression_attribute_values(":of", text(partition(environment)));
-        let mut pages = query.into_paginator().items().send();
-        let mut deployments = Vec::new();
-        while let Some(item) = pages.next().await {
-            match read(item.map_err(Error::aws("dynamodb:Query"))?) {
-                Ok(deployment) => deployments.push(deployment),
-                // It keeps nobody from the others.
-                Err(error) => tracing::error!(%environment, %error, "left out"),
-            }
-        }
-        Ok(deployments)
+        self.readable(partition(environment), false, read).await
+    }
+
+    /// The same, strongly consistent.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn current_deployments(&self, environment: &EnvironmentId) -> Result<Vec<StoredDeployment>, Error> {
+        self.readable(partition(environment), true, read).await
     }
 
     /// Puts a deployment, unless there is one already of its number. Whether it was put.
