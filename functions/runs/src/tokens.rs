@@ -36,10 +36,11 @@ pub(crate) async fn create(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<(HeaderMap, Json<CreatedToken>), ApiError> {
-    let request = TokenBody::parse(&body, app.clock.now())?;
-    let (token, is_cached) = token::create(&app, permit.environment(), request).await?;
+    let now = app.clock.now();
+    let request = TokenBody::parse(&body, now)?;
+    let (token, is_cached) = token::create(&app, permit.environment(), request, now).await?;
     let url = url(&app, &headers, permit.environment(), &token)?;
-    let claims = permit.handle_headers(None, app.clock.now());
+    let claims = permit.handle_headers(None, now);
     Ok((claims, Json(CreatedToken { id: token.id, is_cached, url })))
 }
 

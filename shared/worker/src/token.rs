@@ -29,9 +29,10 @@ impl Invocation {
     pub(crate) async fn create_token(&self, call: Begun<'_>, body: &[u8]) -> Result<CreatedToken, CallError> {
         let (app, environment) = (&self.app, &self.run.spec.environment);
         let make = async {
-            let request = TokenBody::parse(body, app.clock.now())?;
+            let now = app.clock.now();
+            let request = TokenBody::parse(body, now)?;
             let base = app.public_url.as_ref().ok_or_else(no_url)?;
-            let (token, is_cached) = create(app, environment, request).await?;
+            let (token, is_cached) = create(app, environment, request, now).await?;
             let url = token.url(base, environment);
             Ok(Answer::Token(CreatedToken { id: token.id, is_cached, url }))
         };

@@ -23,7 +23,8 @@ pub use wait::{await_token, look, look_for_ends, tell};
 /// How long a token is kept beyond its time and its key's.
 const KEPT: std::time::Duration = std::time::Duration::from_secs(60 * 24 * 60 * 60);
 
-/// Makes a token; or, while its key's window lasts, gives the one that there is of it (R94). With whether it was there.
+/// Makes a token of what was asked for at `now`; or, while its key's window lasts, gives the one that there is of it (R94).
+/// With whether it was there.
 ///
 /// The key is claimed first. Who finds it claimed and no token there makes that, under the claimed id: its claimer has died, or
 /// is about to find it made.
@@ -34,8 +35,8 @@ pub async fn create(
     app: &App,
     environment: &EnvironmentId,
     request: TokenRequest,
+    now: Timestamp,
 ) -> Result<(StoredToken, bool), Error> {
-    let now = app.clock.now();
     let TokenRequest { timeout_at, key, tags } = request;
     let (key, key_ends_at) = key.unzip();
     let mut token = StoredToken {
