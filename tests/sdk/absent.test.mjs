@@ -51,7 +51,6 @@ const calls = {
     () => concurrencyLimits.list(),
   ],
   "tokens of its own making": [() => client().createPublicToken({ scopes: ["read:runs"] })],
-  "bulk actions": [() => runs.bulk.list(), () => runs.bulk.cancel({ runIds: [run] })],
   "environment variables": [() => envvars.list("proj_a", "dev"), () => envvars.create("proj_a", "dev", { name: "A", value: "1" })],
   "projects to list by": [() => runs.list("proj_a")],
   deployments: [() => deployments.list(), () => deployments.retrieveCurrent()],

@@ -1,6 +1,7 @@
-//! Everything about runs that are there: retrieve, list, cancel, replay, reschedule; which run holds a key; cron schedules; wait tokens; and
-//! workers.
+//! Everything about runs that are there: retrieve, list, cancel, replay, reschedule, one by one and in bulk; which run holds a key; cron
+//! schedules; wait tokens; and workers.
 
+mod bulk;
 mod key;
 mod logs;
 mod notes;
@@ -65,6 +66,10 @@ pub fn router(app: App) -> Router {
         .route(routes::LIST_WORKERS.path, routes::LIST_WORKERS.to(workers::list))
         .route(routes::DEPLOY_WORKER.path, routes::DEPLOY_WORKER.to(workers::deploy))
         .route(routes::REMOVE_WORKER.path, routes::REMOVE_WORKER.to(workers::remove))
+        .route(routes::CREATE_BULK_ACTION.path, routes::CREATE_BULK_ACTION.to(bulk::create))
+        .route(routes::LIST_BULK_ACTIONS.path, routes::LIST_BULK_ACTIONS.to(bulk::list))
+        .route(routes::RETRIEVE_BULK_ACTION.path, routes::RETRIEVE_BULK_ACTION.to(bulk::retrieve))
+        .route(routes::ABORT_BULK_ACTION.path, routes::ABORT_BULK_ACTION.to(bulk::abort))
         .route(routes::PUBLIC_TOKEN_CLAIMS.path, routes::PUBLIC_TOKEN_CLAIMS.to(public_tokens::claims))
         .route(routes::OPENAPI_JSON.path, routes::OPENAPI_JSON.to(openapi_json))
         .route(routes::HEALTH.path, routes::HEALTH.to(health))
@@ -101,6 +106,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         workers::list,
         workers::deploy,
         workers::remove,
+        bulk::create,
+        bulk::list,
+        bulk::retrieve,
+        bulk::abort,
         public_tokens::claims
     ))]
     struct Described;

@@ -1,13 +1,11 @@
 //! The query of a list of runs: `page[…]` and `filter[…]`, parsed at the door.
 
 use oncekey_core::cron::ScheduleId;
-use oncekey_core::runs::list::{Cursor, Filter, MAX_PAGE, PageStart};
-use oncekey_core::{BatchId, Error, RunStatus, TaskId, Timestamp, span};
+use oncekey_core::runs::list::{Cursor, Filter, MAX_PAGE, PageStart, statuses};
+use oncekey_core::{BatchId, Error, TaskId, Timestamp, span};
 
 /// A page's size unless it is asked for.
-const DEFAULT_SIZE: usize = 25;
-/// Statuses that the client knows and no run of ours is ever in.
-const NEVER: [&str; 2] = ["DEQUEUED", "PENDING_VERSION"];
+pub(crate) const DEFAULT_SIZE: usize = 25;
 
 /// What a list was asked for.
 #[derive(Debug)]
@@ -37,7 +35,7 @@ impl ListQuery {
             "page[size]" => self.size = size(value)?,
             "page[after]" => self.from = PageStart::After(Cursor::parse(name, value)?),
             "page[before]" => self.from = PageStart::Before(Cursor::parse(name, value)?),
-            "filter[status]" => filter.statuses = Some(statuses(list())?),
+            "filter[status]" => filter.statuses = Some(statuses(name, list())?),
             "filter[taskIdentifier]" => filter.tasks = list().map(TaskId::parse).collect::<Result<_, _>>()?,
             "filter[tag]" => filter.tags = list().map(str::to_owned).collect(),
             "filter[queue]" => filter.queues = list().map(str::to_owned).collect(),
@@ -63,7 +61,7 @@ fn wrong(field: &str, message: &str) -> Error {
     Error::invalid(field, message)
 }
 
-fn size(value: &str) -> Result<usize, Error> {
+pub(crate) fn size(value: &str) -> Result<usize, Error> {
     let size = value.parse().ok().filter(|size| (1..=MAX_PAGE).contains(size));
     size.ok_or_else(|| wrong("page[size]", "give a whole number from 1 to 100"))
 }
@@ -73,19 +71,6 @@ pub(crate) fn moment(name: &str, value: &str) -> Result<Timestamp, Error> {
     moment.ok_or_else(|| wrong(name, "give milliseconds since 1970, or a date like \"2026-01-31T09:30:00Z\""))
 }
 
-fn statuses<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<RunStatus>, Error> {
-    let all = RunStatus::ALL;
-    let mut statuses = Vec::new();
-    for name in names.filter(|name| !NEVER.contains(name)) {
-        let status = all.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(name));
-        statuses.push(status.ok_or_else(|| {
-            let known = all.map(RunStatus::as_str).join(", ");
-            wrong("filter[status]", &format!("{name:?} is not a status; there are: {known}"))
-        })?);
-    }
-    Ok(statuses)
-}
-
 /// The pairs of a query string, percent-decoded.
 pub(crate) fn form_pairs(query: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(query.as_bytes()).into_owned().collect()
@@ -93,6 +78,8 @@ pub(crate) fn form_pairs(query: &str) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use oncekey_core::RunStatus;
+
     use super::*;
 
     fn parse(query: &str) -> Result<ListQuery, Error> {

@@ -10,6 +10,7 @@
 
 pub mod app;
 pub mod blobs;
+pub mod bulk;
 pub mod clock;
 pub mod cron;
 pub mod deployment;

@@ -15,7 +15,7 @@ struct Absent {
     instead: &'static str,
 }
 
-const ABSENT: [Absent; 15] = [
+const ABSENT: [Absent; 14] = [
     Absent {
         paths: &["/realtime/v1/runs/**", "/realtime/v1/batches/**"],
         what: "realtime subscriptions",
@@ -45,11 +45,6 @@ const ABSENT: [Absent; 15] = [
         paths: &["/api/v1/auth/public-tokens", "/api/v1/auth/oidc/**"],
         what: "tokens of its own making",
         instead: "sign them with your API key, as auth.createPublicToken does",
-    },
-    Absent {
-        paths: &["/api/v1/bulk-actions/**"],
-        what: "bulk actions",
-        instead: "list runs with runs.list(filter), and cancel or replay each of them",
     },
     Absent {
         paths: &["/api/v1/projects/*/envvars/**"],

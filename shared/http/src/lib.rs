@@ -24,7 +24,9 @@ pub use error::{ApiError, ErrorView};
 pub use lambda::serve;
 pub use lambda_http::Error as LambdaError;
 pub use openapi::{OPENAPI, Refusal, describe};
-pub use path::{BatchPath, RunPath, SchedulePath, Segment, TokenPath, WorkerPath, run_id, token_id};
+pub use path::{
+    BatchPath, BulkActionPath, RunPath, SchedulePath, Segment, TokenPath, WorkerPath, bulk_action_id, run_id, token_id,
+};
 pub use permit::Permit;
 pub use received::{Body, BodyRefusal, header_text, is_by_hand, key_headers, request_id, told_unless_by_hand};
 

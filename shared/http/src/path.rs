@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use oncekey_core::cron::ScheduleId;
 use oncekey_core::{BatchId, Error, RunId, TokenId};
-use oncekey_wire::WorkerName;
+use oncekey_wire::{BulkActionId, WorkerName};
 
 use crate::error::ApiError;
 
@@ -64,6 +64,19 @@ impl<S: Send + Sync> FromRequestParts<S> for SchedulePath {
     }
 }
 
+/// The bulk action that a path names. To be taken after the caller.
+#[derive(Debug)]
+pub struct BulkActionPath(pub BulkActionId);
+
+impl<S: Send + Sync> FromRequestParts<S> for BulkActionPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Segment(text) = Segment::from_request_parts(parts, state).await?;
+        Ok(Self(bulk_action_id(&text)?))
+    }
+}
+
 /// The wait token that a path names. To be taken after the caller.
 #[derive(Debug)]
 pub struct TokenPath(pub TokenId);
@@ -97,6 +110,15 @@ impl<S: Send + Sync> FromRequestParts<S> for WorkerPath {
 pub fn run_id(segment: &str) -> Result<RunId, Error> {
     let unknown = || Error::NotFound(format!("there is no run {segment:?}: a run id is run_ and 32 characters"));
     RunId::parse(segment).map_err(|_| unknown())
+}
+
+/// The bulk action that a path's segment names.
+///
+/// # Errors
+/// [`Error::NotFound`]: what cannot be a bulk action's id names none.
+pub fn bulk_action_id(segment: &str) -> Result<BulkActionId, Error> {
+    let told = || format!("there is no bulk action {segment:?}: its id is bulk_ and 32 characters of a-z and 2-7");
+    BulkActionId::parse(segment).map_err(|_| Error::NotFound(told()))
 }
 
 /// The wait token that a path's segment names.

@@ -123,6 +123,14 @@ pub const LIST_WORKERS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/workers");
 pub const DEPLOY_WORKER: Route = Route::of(Runs, ApiKey, Put, "/api/v1/workers/{worker}");
 /// Removes a worker.
 pub const REMOVE_WORKER: Route = Route::of(Runs, ApiKey, Delete, "/api/v1/workers/{worker}");
+/// Cancels or replays many runs.
+pub const CREATE_BULK_ACTION: Route = Route::of(Runs, ApiKey, Post, "/api/v1/bulk-actions");
+/// Lists bulk actions.
+pub const LIST_BULK_ACTIONS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/bulk-actions");
+/// Shows a bulk action.
+pub const RETRIEVE_BULK_ACTION: Route = Route::of(Runs, ApiKey, Get, "/api/v1/bulk-actions/{id}");
+/// Stops a bulk action.
+pub const ABORT_BULK_ACTION: Route = Route::of(Runs, ApiKey, Post, "/api/v1/bulk-actions/{id}/abort");
 /// Tells what a public token must say besides its scopes.
 pub const PUBLIC_TOKEN_CLAIMS: Route = Route::of(Runs, ApiKey, Post, "/api/v1/auth/jwt/claims");
 /// The description of the API.
@@ -180,7 +188,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 53] = [
+pub const ALL: [Route; 57] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -214,6 +222,10 @@ pub const ALL: [Route; 53] = [
     DEPLOY_WORKER,
     REMOVE_WORKER,
     CALL_BACK_TOKEN,
+    CREATE_BULK_ACTION,
+    LIST_BULK_ACTIONS,
+    RETRIEVE_BULK_ACTION,
+    ABORT_BULK_ACTION,
     PUBLIC_TOKEN_CLAIMS,
     OPENAPI_JSON,
     HEALTH,

@@ -104,6 +104,12 @@ impl RequestId {
         Self(format!("batch:{batch}.{index}"))
     }
 
+    /// What a bulk action asks for: the same however often its pages are carried out.
+    #[must_use]
+    pub fn from_bulk_action(action: &BulkActionId) -> Self {
+        Self(format!("bulk:{action}"))
+    }
+
     /// A time of a schedule: the same however often its message comes.
     #[must_use]
     pub fn of_tick(schedule: &ScheduleId, at: Timestamp) -> Self {
@@ -196,6 +202,38 @@ impl BatchId {
         match text.strip_prefix("batch_") {
             Some(rest) if is_name(rest) => Ok(Self(text.to_owned())),
             _ => Err(Invalid::new("batch id", "a batch id is batch_ and 32 characters of a-z and 2-7")),
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A bulk action's id: `bulk_` and 32 characters of lower-case base32.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^bulk_[a-z2-7]{32}$"))]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BulkActionId(String);
+
+impl BulkActionId {
+    /// The action that `request` makes: the same request always names the same action.
+    #[must_use]
+    pub fn named(environment: &EnvironmentId, request: &RequestId) -> Self {
+        Self(format!("bulk_{}", name_of([environment.as_str(), "bulk", request.as_str()])))
+    }
+
+    /// Reads a bulk action's id.
+    ///
+    /// # Errors
+    /// [`Invalid`] when the text cannot be one.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        match text.strip_prefix("bulk_") {
+            Some(rest) if is_name(rest) => Ok(Self(text.to_owned())),
+            _ => Err(Invalid::new("bulk action id", "a bulk action's id is bulk_ and 32 characters of a-z and 2-7")),
         }
     }
 
@@ -306,6 +344,7 @@ text_id!(EnvironmentId);
 text_id!(TaskId);
 text_id!(RunId);
 text_id!(BatchId);
+text_id!(BulkActionId);
 text_id!(ScheduleId);
 text_id!(TokenId);
 

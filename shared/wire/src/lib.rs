@@ -6,6 +6,7 @@
 
 mod attempt;
 mod batch;
+mod bulk;
 mod debounce;
 mod deployment;
 mod error;
@@ -27,10 +28,13 @@ mod trigger;
 
 pub use attempt::{Attempt, AttemptError, AttemptStatus, AwaitedRun, WaitingFor};
 pub use batch::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer, Processing};
+pub use bulk::{
+    BulkAction, BulkActionHandle, BulkActionStatus, BulkActionType, BulkActionsPage, BulkCounts, BulkSelection,
+};
 pub use debounce::Debounce;
 pub use deployment::{DeclaredCron, DeployedTask, Deployment, Manifest, WorkerName, Workers};
 pub use error::{ErrorAnswer, Invalid, RunError};
-pub use ids::{BatchId, EnvironmentId, RequestId, RunId, ScheduleId, TaskId, TokenId};
+pub use ids::{BatchId, BulkActionId, EnvironmentId, RequestId, RunId, ScheduleId, TaskId, TokenId};
 pub use json::Json;
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
 pub use logs::{LogLine, RunLogs};

@@ -20,6 +20,12 @@ fn linked(page: &str) -> Vec<(&str, &str)> {
     links.filter_map(|(name, rest)| Some((name, rest.split_once(')')?.0))).collect()
 }
 
+/// The number with which a text begins, as it is written: a rule's has two digits, or three.
+fn number(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    if (2..=3).contains(&end) { &text[..end] } else { "" }
+}
+
 /// The tests of the rules whose names begin with a rule's number.
 fn named_after_rules() -> BTreeSet<String> {
     let files = root().join("tests/api/tests/rules").read_dir().expect("the rules");
@@ -27,7 +33,7 @@ fn named_after_rules() -> BTreeSet<String> {
     for file in files {
         let text = read_to_string(file.expect("a file").path()).expect("a file of tests");
         let tests = text.split("async fn r").skip(1).filter_map(|test| test.split_once('(').map(|(name, _)| name));
-        let tests = tests.filter(|name| name.get(..2).is_some_and(|number| number.parse::<u8>().is_ok()));
+        let tests = tests.filter(|name| !number(name).is_empty());
         names.extend(tests.map(|name| format!("r{name}")));
     }
     names
@@ -38,8 +44,8 @@ fn every_test_that_the_page_names_is_there_and_has_the_number_of_its_rule() {
     let page = page();
     let mut rule = String::new();
     for line in page.lines() {
-        if let Some(rest) = line.strip_prefix("- **") {
-            rule = rest[..3].to_lowercase();
+        if let Some(rest) = line.strip_prefix("- **R") {
+            rule = format!("r{}_", number(rest));
         }
         for (name, file) in linked(line) {
             assert!(name.starts_with(&rule), "{name} stands under {rule}");
@@ -54,7 +60,7 @@ fn every_rule_has_a_test() {
     let page = page();
     let rules: Vec<&str> = page.split("- **R").skip(1).collect();
     assert!(rules.len() > 30, "{}", rules.len());
-    let numbers: BTreeSet<&str> = rules.iter().map(|rule| &rule[..2]).collect();
+    let numbers: BTreeSet<&str> = rules.iter().map(|rule| number(rule)).collect();
     assert_eq!(numbers.len(), rules.len(), "two rules have one number");
     for rule in rules {
         assert!(!linked(rule).is_empty(), "R{rule}");
@@ -81,8 +87,7 @@ fn every_rule_that_the_code_cites_is_on_the_page() {
             } else if entry.extension().is_some_and(|extension| extension == "rs") {
                 let text = read_to_string(&entry).expect("a file");
                 for word in text.split(|c: char| !c.is_ascii_alphanumeric()) {
-                    let number = word.strip_prefix('R').filter(|number| number.len() == 2);
-                    if number.is_some_and(|number| number.parse::<u8>().is_ok()) {
+                    if word.strip_prefix('R').is_some_and(|rest| !rest.is_empty() && number(rest) == rest) {
                         assert!(page.contains(&format!("**{word}**")), "{word}, cited in {}", entry.display());
                     }
                 }

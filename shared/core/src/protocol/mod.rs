@@ -2,8 +2,9 @@
 //!
 //! [`trigger`] with [`claim`] makes a run or hands out the one that is there; [`start`] takes its attempt up; [`wait`]
 //! suspends and wakes it; [`complete`] ends it, [`dead_letter`] when its message died; [`cancel`] and [`reset`] are what a person
-//! asks for. Each tolerates being done twice, and a death between any two of its writes.
+//! asks for, [`bulk`] of many runs at once. Each tolerates being done twice, and a death between any two of its writes.
 
+pub mod bulk;
 pub mod cancel;
 pub mod claim;
 pub mod complete;

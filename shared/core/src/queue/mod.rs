@@ -211,6 +211,14 @@ impl Queues {
         self.send(&self.urls.completions, fitting(message::text(message)?)?, 0).await
     }
 
+    /// Sends what asks for work on a bulk action, to those who bring runs to their end, so much later.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn send_bulk(&self, message: &impl serde::Serialize, later: Duration) -> Result<(), Error> {
+        self.send(&self.urls.completions, fitting(message::text(message)?)?, later.as_secs()).await
+    }
+
     /// Sends a trigger as a message.
     ///
     /// # Errors

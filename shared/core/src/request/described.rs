@@ -36,3 +36,40 @@ pub(super) enum KeySourceSchema {
     Payload(String),
     Pointers(Vec<String>),
 }
+
+/// A text, or up to 100 of them.
+#[derive(Serialize, ToSchema)]
+#[expect(dead_code, reason = "described, never made")]
+#[serde(untagged)]
+pub(super) enum TextsSchema {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// A queue, or up to 100 of them.
+#[derive(Serialize, ToSchema)]
+#[expect(dead_code, reason = "described, never made")]
+#[serde(untagged)]
+pub(super) enum QueuesSchema {
+    One(TypedQueueSchema),
+    Several(Vec<TypedQueueSchema>),
+}
+
+/// A queue's name; `task` is for that of a task's own.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TypedQueueSchema {
+    /// `task` or `custom`.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The name.
+    name: String,
+}
+
+/// A date, or milliseconds since 1970.
+#[derive(Serialize, ToSchema)]
+#[expect(dead_code, reason = "described, never made")]
+#[serde(untagged)]
+pub(super) enum MomentSchema {
+    Millis(i64),
+    Date(String),
+}

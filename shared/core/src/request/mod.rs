@@ -1,6 +1,7 @@
 //! A trigger's body, parsed at the door: what comes out needs no second check.
 
 mod body;
+pub mod bulk;
 mod by_token;
 pub mod debounce;
 #[cfg(feature = "openapi")]

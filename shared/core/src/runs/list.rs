@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use oncekey_wire::{BatchId, EnvironmentId, RunId, TaskId};
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -23,9 +24,12 @@ const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 const BYTES_BESIDE: usize = 10 * 1024;
 /// How many runs a page looks at before it answers with what it has found, and a cursor to go on from.
 const MAX_EXAMINED: usize = 1_000;
+/// Statuses that the client knows and no run of ours is ever in.
+const NEVER: [&str; 2] = ["DEQUEUED", "PENDING_VERSION"];
 
 /// Which runs are wanted. An empty list asks for nothing in particular.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Filter {
     /// In one of these statuses; any if absent, none if empty.
     pub statuses: Option<Vec<RunStatus>>,
@@ -77,6 +81,23 @@ impl Filter {
             && self.parent.as_ref().is_none_or(|id| run.spec.lineage.as_ref().is_some_and(|line| line.parent == *id))
             && self.key.as_ref().is_none_or(|hash| run.spec.key.as_ref().is_some_and(|held| held.key.hash == *hash))
     }
+}
+
+/// The statuses of these names. One that the client knows and no run of ours is ever in is none.
+///
+/// # Errors
+/// [`Error::Invalid`] naming those that there are.
+pub fn statuses<'a>(field: &str, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<RunStatus>, Error> {
+    let all = RunStatus::ALL;
+    let mut statuses = Vec::new();
+    for name in names.into_iter().filter(|name| !NEVER.contains(name)) {
+        let status = all.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(name));
+        statuses.push(status.ok_or_else(|| {
+            let known = all.map(RunStatus::as_str).join(", ");
+            Error::invalid(field, format!("{name:?} is not a status; there are: {known}"))
+        })?);
+    }
+    Ok(statuses)
 }
 
 /// Where a page begins.

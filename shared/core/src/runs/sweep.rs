@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::protocol::{declare, overdue, schedule, token, wait};
+use crate::protocol::{bulk, declare, overdue, schedule, token, wait};
 use crate::queue::batch::Disposition;
 use crate::run::Run;
 use crate::run::status::RunStatus;
@@ -96,6 +96,7 @@ async fn go_on(app: &App, mut walk: Walk) -> Result<Option<Walk>, Error> {
     if walk.after.is_empty() {
         declare::settle_all(app, &walk.environment).await?;
         schedule::send_lost_ticks(app, &walk.environment).await?;
+        bulk::send_lost(app, &walk.environment).await?;
     }
     let days_old = |days: u32| {
         let millis = walk.at.millis().saturating_sub_unsigned((DAY * days).as_millis() as u64);

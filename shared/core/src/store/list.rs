@@ -56,10 +56,25 @@ impl Store {
         &self,
         environment: &EnvironmentId,
         shard: u32,
-        (from, to): (&str, &str),
+        range: (&str, &str),
         ascending: bool,
         limit: i32,
     ) -> Result<Vec<Position>, Error> {
+        let places = self.places(&list_pk(environment, shard), range, ascending, limit).await?;
+        Ok(places.iter().filter_map(|place| Position::parse(place)).collect())
+    }
+
+    /// The same of any partition of the index, as texts.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub(super) async fn places(
+        &self,
+        list_pk: &str,
+        (from, to): (&str, &str),
+        ascending: bool,
+        limit: i32,
+    ) -> Result<Vec<String>, Error> {
         let (low, high) = if ascending { (from, to) } else { (to, from) };
         let answer = self
             .client
@@ -67,7 +82,7 @@ impl Store {
             .table_name(&self.tables.runs)
             .index_name(RUNS_INDEX)
             .key_condition_expression("list_pk = :pk AND list_sk BETWEEN :low AND :high")
-            .expression_attribute_values(":pk", text(list_pk(environment, shard)))
+            .expression_attribute_values(":pk", text(list_pk))
             .expression_attribute_values(":low", text(low))
             .expression_attribute_values(":high", text(high))
             .scan_index_forward(ascending)
@@ -78,7 +93,7 @@ impl Store {
         let place = |item: HashMap<String, AttributeValue>| {
             let place = item.get("list_sk").and_then(|value| value.as_s().ok()).cloned()?;
             // BETWEEN includes the end we come from.
-            (place != from).then(|| Position::parse(&place))?
+            (place != from).then_some(place)
         };
         Ok(answer.items.unwrap_or_default().into_iter().filter_map(place).collect())
     }

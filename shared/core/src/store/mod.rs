@@ -3,6 +3,7 @@
 mod batches;
 mod beside;
 mod bulk;
+mod bulk_actions;
 mod compressed;
 mod conditional;
 mod crons;
@@ -25,6 +26,7 @@ mod waiters;
 use aws_sdk_dynamodb::Client;
 
 pub use beside::{Found, Place, place, take_metadata};
+pub(crate) use bulk_actions::BulkPosition;
 pub use crons::PutIf;
 pub use debounces::{DebounceClaim, Debounced};
 pub use deployments::Declared;

@@ -265,7 +265,7 @@ async fn a_payload_over_3_mb_is_413_saying_the_limit() {
 async fn unknown_paths_methods_and_ids_answer_like_every_other_error() {
     let oncekey = Oncekey::anywhere().await;
     assert_eq!(refused(&oncekey, "/api/v9/nothing", "").await, (404, "there is no POST /api/v9/nothing".to_owned()));
-    let (status, error) = refused(&oncekey, "/api/v1/bulk-actions", "{}").await;
+    let (status, error) = refused(&oncekey, "/api/v1/prompts", "{}").await;
     assert!(status == 422 && error.starts_with("Oncekey has no "), "{error}");
     assert_eq!(refused(&oncekey, "/api/v1/runs", "").await.0, 405);
     assert_eq!(refused(&oncekey, "/api/v2/runs/run_1/cancel", "").await.0, 404);

@@ -52,7 +52,7 @@ fn doors() -> impl Iterator<Item = Route> {
 }
 
 /// Those that make things, or ask for no particular one.
-const NAMING_NOTHING: [Route; 12] = [
+const NAMING_NOTHING: [Route; 14] = [
     routes::TRIGGER,
     routes::CREATE_BATCH,
     routes::LIST_RUNS,
@@ -65,6 +65,8 @@ const NAMING_NOTHING: [Route; 12] = [
     routes::PUBLIC_TOKEN_CLAIMS,
     routes::LIST_WORKERS,
     routes::DEPLOY_WORKER,
+    routes::CREATE_BULK_ACTION,
+    routes::LIST_BULK_ACTIONS,
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,8 @@ mod batches;
 mod beside;
 mod buckets;
 mod budget;
+mod bulk;
+mod bulk_pages;
 mod characters;
 mod cors;
 mod crons;
