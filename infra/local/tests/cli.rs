@@ -125,6 +125,37 @@ fn a_trigger_says_whether_and_why_it_made_a_run() {
 }
 
 #[test]
+fn many_runs_are_cancelled_or_replayed_by_what_is_said_of_them_once_somebody_has_agreed() {
+    let stack = Stack::start();
+    for tag in ["a", "a", "b"] {
+        stack.run(&["trigger", "echo", "1", "--delay", "1h", "--tag", tag]).out.lines().next().unwrap();
+    }
+    // Nobody is there to be asked.
+    let refused = stack.run(&["runs", "cancel", "--tag", "a"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("Cancel every run there is with tag a? Say so by --yes"), "{}", refused.err);
+    let cancel = |tag: &str| {
+        stack.run(&["runs", "cancel", "--status", "delayed,queued", "--tag", tag, "--name", "stop", "--yes"])
+    };
+    let done = cancel("a");
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.out.ends_with("  COMPLETED  2 of 2 runs cancelled, 0 not\n"), "{}", done.out);
+    let id = done.out.split_whitespace().next().unwrap();
+    assert!(done.err.contains(&format!("oncekey runs bulk abort {id}")), "{}", done.err);
+    assert_eq!(stack.run(&["runs", "bulk", "get", id]).out, done.out);
+    assert_eq!(stack.run(&["runs", "bulk", "abort", id]).out, done.out);
+    let listed = stack.run(&["runs", "bulk", "list"]).out;
+    assert!(listed.starts_with("ACTION") && listed.contains("CANCEL  COMPLETED  2/2   0    stop"), "{listed}");
+    let replayed = stack.run(&["runs", "replay", "--status", "canceled", "--task", "echo", "-y", "--json"]).json();
+    assert_eq!(replayed["counts"], serde_json::json!({ "total": 2, "success": 2, "failure": 0 }));
+    for wrong in [&["runs", "cancel"][..], &["runs", "replay", "run_x", "--tag", "a"]] {
+        assert_eq!(stack.run(wrong).code, 2, "{wrong:?}");
+    }
+    let refused = stack.run(&["runs", "replay", "--status", "done", "-y"]);
+    assert!(refused.code == 1 && refused.err.contains("filter.status: \"DONE\" is not a status"), "{}", refused.err);
+}
+
+#[test]
 fn where_no_oncekey_is_one_is_told_how_to_start_it() {
     let refused = done(oncekey().args(["runs", "list", "--url", "http://127.0.0.1:1"]));
     assert_eq!(refused.code, 1);

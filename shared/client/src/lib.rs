@@ -33,6 +33,7 @@
 struct HttpApiPage;
 
 mod batch;
+mod bulk;
 mod client;
 mod error;
 mod key;
@@ -44,12 +45,14 @@ mod trigger;
 mod workers;
 
 pub use batch::BatchItem;
+pub use bulk::{BulkActions, ListBulkActions};
 pub use client::Client;
 pub use error::Error;
 pub use key::Key;
 pub use oncekey_wire::options::misnamed;
 pub use oncekey_wire::{
     Attempt, AttemptError, AttemptStatus, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus,
+    BulkAction, BulkActionId, BulkActionStatus, BulkActionType, BulkActionsPage, BulkCounts, BulkSelection,
     CreatedToken, Debounce, DeclaredCron, DeployedTask, Deployment, Env, EnvironmentId, Family, Generator, Handle,
     HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease, KeyStatus, Manifest, OnMissed, OnOverlap, Pages,
     Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields, RunId, RunSchedule, RunStatus, Schedule,

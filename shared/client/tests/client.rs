@@ -12,8 +12,8 @@ use axum::{Json, Router};
 use futures_util::TryStreamExt;
 use oncekey::{Options, Stack};
 use oncekey_client::{
-    BatchItem, BatchStatus, Client, Error, Key, KeyStatus, OnMissed, OnOverlap, RunStatus, ScheduleId, SchedulePlan,
-    Scope,
+    BatchItem, BatchStatus, BulkActionStatus, BulkActionType, BulkSelection, Client, Error, Key, KeyStatus, OnMissed,
+    OnOverlap, RunStatus, ScheduleId, SchedulePlan, Scope,
 };
 use serde_json::{Value, json};
 
@@ -359,4 +359,25 @@ async fn a_call_that_fails_for_good_says_why() {
     let error = tokio::time::timeout(Duration::from_secs(30), async { nobody.trigger("echo", &1).await });
     assert!(matches!(error.await.unwrap().unwrap_err(), Error::Unreachable(_)));
     assert!(matches!(Client::new("localhost", "key").unwrap_err(), Error::Configuration(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r120_many_runs_are_cancelled_and_replayed_and_their_actions_listed() {
+    let (_stack, client) = start().await;
+    let run = client.trigger("echo", &1).delay("1h").tags(["mine"]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let bulk = client.bulk_actions();
+    let cancel = bulk.cancel(&BulkSelection::filter().tag("mine").status("DELAYED").called("stop")).await.unwrap();
+    let end = bulk.poll(&cancel).await.unwrap();
+    assert_eq!((end.status.known(), end.counts.success), (Some(BulkActionStatus::Completed), 1));
+    assert_eq!(client.runs().retrieve(&run.id).await.unwrap().status, RunStatus::Canceled);
+    let replay = bulk.replay(&BulkSelection::runs([&run.id])).await.unwrap();
+    assert_eq!(bulk.poll(&replay).await.unwrap().counts.success, 1);
+    bulk.abort(&replay).await.unwrap();
+    let all: Vec<_> = bulk.list().page_size(1).stream().try_collect().await.unwrap();
+    let seen: Vec<_> = all.iter().map(|action| (&action.id, action.kind.known(), action.name.as_deref())).collect();
+    let wanted = [(&replay, Some(BulkActionType::Replay), None), (&cancel, Some(BulkActionType::Cancel), Some("stop"))];
+    assert_eq!(seen, wanted);
+    let nothing = bulk.cancel(&BulkSelection::filter()).await.unwrap_err();
+    assert!(nothing.to_string().contains("filter: says nothing"), "{nothing}");
 }

@@ -147,6 +147,8 @@ pub struct BulkActionsPage {
 #[serde(rename_all = "camelCase")]
 pub struct BulkSelection {
     #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     run_ids: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filter: Option<BulkFilter>,
@@ -173,13 +175,19 @@ impl BulkSelection {
     /// The runs of these ids: up to 500.
     #[must_use]
     pub fn runs<T: Into<String>>(ids: impl IntoIterator<Item = T>) -> Self {
-        Self { run_ids: Some(ids.into_iter().map(Into::into).collect()), filter: None }
+        Self { name: None, run_ids: Some(ids.into_iter().map(Into::into).collect()), filter: None }
     }
 
     /// The runs of which what is said next holds. Something has to be said.
     #[must_use]
     pub fn filter() -> Self {
-        Self { run_ids: None, filter: Some(BulkFilter::default()) }
+        Self { name: None, run_ids: None, filter: Some(BulkFilter::default()) }
+    }
+
+    /// What the action is called in lists: up to 255 characters.
+    #[must_use]
+    pub fn called(self, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..self }
     }
 
     /// In this status, or in one of several that are said.

@@ -1,6 +1,7 @@
 //! The command line: one file a command. Tables are for people; `--json` is for scripts.
 
 mod batch;
+mod bulk;
 mod dev;
 mod env;
 mod failure;

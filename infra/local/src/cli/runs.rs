@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt;
-use oncekey_client::{Client, Run};
+use oncekey_client::{BulkActionType, Client, Run};
 use serde_json::json;
 
+use super::bulk::{BulkCommand, ManyArgs, bulk, one_or_many};
 use super::failure::{Failure, end_of};
 use super::output;
 use super::remote::Remote;
@@ -23,10 +24,13 @@ pub(crate) enum RunsCommand {
     List(ListArgs),
     /// Show a run with its payload, output and error
     Get(OneArgs),
-    /// Cancel a run; its key stays
-    Cancel(OneArgs),
-    /// Trigger a run's task again with what it was given, without its key
-    Replay(OneArgs),
+    /// Cancel a run, or many; their keys stay
+    Cancel(ManyArgs),
+    /// Trigger a run's task again with what it was given, without its key; or those of many
+    Replay(ManyArgs),
+    /// List, show and stop what cancels or replays many runs
+    #[command(subcommand)]
+    Bulk(BulkCommand),
     /// Follow a run to its end
     Watch(OneArgs),
     /// Show what a run's task has written
@@ -88,9 +92,10 @@ pub(crate) async fn runs(command: RunsCommand) -> Result<(), Failure> {
             Ok(())
         }
         RunsCommand::Cancel(args) => {
+            let Some(run) = one_or_many(BulkActionType::Cancel, &args).await? else { return Ok(()) };
             let client = args.remote.client()?;
-            client.runs().cancel(&args.run).await?;
-            let run = client.runs().retrieve(&args.run).await?;
+            client.runs().cancel(run).await?;
+            let run = client.runs().retrieve(run).await?;
             match args.remote.json {
                 true => output::print_json(&run),
                 false => output::print(format_args!("{}  {}", run.id, run.status)),
@@ -98,13 +103,15 @@ pub(crate) async fn runs(command: RunsCommand) -> Result<(), Failure> {
             Ok(())
         }
         RunsCommand::Replay(args) => {
-            let id = args.remote.client()?.runs().replay(&args.run).await?;
+            let Some(run) = one_or_many(BulkActionType::Replay, &args).await? else { return Ok(()) };
+            let id = args.remote.client()?.runs().replay(run).await?;
             match args.remote.json {
                 true => output::print_json(&json!({ "id": id })),
                 false => output::print(id),
             }
             Ok(())
         }
+        RunsCommand::Bulk(command) => bulk(command).await,
         RunsCommand::Watch(args) => watch(&args.remote.client()?, &args.run, args.remote.json).await,
         RunsCommand::Logs(args) => logs(&args).await,
     }
