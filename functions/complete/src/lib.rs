@@ -1,9 +1,10 @@
-//! Run-completion events and those of wait tokens, bulk actions, the dead-letter queues of runs and completions, and the daily sweep:
-//! no run is left hanging.
+//! Run-completion events and those of wait tokens, changes of queues, bulk actions, the dead-letter queues of runs and completions, and the
+//! daily sweep: no run is left hanging.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use oncekey_core::cron::TickMessage;
 use oncekey_core::protocol::bulk::{self, BulkMessage};
+use oncekey_core::protocol::change::{ChangeMessage, carry_out};
 use oncekey_core::protocol::complete::complete;
 use oncekey_core::protocol::dead_letter::{end_dead_run, end_unreadable_run, send_unsent_run};
 use oncekey_core::protocol::{token, wait::rouse};
@@ -26,6 +27,9 @@ pub async fn handle(app: &App, event: SqsEvent) -> SqsBatchResponse {
         }
         if let Some(work) = BulkMessage::parse(body) {
             return bulk::go_on(app, work).await;
+        }
+        if let Some(change) = ChangeMessage::parse(body) {
+            return carry_out(app, change).await;
         }
         if let Some(completion) = TokenMessage::parse(body)? {
             return token::tell(app, &completion).await;

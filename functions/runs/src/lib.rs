@@ -8,6 +8,7 @@ mod notes;
 mod packet;
 mod public_tokens;
 mod query;
+mod queues;
 mod schedules;
 mod tokens;
 mod view;
@@ -70,6 +71,12 @@ pub fn router(app: App) -> Router {
         .route(routes::LIST_BULK_ACTIONS.path, routes::LIST_BULK_ACTIONS.to(bulk::list))
         .route(routes::RETRIEVE_BULK_ACTION.path, routes::RETRIEVE_BULK_ACTION.to(bulk::retrieve))
         .route(routes::ABORT_BULK_ACTION.path, routes::ABORT_BULK_ACTION.to(bulk::abort))
+        .route(routes::LIST_QUEUES.path, routes::LIST_QUEUES.to(queues::list))
+        .route(routes::RETRIEVE_QUEUE.path, routes::RETRIEVE_QUEUE.to(queues::retrieve))
+        .route(routes::PAUSE_QUEUE.path, routes::PAUSE_QUEUE.to(queues::pause))
+        .route(routes::OVERRIDE_LIMIT.path, routes::OVERRIDE_LIMIT.to(queues::override_limit))
+        .route(routes::RESET_LIMIT.path, routes::RESET_LIMIT.to(queues::reset_limit))
+        .route(routes::PAUSE_ENVIRONMENT.path, routes::PAUSE_ENVIRONMENT.to(queues::pause_environment))
         .route(routes::PUBLIC_TOKEN_CLAIMS.path, routes::PUBLIC_TOKEN_CLAIMS.to(public_tokens::claims))
         .route(routes::OPENAPI_JSON.path, routes::OPENAPI_JSON.to(openapi_json))
         .route(routes::HEALTH.path, routes::HEALTH.to(health))
@@ -110,6 +117,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         bulk::list,
         bulk::retrieve,
         bulk::abort,
+        queues::list,
+        queues::retrieve,
+        queues::pause,
+        queues::override_limit,
+        queues::reset_limit,
+        queues::pause_environment,
         public_tokens::claims
     ))]
     struct Described;

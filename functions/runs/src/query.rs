@@ -4,6 +4,13 @@ use oncekey_core::cron::ScheduleId;
 use oncekey_core::runs::list::{Cursor, Filter, MAX_PAGE, PageStart, statuses};
 use oncekey_core::{BatchId, Error, TaskId, Timestamp, span};
 
+/// How much is on a numbered page where that is not said.
+const NUMBERED_SIZE: usize = 20;
+/// The last page that is asked for.
+const LAST_PAGE: usize = 1_000_000;
+/// How much is on one at most.
+const MAX_SIZE: usize = 100;
+
 /// A page's size unless it is asked for.
 pub(crate) const DEFAULT_SIZE: usize = 25;
 
@@ -74,6 +81,26 @@ pub(crate) fn moment(name: &str, value: &str) -> Result<Timestamp, Error> {
 /// The pairs of a query string, percent-decoded.
 pub(crate) fn form_pairs(query: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+}
+
+/// The number of a page and how much is on it, as `page` and `perPage` say.
+///
+/// # Errors
+/// [`Error::Invalid`].
+pub(crate) fn page(query: &str) -> Result<(usize, usize), Error> {
+    let number = |name: &str, value: &str, most: usize| {
+        let number = value.parse().ok().filter(|number| (1..=most).contains(number));
+        number.ok_or_else(|| Error::invalid(name, format!("give a whole number from 1 to {most}")))
+    };
+    let (mut page, mut size) = (1, NUMBERED_SIZE);
+    for (name, value) in form_pairs(query) {
+        match name.as_str() {
+            "page" => page = number(&name, &value, LAST_PAGE)?,
+            "perPage" => size = number(&name, &value, MAX_SIZE)?,
+            _ => {}
+        }
+    }
+    Ok((page, size))
 }
 
 #[cfg(test)]

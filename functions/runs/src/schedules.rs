@@ -2,22 +2,15 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use oncekey_core::App;
 use oncekey_core::cron::expression::timezones;
 use oncekey_core::cron::{CronSchedule, ScheduleId};
 use oncekey_core::protocol::schedule::{self, Change};
 use oncekey_core::request::schedule::ScheduleBody;
-use oncekey_core::{App, Error};
 use oncekey_http::{ApiError, Body, Caller, Refusal, SchedulePath, routes};
 use oncekey_wire::{DeletedSchedule, Generator, Pages, Schedule, ScheduleEnvironment, SchedulesPage, Timezones};
 
-use crate::query::form_pairs;
-
-/// Schedules on a page where its size is not said.
-const DEFAULT_SIZE: usize = 20;
-/// The last page that is asked for.
-const LAST_PAGE: usize = 1_000_000;
-/// Schedules on a page at most.
-const MAX_SIZE: usize = 100;
+use crate::query::{form_pairs, page};
 
 /// Creates a schedule, or changes the one of this key
 ///
@@ -61,22 +54,6 @@ pub(crate) async fn list(
     let pagination = Pages { current_page: page, total_pages: all.len().div_ceil(size).max(1), count: all.len() };
     let data = all.into_iter().skip((page - 1).saturating_mul(size)).take(size).map(shown).collect();
     Ok(Json(SchedulesPage { data, pagination }))
-}
-
-fn page(query: &str) -> Result<(usize, usize), Error> {
-    let number = |name: &str, value: &str, most: usize| {
-        let number = value.parse().ok().filter(|number| (1..=most).contains(number));
-        number.ok_or_else(|| Error::invalid(name, format!("give a whole number from 1 to {most}")))
-    };
-    let (mut page, mut size) = (1, DEFAULT_SIZE);
-    for (name, value) in form_pairs(query) {
-        match name.as_str() {
-            "page" => page = number(&name, &value, LAST_PAGE)?,
-            "perPage" => size = number(&name, &value, MAX_SIZE)?,
-            _ => {}
-        }
-    }
-    Ok((page, size))
 }
 
 /// Shows a schedule

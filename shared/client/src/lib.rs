@@ -55,8 +55,8 @@ pub use oncekey_wire::{
     BulkAction, BulkActionId, BulkActionStatus, BulkActionType, BulkActionsPage, BulkCounts, BulkSelection,
     CreatedToken, Debounce, DeclaredCron, DeployedTask, Deployment, Env, EnvironmentId, Family, Generator, Handle,
     HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease, KeyStatus, Manifest, OnMissed, OnOverlap, Pages,
-    Processing, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields, RunId, RunSchedule, RunStatus, Schedule,
-    ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId, Timestamp, Token, TokenId, TokenOptions,
+    Processing, QueueLabel, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields, RunId, RunSchedule, RunStatus,
+    Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId, Timestamp, Token, TokenId, TokenOptions,
     TokenStatus, TokensPage, TriggerFunction, TriggerOptions, WaitingFor, WorkerName,
 };
 pub use runs::{ListRuns, Page, Runs};

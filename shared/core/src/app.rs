@@ -10,6 +10,7 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::environments::Environments;
 use crate::error::Error;
+use crate::flow::KnownLimits;
 use crate::queue::schedules::{EventBridge, Scheduler};
 use crate::queue::{QueueUrls, Queues};
 use crate::settings::Settings;
@@ -43,6 +44,8 @@ pub struct App {
     pub blobs: Blobs,
     /// API keys seen lately.
     pub environments: Environments,
+    /// What holds for queues, as it was known lately.
+    pub limits: KnownLimits,
     /// The time.
     pub clock: Clock,
     /// What tasks have written, where that is kept here.
@@ -65,6 +68,7 @@ impl App {
         Self {
             blobs,
             environments: Environments::new(store.clone(), clock.clone()),
+            limits: KnownLimits::new(store.clone(), clock.clone()),
             queues: Queues::new(sqs, urls, clock.clone()),
             store,
             clock,

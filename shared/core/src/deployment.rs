@@ -1,9 +1,10 @@
 //! Deployments: what a worker was last said to have, and which schedules follow from that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oncekey_wire::{
-    DeclaredCron, DeployedTask, EnvironmentId, Manifest, ScheduleEnvironment, ScheduleId, TaskId, WorkerName,
+    DeclaredCron, DeclaredQueue, DeployedTask, EnvironmentId, MAX_CONCURRENCY, Manifest, QueueLabel,
+    ScheduleEnvironment, ScheduleId, TaskId, WorkerName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,8 @@ use crate::error::Error;
 
 /// The most tasks that a worker has.
 pub const MAX_TASKS: usize = 1_000;
+/// The most queues that a worker declares.
+const MAX_QUEUES: usize = 1_000;
 /// The longest manifest, as JSON: it is one item, of 400 KB at most with the requests beside it.
 const MAX_BYTES: usize = 256_000;
 /// Requests of earlier deployments that are remembered, so that none of them counts when it comes again late.
@@ -85,8 +88,56 @@ pub fn check(manifest: &Manifest, now: Timestamp) -> Result<(), Error> {
         );
         return Err(Error::invalid("tasks", text));
     }
+    if manifest.queues.len() > MAX_QUEUES {
+        return Err(Error::invalid("queues", format!("are {}; the limit is {MAX_QUEUES}", manifest.queues.len())));
+    }
+    for DeclaredQueue { name, concurrency_limit } in &manifest.queues {
+        check_limit("queues", name, *concurrency_limit)?;
+    }
     let mut declaring = manifest.tasks.iter().filter_map(|task| Some((&task.id, task.cron.as_ref()?)));
     declaring.try_for_each(|(id, cron)| check_cron(id, cron, now))
+}
+
+/// Refuses a limit that no queue has.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the field and the queue.
+pub fn check_limit(field: &str, queue: &QueueLabel, limit: Option<u32>) -> Result<(), Error> {
+    match limit.filter(|limit| *limit > MAX_CONCURRENCY) {
+        None => Ok(()),
+        Some(limit) => {
+            let text = format!("{queue}: {limit} is out of range: give a whole number from 0 to {MAX_CONCURRENCY}");
+            Err(Error::invalid(field, text))
+        }
+    }
+}
+
+/// What the code of all workers says of a queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueDeclared {
+    /// Its limit.
+    pub limit: Option<u32>,
+    /// The tasks whose runs are in it.
+    pub tasks: BTreeSet<TaskId>,
+}
+
+/// The queues that these deployments declare, the latest last: it wins, of two that declare one queue or task.
+#[must_use]
+pub fn declared_queues(deployments: &[&StoredDeployment]) -> BTreeMap<QueueLabel, QueueDeclared> {
+    let mut queues: BTreeMap<QueueLabel, QueueDeclared> = BTreeMap::new();
+    let mut of_task = BTreeMap::new();
+    for deployment in deployments {
+        for DeclaredQueue { name, concurrency_limit } in &deployment.manifest.queues {
+            queues.entry(name.clone()).or_default().limit = *concurrency_limit;
+        }
+        of_task.extend(deployment.manifest.tasks.iter().map(|task| (&task.id, &task.queue)));
+    }
+    for (task, queue) in of_task {
+        if let Some(queue) = queue.as_ref().filter(|queue| **queue != QueueLabel::of_task(task)) {
+            queues.entry(queue.clone()).or_default().tasks.insert(task.clone());
+        }
+    }
+    queues
 }
 
 /// Refuses what a task cannot declare.

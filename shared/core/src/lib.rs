@@ -17,6 +17,7 @@ pub mod deployment;
 pub mod environment;
 pub mod environments;
 pub mod error;
+pub mod flow;
 pub mod key;
 pub mod payload;
 pub mod protocol;

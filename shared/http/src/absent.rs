@@ -37,9 +37,9 @@ const ABSENT: [Absent; 14] = [
         instead: "run the task with `oncekey dev --tasks DIR`, or write it for a worker in Rust",
     },
     Absent {
-        paths: &["/api/v1/queues/**", "/api/v1/concurrency-limits/**"],
-        what: "queues that are steered over HTTP",
-        instead: "set a queue's concurrency in the deployment, by the event source mapping of its worker",
+        paths: &["/api/v1/concurrency-limits/**"],
+        what: "limits that several queues share",
+        instead: "give a queue its limit with queue({ name, concurrencyLimit }), and steer it with queues.overrideConcurrencyLimit",
     },
     Absent {
         paths: &["/api/v1/auth/public-tokens", "/api/v1/auth/oidc/**"],
@@ -156,10 +156,17 @@ mod tests {
     #[test]
     fn a_family_is_told_by_whole_segments() {
         let is_absent = |path: &str| answer(&path.parse().expect("a path"), &HeaderMap::new()).is_some();
-        for path in ["/api/v1/queues", "/api/v1/queues/q/pause", "/realtime/v1/runs", "/api/v1/runs/run_a/trace"] {
+        for path in [
+            "/api/v1/concurrency-limits",
+            "/api/v1/concurrency-limits/q/reset",
+            "/realtime/v1/runs",
+            "/api/v1/runs/run_a/trace",
+        ] {
             assert!(is_absent(path), "{path}");
         }
-        for path in ["/api/v1/queue", "/api/v1/queuesx", "/api/v1/runs//", "/api/v1/runs/run_a/trace/x", "/api"] {
+        for path in
+            ["/api/v1/queues", "/api/v1/concurrency-limitsx", "/api/v1/runs//", "/api/v1/runs/run_a/trace/x", "/api"]
+        {
             assert!(!is_absent(path), "{path}");
         }
     }

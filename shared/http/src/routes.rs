@@ -131,6 +131,20 @@ pub const LIST_BULK_ACTIONS: Route = Route::of(Runs, ApiKey, Get, "/api/v1/bulk-
 pub const RETRIEVE_BULK_ACTION: Route = Route::of(Runs, ApiKey, Get, "/api/v1/bulk-actions/{id}");
 /// Stops a bulk action.
 pub const ABORT_BULK_ACTION: Route = Route::of(Runs, ApiKey, Post, "/api/v1/bulk-actions/{id}/abort");
+/// Lists queues.
+pub const LIST_QUEUES: Route = Route::of(Runs, ApiKey, Get, "/api/v1/queues");
+/// Shows a queue.
+pub const RETRIEVE_QUEUE: Route = Route::of(Runs, ApiKey, Get, "/api/v1/queues/{queue}").with_free_segment();
+/// Pauses a queue, or has it go on.
+pub const PAUSE_QUEUE: Route = Route::of(Runs, ApiKey, Post, "/api/v1/queues/{queue}/pause").with_free_segment();
+/// Gives a queue another limit than its code declares.
+pub const OVERRIDE_LIMIT: Route =
+    Route::of(Runs, ApiKey, Post, "/api/v1/queues/{queue}/concurrency/override").with_free_segment();
+/// Gives a queue the limit that its code declares.
+pub const RESET_LIMIT: Route =
+    Route::of(Runs, ApiKey, Post, "/api/v1/queues/{queue}/concurrency/reset").with_free_segment();
+/// Pauses an environment, or has it go on.
+pub const PAUSE_ENVIRONMENT: Route = Route::of(Runs, ApiKey, Post, "/api/v1/environment/pause");
 /// Tells what a public token must say besides its scopes.
 pub const PUBLIC_TOKEN_CLAIMS: Route = Route::of(Runs, ApiKey, Post, "/api/v1/auth/jwt/claims");
 /// The description of the API.
@@ -188,7 +202,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 57] = [
+pub const ALL: [Route; 63] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -221,6 +235,12 @@ pub const ALL: [Route; 57] = [
     LIST_WORKERS,
     DEPLOY_WORKER,
     REMOVE_WORKER,
+    LIST_QUEUES,
+    RETRIEVE_QUEUE,
+    PAUSE_QUEUE,
+    OVERRIDE_LIMIT,
+    RESET_LIMIT,
+    PAUSE_ENVIRONMENT,
     CALL_BACK_TOKEN,
     CREATE_BULK_ACTION,
     LIST_BULK_ACTIONS,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Invalid;
 use crate::ids::TaskId;
 use crate::names::text_id;
+use crate::queues::{DeclaredQueue, QueueLabel};
 use crate::time::{Timestamp, iso};
 
 /// What a worker is called: 1 to 128 characters of `A-Z a-z 0-9 _ -`. A stack that deploys one gives it its own name.
@@ -67,7 +68,7 @@ pub struct DeployedTask {
     pub id: TaskId,
     /// The queue of its runs, if it has one of its own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub queue: Option<String>,
+    pub queue: Option<QueueLabel>,
     /// When it runs by itself, if it does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cron: Option<DeclaredCron>,
@@ -79,6 +80,9 @@ pub struct DeployedTask {
 pub struct Manifest {
     /// Its tasks, up to a thousand.
     pub tasks: Vec<DeployedTask>,
+    /// The queues that its code declares, up to a thousand.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub queues: Vec<DeclaredQueue>,
 }
 
 /// A worker as it was deployed last.

@@ -16,6 +16,7 @@ mod key;
 mod logs;
 mod names;
 pub mod options;
+mod queues;
 mod read;
 mod release;
 mod reported;
@@ -39,6 +40,9 @@ pub use json::Json;
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
 pub use logs::{LogLine, RunLogs};
 pub use options::{TriggerBody, TriggerOptions};
+pub use queues::{
+    DeclaredQueue, EnvironmentPaused, MAX_CONCURRENCY, Queue, QueueConcurrency, QueueLabel, QueueType, QueuesPage,
+};
 pub use read::Run;
 pub use release::KeyRelease;
 pub use reported::Reported;

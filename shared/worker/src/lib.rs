@@ -57,6 +57,7 @@ mod invocation;
 mod key;
 mod output;
 mod patience;
+mod queue;
 mod standstill;
 mod steps;
 mod task;
@@ -74,6 +75,7 @@ pub use oncekey_core::protocol::trigger::RunHandle;
 pub use oncekey_core::run::retry::RetryPolicy;
 pub use oncekey_core::{EnvironmentId, Error as CoreError, RunId, RunStatus, TaskId, Timestamp, TokenId};
 pub use oncekey_wire::{CreatedToken, Debounce, Json, KeyRelease, TokenOptions};
+pub use queue::Queue;
 pub use task::Task;
 pub use worker::Worker;
 

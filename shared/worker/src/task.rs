@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 use oncekey_core::TaskId;
 use oncekey_core::cron::Cron;
 use oncekey_core::payload::{Payload, PayloadType};
-use oncekey_core::queue::name::QueueName;
 use oncekey_core::run::RunSpec;
 use oncekey_core::run::retry::RetryPolicy;
 use oncekey_wire::{DeclaredCron, Json};
@@ -18,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 use crate::error::TaskError;
+use crate::queue::Queue;
 
 /// What a task does: from a context and a payload to what it returns.
 pub(crate) type Body = Box<dyn Fn(Context, Payload) -> BoxFuture<'static, Result<Payload, TaskError>> + Send + Sync>;
@@ -27,7 +27,7 @@ pub struct Task {
     pub(crate) id: TaskId,
     pub(crate) retry: RetryPolicy,
     pub(crate) max_duration: Option<Duration>,
-    pub(crate) queue: Option<QueueName>,
+    pub(crate) queue: Option<Queue>,
     /// When it runs by itself. What its file says is read when it is declared.
     pub(crate) cron: Option<DeclaredCron>,
     /// How much longer than it may take it has, to end by itself.
@@ -123,15 +123,31 @@ impl Task {
         self
     }
 
-    /// The queue that carries its runs unless their trigger names another. A queue has a concurrency of its own: runs of
-    /// one do not wait behind those of another.
+    /// The queue of its runs unless their trigger names another: by its name, or with a limit. Where the stack has a queue of that
+    /// name, it carries them, and they do not wait behind those of others.
     ///
     /// # Panics
-    /// When `name` is not [`QueueName::SHAPE`].
+    /// As [`Queue::new`].
     #[must_use]
-    pub fn queue(mut self, name: &str) -> Self {
-        let name = QueueName::parse(name).unwrap_or_else(|| panic!("Task::queue({name:?}): give {}", QueueName::SHAPE));
-        self.queue = Some(name);
+    pub fn queue(mut self, queue: impl Into<Queue>) -> Self {
+        self.queue = Some(queue.into());
+        self
+    }
+
+    /// How many of its runs execute at a time, where it shares no [queue](Task::queue); of each concurrency key by itself, where runs
+    /// have one. With 0, none starts.
+    ///
+    /// ```
+    /// # use oncekey_worker::{Context, Task, TaskError};
+    /// # async fn greet(_: Context, name: String) -> Result<String, TaskError> {
+    /// #     Ok(name)
+    /// # }
+    /// let task = Task::new("greet", greet).concurrency(1);
+    /// # let _ = task;
+    /// ```
+    #[must_use]
+    pub fn concurrency(mut self, limit: u32) -> Self {
+        self.queue = Some(Queue::of_task(&self.id, Some(limit)));
         self
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
+use oncekey_core::protocol::admit::leave;
 use oncekey_core::protocol::declare::declare;
 use oncekey_core::protocol::keep::keep_for_retry;
 use oncekey_core::protocol::start::{Start, start};
@@ -17,7 +18,7 @@ use oncekey_core::run::retry::RetryPolicy;
 use oncekey_core::telemetry::logs;
 use oncekey_core::telemetry::metrics::record_queue_latency;
 use oncekey_core::{App, Error, Run, RunId, TaskId, Timestamp};
-use oncekey_wire::{DeployedTask, EnvironmentId, Manifest, RequestId, WorkerName};
+use oncekey_wire::{DeclaredQueue, DeployedTask, EnvironmentId, Manifest, QueueLabel, RequestId, WorkerName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tracing::Instrument;
@@ -32,6 +33,8 @@ const TO_REPORT: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 struct Known {
     tasks: BTreeMap<TaskId, Arc<Task>>,
+    /// Queues that its code declares beside those of its tasks.
+    queues: Vec<DeclaredQueue>,
     /// Why there are none.
     missing: Option<String>,
 }
@@ -59,12 +62,17 @@ impl Worker {
     /// Takes these tasks in place of all that it has, for the runs that it takes up from now on.
     pub fn replace(&self, tasks: impl IntoIterator<Item = Task>) {
         let tasks = tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
-        *self.write() = Known { tasks, missing: None };
+        *self.write() = Known { tasks, queues: Vec::new(), missing: None };
+    }
+
+    /// Declares these queues beside those of its tasks.
+    pub fn declare_queues(&self, queues: Vec<DeclaredQueue>) {
+        self.write().queues = queues;
     }
 
     /// Has no tasks, for this reason: the runs that it takes up until [`Worker::replace`] fail with it, and are tried again.
     pub fn lose(&self, why: String) {
-        *self.write() = Known { tasks: BTreeMap::new(), missing: Some(why) };
+        *self.write() = Known { missing: Some(why), ..Known::default() };
     }
 
     /// The tasks that it has.
@@ -85,10 +93,11 @@ impl Worker {
         self.read().tasks.get(task).cloned()
     }
 
-    /// The queue of each task that has one of its own: what triggers need to know of this worker.
+    /// The queue that carries the runs of each task whose queue may be one that carries runs: what triggers need to know of this worker.
     #[must_use]
     pub fn queues(&self) -> BTreeMap<TaskId, QueueName> {
-        self.read().tasks.values().filter_map(|task| Some((task.id.clone(), task.queue.clone()?))).collect()
+        let carrier = |task: &Arc<Task>| QueueName::parse(task.queue.as_ref()?.name.as_str());
+        self.read().tasks.values().filter_map(|task| Some((task.id.clone(), carrier(task)?))).collect()
     }
 
     /// What it has, as Oncekey is told.
@@ -96,15 +105,29 @@ impl Worker {
     /// # Errors
     /// [`Error::Unprocessable`] when its tasks could not be loaded.
     pub fn manifest(&self) -> Result<Manifest, Error> {
-        let Known { tasks, missing } = &*self.read();
+        let Known { tasks, queues, missing } = &*self.read();
         if let Some(why) = missing {
             return Err(Error::Unprocessable(format!("this worker's tasks could not be loaded: {why}")));
         }
         let deployed = |task: &Arc<Task>| {
             let Task { id, queue, cron, .. } = &**task;
-            DeployedTask { id: id.clone(), queue: queue.as_ref().map(ToString::to_string), cron: cron.clone() }
+            DeployedTask { id: id.clone(), queue: queue.as_ref().map(|queue| queue.name.clone()), cron: cron.clone() }
         };
-        Ok(Manifest { tasks: tasks.values().map(deployed).collect() })
+        let of_tasks = tasks.values().filter_map(|task| task.queue.as_ref()?.declared());
+        let mut declared: BTreeMap<QueueLabel, DeclaredQueue> = BTreeMap::new();
+        for queue in queues.iter().cloned().chain(of_tasks) {
+            let there = declared.entry(queue.name.clone()).or_insert_with(|| queue.clone());
+            if there.concurrency_limit != queue.concurrency_limit {
+                let text = format!(
+                    "the queue {} has two limits, {} and {}: give it one",
+                    queue.name,
+                    told(there.concurrency_limit),
+                    told(queue.concurrency_limit)
+                );
+                return Err(Error::Unprocessable(text));
+            }
+        }
+        Ok(Manifest { tasks: tasks.values().map(deployed).collect(), queues: declared.into_values().collect() })
     }
 
     /// Tells an environment what it has, as a worker of this name: the schedules that its tasks declare are there from then on.
@@ -190,7 +213,10 @@ impl Worker {
             }
             Start::Execute(run) => match self.execute(app, &run, deadline).await? {
                 Some(ended) => (run, ended),
-                None => return Ok(Disposition::Done),
+                None => {
+                    leave(app, &run).await?;
+                    return Ok(Disposition::Done);
+                }
             },
         };
         if let Some(pause) = outcome.retry_after() {
@@ -228,7 +254,7 @@ impl Worker {
     fn unknown(&self, run: &Run) -> Outcome {
         let pause = RetryPolicy::default().pause_after(run.turn.attempt, self.attempts_of(&run.spec));
         let retry_after_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-        let Known { tasks, missing } = &*self.read();
+        let Known { tasks, missing, .. } = &*self.read();
         let known = tasks.keys().map(TaskId::as_str).collect::<Vec<_>>().join(", ");
         let error = match missing {
             Some(why) => RunError::new("TasksNotLoaded", &format!("this worker's tasks could not be loaded: {why}")),
@@ -239,6 +265,11 @@ impl Worker {
         };
         Outcome::Failed { error, retry_after_ms }
     }
+}
+
+/// A limit in words.
+fn told(limit: Option<u32>) -> String {
+    limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string())
 }
 
 /// What an invocation answers.

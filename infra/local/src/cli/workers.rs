@@ -1,7 +1,7 @@
 //! `oncekey workers`.
 
 use clap::{Args, Subcommand};
-use oncekey_client::{DeclaredCron, DeployedTask, Deployment, Manifest};
+use oncekey_client::{DeclaredCron, DeployedTask, Deployment, Manifest, QueueLabel};
 use serde_json::json;
 
 use super::failure::Failure;
@@ -87,14 +87,14 @@ async fn list(remote: &Remote) -> Result<(), Failure> {
 
 fn row(deployment: &Deployment, task: &DeployedTask) -> [String; 6] {
     let none = || "-".to_owned();
-    let shown = |text: Option<&String>| text.map_or_else(none, |text| output::visible(text));
+    let shown = |text: Option<&str>| text.map_or_else(none, output::visible);
     let cron = task.cron.as_ref();
     let timezone = cron.map(|DeclaredCron { timezone, .. }| timezone.clone().unwrap_or_else(|| "UTC".to_owned()));
     [
         deployment.worker.to_string(),
         task.id.to_string(),
-        shown(task.queue.as_ref()),
-        shown(cron.map(|cron| &cron.pattern)),
+        shown(task.queue.as_ref().map(QueueLabel::as_str)),
+        shown(cron.map(|cron| cron.pattern.as_str())),
         timezone.as_deref().map_or_else(none, output::visible),
         deployment.deployed_at.to_string(),
     ]

@@ -3,6 +3,8 @@
 
 use crate::app::App;
 use crate::error::Error;
+use crate::flow::{Holder, Lane, Line, Source};
+use crate::protocol::hand_on::hand_on;
 use crate::protocol::keep::{expiry, keep_for_record};
 use crate::protocol::wait::{Spread, wake_waiters};
 use crate::queue::batch::Disposition;
@@ -10,7 +12,7 @@ use crate::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
 use crate::run::beside::Part;
 use crate::run::status::{Event, RunStatus};
 use crate::run::{Run, RunError};
-use crate::store::{Move, Moved};
+use crate::store::{Move, Moved, parked_name};
 use crate::telemetry::metrics::{Metric, record};
 
 /// Carries a completion event out: what is to be done with its message. One of who did not hold the attempt waits for the end
@@ -50,7 +52,10 @@ async fn carry_out(app: &App, event: &CompletionEvent, makes_room: bool) -> Resu
         {
             return Ok(Disposition::LeaveUntil(until));
         }
-        Moved::Refused(_) | Moved::Gone => {
+        moved => {
+            if let Moved::Refused(run) = &moved {
+                free(app, event, run).await?;
+            }
             tracing::debug!(run_id = %event.run_id, attempt = event.turn.attempt, "stale completion event dropped");
         }
     }
@@ -95,8 +100,10 @@ fn reached(run: &Run, event: &CompletionEvent) -> bool {
     ended || run.status == what.leads_to() && (what == Event::Cancel || run.turn == turn)
 }
 
-/// What must happen after a move: a retry is sent; a key is cleared that this end frees, and whoever waits for a final run woken.
+/// What must happen after a move: a place is given on; a retry is sent; a key is cleared that this end frees, and whoever waits for a final run woken.
 async fn follow_up(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), Error> {
+    // Before the next attempt is sent: it would be parked behind its own place.
+    free(app, event, run).await?;
     if run.status == RunStatus::Queued {
         return app.queues.send_run(&RunMessage::of(run)).await;
     }
@@ -109,4 +116,25 @@ async fn follow_up(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), 
         // There are more than one invocation should tell. Whoever was told is not there any more.
         Spread::Part => app.queues.send_completion(event).await,
     }
+}
+
+/// Gives on the place of the turn that is over, and takes a run that does not start out of those that are parked.
+async fn free(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), Error> {
+    let Some(lane) = lane_of(app, run).await? else { return Ok(()) };
+    let is_cancel = matches!(event.outcome, Outcome::Canceled { .. });
+    let turn = if is_cancel { run.turn } else { event.turn };
+    if run.parks > 0 && (is_cancel || event.unless_leased || event.outcome == Outcome::Expired) {
+        app.store.delete_parked(&lane, &parked_name(&lane, run), turn).await?;
+    }
+    hand_on(app, &lane, &Source::Turn(Holder { run: run.id.clone(), turn })).await.map(drop)
+}
+
+/// The lane in which a run may have a place. One that never started may have taken it, and not said so.
+async fn lane_of(app: &App, run: &Run) -> Result<Option<Lane>, Error> {
+    if run.lane.is_some() || run.started_at.is_some() {
+        return Ok(Lane::of(run));
+    }
+    let limits = app.limits.of(&run.spec.environment).await?;
+    let lane = limits.lane(&Line::of(run));
+    Ok((!limits.bound(&lane.queue).is_free()).then_some(lane))
 }

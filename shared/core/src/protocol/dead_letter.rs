@@ -4,6 +4,7 @@ use oncekey_wire::RunId;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::protocol::admit::let_go;
 use crate::protocol::hop::{is_replaced, send_on};
 use crate::protocol::keep::keep_for_retry;
 use crate::protocol::wait::wake;
@@ -12,6 +13,7 @@ use crate::queue::message::{CompletionEvent, Outcome, RunMessage};
 use crate::run::RunError;
 use crate::run::retry::RetryPolicy;
 use crate::run::status::RunStatus;
+use crate::store::Moved;
 
 /// Carries out a run message that was delivered too often: its attempt counts as crashed unless a worker is at it, now or when
 /// that is carried out (I8). What is to be done with the message.
@@ -35,6 +37,7 @@ pub async fn end_dead_run(app: &App, message: &RunMessage) -> Result<Disposition
     };
     let waits = matches!(run.status, RunStatus::Delayed | RunStatus::Queued | RunStatus::Executing);
     if !waits || run.turn != message.turn {
+        let_go(app, None, message, &Moved::Refused(run)).await?;
         return Ok(Disposition::Done);
     }
     if let Some(until) = run.lease_until.filter(|until| *until > app.clock.now()) {

@@ -11,12 +11,14 @@
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use oncekey_wire::{EnvironmentId, Manifest, RequestId, ScheduleId, WorkerName};
+use oncekey_wire::{EnvironmentId, Manifest, RequestId, ScheduleId, TaskId, WorkerName};
 
 use crate::app::App;
 use crate::cron::{CronSchedule, Plan, fresh};
-use crate::deployment::{StoredDeployment, check, declared};
+use crate::deployment::{QueueDeclared, StoredDeployment, check, declared, declared_queues};
 use crate::error::Error;
+use crate::flow::{QueueSetting, Subject};
+use crate::protocol::change::follow;
 use crate::protocol::schedule::first_of;
 use crate::store::{Declared, PutIf};
 
@@ -88,8 +90,12 @@ pub async fn settle_all(app: &App, environment: &EnvironmentId) -> Result<(), Er
 /// what it declares no longer. Whether all are: not if another was deployed since, or something else came in between.
 async fn settle(app: &App, environment: &EnvironmentId, deployment: &StoredDeployment) -> Result<bool, Error> {
     let there = app.store.current_cron_schedules(environment).await?;
+    let settings = app.store.settings(environment, true).await?;
     let there: BTreeMap<&ScheduleId, &CronSchedule> = there.iter().map(|schedule| (&schedule.id, schedule)).collect();
     let all = app.store.current_deployments(environment).await?;
+    if !settle_queues(app, environment, settings, &all).await? {
+        return Ok(false);
+    }
     let own = declared(environment, &deployment.manifest)?;
     let mut owners = owners(environment, &all);
     let mut writes = Vec::new();
@@ -114,15 +120,49 @@ async fn settle(app: &App, environment: &EnvironmentId, deployment: &StoredDeplo
     Ok(written.into_iter().all(|done| done))
 }
 
+/// Sees to it that of each queue what these deployments declare is known. Whether it is: not if somebody has changed one meanwhile. The
+/// settings were read before the deployments: whoever deploys later than these has those changed again.
+async fn settle_queues(
+    app: &App,
+    environment: &EnvironmentId,
+    settings: Vec<Subject>,
+    all: &[StoredDeployment],
+) -> Result<bool, Error> {
+    let mut wanted = declared_queues(&latest_last(all));
+    let mut writes = Vec::new();
+    let mut set = |there: QueueSetting, wanted: QueueDeclared| {
+        let tasks: Vec<TaskId> = wanted.tasks.into_iter().collect();
+        if (there.declared, &there.tasks) != (wanted.limit, &tasks) {
+            let next = QueueSetting { declared: wanted.limit, tasks, ..there.clone() };
+            writes.push(async move { follow(app, environment, &there, next).await.map(|written| written.is_some()) });
+        }
+    };
+    for setting in settings {
+        if let Subject::Queue(there) = setting {
+            let wanted = wanted.remove(&there.queue).unwrap_or_default();
+            set(there, wanted);
+        }
+    }
+    for (queue, wanted) in wanted {
+        set(QueueSetting::none(queue, app.clock.now()), wanted);
+    }
+    let written: Vec<bool> = stream::iter(writes).buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(written.into_iter().all(|done| done))
+}
+
+fn latest_last(all: &[StoredDeployment]) -> Vec<&StoredDeployment> {
+    let mut all: Vec<&StoredDeployment> = all.iter().collect();
+    all.sort_by_key(|deployment| (deployment.deployed_at, &deployment.worker));
+    all
+}
+
 /// The schedules that are declared, each with the deployment that it is of: the last of those that declare it.
 fn owners<'a>(
     environment: &EnvironmentId,
     all: &'a [StoredDeployment],
 ) -> BTreeMap<ScheduleId, (&'a StoredDeployment, Plan)> {
-    let mut all: Vec<&StoredDeployment> = all.iter().collect();
-    all.sort_by_key(|deployment| (deployment.deployed_at, &deployment.worker));
     let mut owners = BTreeMap::new();
-    for deployment in all {
+    for deployment in latest_last(all) {
         // One that cannot be read any more declares nothing.
         let plans = declared(environment, &deployment.manifest).unwrap_or_default();
         owners.extend(plans.into_iter().map(|(id, plan)| (id, (deployment, plan))));

@@ -1,11 +1,14 @@
 //! The protocol, one file an operation: read these, and you know Oncekey.
 //!
-//! [`trigger`] with [`claim`] makes a run or hands out the one that is there; [`start`] takes its attempt up; [`wait`]
-//! suspends and wakes it; [`complete`] ends it, [`dead_letter`] when its message died; [`cancel`] and [`reset`] are what a person
-//! asks for, [`bulk`] of many runs at once. Each tolerates being done twice, and a death between any two of its writes.
+//! [`trigger`] with [`claim`] makes a run or hands out the one that is there; [`start`] takes its attempt up, if [`admit`] has
+//! a place for it; [`wait`] suspends and wakes it; [`complete`] ends it, [`dead_letter`] when its message died; [`cancel`] and
+//! [`reset`] are what a person asks for, [`bulk`] of many runs at once. Each tolerates being done twice, and a death between any two
+//! of its writes.
 
+pub mod admit;
 pub mod bulk;
 pub mod cancel;
+pub mod change;
 pub mod claim;
 pub mod complete;
 pub mod dead_letter;
@@ -13,6 +16,7 @@ pub(crate) mod debounce;
 pub mod declare;
 mod end;
 mod fingerprint;
+mod hand_on;
 mod hop;
 pub mod keep;
 pub mod overdue;

@@ -67,11 +67,11 @@ async fn wake_if_late(app: &App, run: &Run, now: Timestamp) -> Result<(), Error>
     app.store.note_wake_sent(&run.id, until, now).await
 }
 
-/// Whether no message can be left that would move `run` on. A run that waits is moved on by others.
+/// Whether no message can be left that would move `run` on. A run that waits, or is parked, is moved on by others.
 fn is_overdue(run: &Run, now: Timestamp) -> bool {
     let moved_by_its_message = matches!(run.status, RunStatus::Delayed | RunStatus::Queued | RunStatus::Executing);
     // A start that was moved is not the one that was asked for.
     let due_at = [run.retry_at.or(run.spec.options.delay_until), run.lease_until].into_iter().flatten();
     let last = due_at.fold(run.updated_at, Ord::max);
-    moved_by_its_message && now.since(last) > OUTLIVES_MESSAGES
+    moved_by_its_message && !run.parked && now.since(last) > OUTLIVES_MESSAGES
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use crate::app::App;
 use crate::clock::{CLOCKS_APART, Timestamp};
 use crate::error::Error;
+use crate::flow::Lane;
+use crate::protocol::admit::{Admitted, admit, let_go, park};
 use crate::protocol::hop::{is_replaced, send_on};
 use crate::protocol::wait::wake;
 use crate::queue::batch::Disposition;
 use crate::queue::message::RunMessage;
 use crate::run::status::RunStatus;
-use crate::run::turn::Turn;
 use crate::run::{Run, RunSpec};
 use crate::store::{Move, Moved};
 
@@ -58,14 +59,25 @@ pub async fn start(
     }
     let now = app.clock.now();
     let absent = message.absent(now);
+    let lease_until = deadline.plus(CLOCKS_APART);
+    // On the heap: what it holds is in nobody's way who has no limit.
+    let lane = match Box::pin(admit(app, message, lease_until)).await? {
+        Admitted::Free => None,
+        Admitted::In(lane) => Some(lane),
+        Admitted::Full(lane) => return park_run(app, message, &lane, absent.as_ref(), now).await,
+    };
+    if let (Some(lane), Some(name)) = (&lane, &message.given) {
+        app.store.delete_parked(lane, name, message.turn).await?;
+    }
     // Not of the invocation: of two copies of a message in one batch, one is to be refused.
     let lease_name = format!("{:016x}", fastrand::u64(..));
     let take_up = Move::Start {
         turn: message.turn,
-        lease_until: deadline.plus(CLOCKS_APART),
+        lease_until,
         lease_name: &lease_name,
         max_attempts: absent.as_ref().map(|run| max_attempts(&run.spec)),
         absent: absent.as_ref(),
+        lane: lane.as_ref().map(|lane| &lane.queue),
     };
     let moved = match app.store.move_run(&message.run_id, take_up, now).await? {
         Moved::Refused(run) if run.lease_name.as_ref() == Some(&lease_name) => Moved::To(run),
@@ -74,38 +86,75 @@ pub async fn start(
     match moved {
         Moved::To(run) if started_too_late(&run, now) => Ok(Start::Expired(Box::new(run))),
         Moved::To(run) => Ok(Start::Execute(Box::new(run))),
-        Moved::Gone => {
-            tracing::error!(run_id = %message.run_id, "there is no such run: its record was deleted");
+        moved => not_moved(app, message, lane, moved, now).await,
+    }
+}
+
+/// Has a run wait for a place.
+async fn park_run(
+    app: &App,
+    message: &RunMessage,
+    lane: &Lane,
+    absent: Option<&Run>,
+    now: Timestamp,
+) -> Result<Start, Error> {
+    let wait = Move::Park { turn: message.turn, lane: &lane.queue, absent };
+    match app.store.move_run(&message.run_id, wait, now).await? {
+        Moved::To(run) => {
+            park(app, lane, message, &run).await?;
             Ok(Start::Nothing(Disposition::Done))
         }
-        Moved::Refused(run) => match run.retry_at.filter(|due_at| message.is_for(&run) && *due_at > now) {
-            // Delayed or rescheduled: this message goes on to the start that is stored, if no other does.
-            Some(due_at) => {
-                if !is_replaced(&run, message) {
-                    app.queues.send_run(&message.clone().due_at(due_at)).await?;
-                }
-                Ok(Start::Nothing(Disposition::Done))
-            }
-            None => Ok(refused(run, message, now)),
-        },
+        moved => not_moved(app, message, Some(lane.clone()), moved, now).await,
     }
+}
+
+/// What is to be done about a turn that can neither be started nor parked: mostly nothing, but for the place that it may have.
+async fn not_moved(
+    app: &App,
+    message: &RunMessage,
+    lane: Option<Lane>,
+    moved: Moved,
+    now: Timestamp,
+) -> Result<Start, Error> {
+    let start = match &moved {
+        Moved::Gone => {
+            tracing::error!(run_id = %message.run_id, "there is no such run: its record was deleted");
+            Start::Nothing(Disposition::Done)
+        }
+        Moved::To(run) | Moved::Refused(run) => {
+            match run.retry_at.filter(|due_at| message.is_for(run) && *due_at > now) {
+                // Delayed or rescheduled: this message goes on to the start that is stored, if no other does.
+                Some(due_at) => {
+                    if !is_replaced(run, message) {
+                        app.queues.send_run(&message.clone().due_at(due_at)).await?;
+                    }
+                    Start::Nothing(Disposition::Done)
+                }
+                None => refused(run, message, now),
+            }
+        }
+    };
+    if matches!(start, Start::Nothing(Disposition::Done)) {
+        let_go(app, lane, message, &moved).await?;
+    }
+    Ok(start)
 }
 
 /// Whether a run that was taken up for the first time at this moment had expired by then.
 fn started_too_late(run: &Run, started_at: Timestamp) -> bool {
-    run.turn == Turn::FIRST && run.expires_unless_started_by().is_some_and(|end| started_at > end)
+    run.is_at_first_turn() && run.expires_unless_started_by().is_some_and(|end| started_at > end)
 }
 
 /// Why an attempt could not be taken up, and what that makes of its message.
-fn refused(run: Run, message: &RunMessage, now: Timestamp) -> Start {
+fn refused(run: &Run, message: &RunMessage, now: Timestamp) -> Start {
     match run.status {
         RunStatus::Executing if run.turn == message.turn => match run.lease_until {
             Some(until) if until > now => Start::Nothing(Disposition::LeaveUntil(until)),
             // Who took it up so late died before it had said so.
-            _ if run.started_at.is_some_and(|started_at| started_too_late(&run, started_at)) => {
-                Start::Expired(Box::new(run))
+            _ if run.started_at.is_some_and(|started_at| started_too_late(run, started_at)) => {
+                Start::Expired(Box::new(run.clone()))
             }
-            _ => Start::Crashed(Box::new(run)),
+            _ => Start::Crashed(Box::new(run.clone())),
         },
         // The message was sent before the move that it is for could be seen; that move is coming.
         _ if run.turn < message.turn && !run.status.is_final() => Start::Nothing(Disposition::Leave),

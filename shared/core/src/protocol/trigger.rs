@@ -90,7 +90,7 @@ pub async fn trigger(app: &App, request: TriggerRequest) -> Result<Triggered, Er
 
 async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Triggered, Error> {
     let queue = app.queues.for_run(&request.task, request.queue.as_ref());
-    if let Some(wanted) = request.queue.take().filter(|wanted| *wanted != queue) {
+    if let Some(wanted) = request.queue.take() {
         request.options.placement.insert("queue".to_owned(), json!({ "name": wanted }));
     }
     let now = app.clock.now();

@@ -231,7 +231,9 @@ pub async fn rouse(app: &App, run: &RunId) -> Result<Disposition, Error> {
     match app.store.move_run(run, Move::Rouse, now).await? {
         Moved::To(run) => app.queues.send_run(&RunMessage::of(&run)).await?,
         // Whoever roused it may have died before the message was sent.
-        Moved::Refused(run) if run.status == RunStatus::Queued => app.queues.send_run(&RunMessage::of(&run)).await?,
+        Moved::Refused(run) if run.status == RunStatus::Queued && !run.parked => {
+            app.queues.send_run(&RunMessage::of(&run)).await?;
+        }
         // It may be suspended in that wait again, without a message.
         Moved::Refused(Run { status: RunStatus::Executing, lease_until: Some(until), .. }) if until > now => {
             return Ok(Disposition::LeaveUntil(until));
@@ -250,7 +252,8 @@ pub async fn wake(app: &App, waiter: &Waiter) -> Result<(), Error> {
         match app.store.move_run(&waiter.run, Move::Wake { waiter }, app.clock.now()).await? {
             Moved::To(run) => return app.queues.send_run(&RunMessage::of(&run)).await,
             Moved::Refused(run) if run.turn.attempt != waiter.attempt => return Ok(()),
-            Moved::Refused(run) if run.status == RunStatus::Queued && run.waits_on(waiter) => {
+            // One that is parked has had its message.
+            Moved::Refused(run) if run.status == RunStatus::Queued && !run.parked && run.waits_on(waiter) => {
                 return app.queues.send_run(&RunMessage::of(&run)).await;
             }
             Moved::Refused(run) if run.status == RunStatus::Executing => {

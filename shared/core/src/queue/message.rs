@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::flow::{Holder, Lane, Line};
 use crate::payload::PayloadType;
 use crate::payload::path::BlobPath;
 use crate::queue::name::QueueName;
@@ -41,6 +42,12 @@ pub struct RunMessage {
     /// Not before this moment.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub due_at: Option<Timestamp>,
+    /// What decides in which lane the run is; older versions did not tell. A first dispatch carries it with the run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub line: Option<Line>,
+    /// The parked item of a turn that was given a place.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub given: Option<String>,
     /// On a first dispatch, the whole run, so that a worker can create it if the trigger died after sending.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub first: Option<FirstDispatch>,
@@ -68,6 +75,8 @@ impl RunMessage {
             wakes: None,
             rescheduled: run.reschedules,
             due_at: run.retry_at,
+            line: Some(Line::of(run)),
+            given: None,
             first: None,
         }
     }
@@ -85,9 +94,22 @@ impl RunMessage {
     pub fn first(run: &Run) -> Self {
         Self {
             due_at: run.spec.options.delay_until,
+            line: None,
             first: Some(FirstDispatch { spec: run.spec.clone(), payload: run.payload.clone() }),
             ..Self::of(run)
         }
+    }
+
+    /// The turn that it starts, as it has a place.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        Holder { run: self.run_id.clone(), turn: self.turn }
+    }
+
+    /// What decides in which lane its run is, as far as it tells.
+    #[must_use]
+    pub fn line(&self) -> Option<Line> {
+        self.line.clone().or_else(|| self.first.as_ref().map(|first| Line::asked(&first.spec)))
     }
 
     /// The same message, not before `due_at`.
@@ -107,6 +129,25 @@ impl RunMessage {
             wakes: Some(waiter.call),
             rescheduled: 0,
             due_at,
+            line: None,
+            given: None,
+            first: None,
+        }
+    }
+
+    /// The start of a turn that was given a place in this lane, and whose parked item is called so.
+    #[must_use]
+    pub fn given(holder: &Holder, lane: &Lane, queue: &QueueName, parked: &str) -> Self {
+        Self {
+            v: VERSION,
+            run_id: holder.run.clone(),
+            queue: queue.clone(),
+            turn: holder.turn,
+            wakes: None,
+            rescheduled: 0,
+            due_at: None,
+            line: Some(lane.line()),
+            given: Some(parked.to_owned()),
             first: None,
         }
     }

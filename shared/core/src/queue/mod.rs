@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsMessage;
 use aws_sdk_sqs::types::MessageAttributeValue;
-use oncekey_wire::TaskId;
+use oncekey_wire::{QueueLabel, TaskId};
 
 use crate::clock::{Clock, Timestamp};
 use crate::cron::{Tick, TickMessage};
@@ -97,9 +97,10 @@ impl Queues {
     /// own, or the default one. The name of a queue is often said by the task's code, which may know queues that are not
     /// deployed.
     #[must_use]
-    pub fn for_run(&self, task: &TaskId, asked: Option<&QueueName>) -> QueueName {
-        let mut names = [asked, self.urls.of_task.get(task)].into_iter().flatten();
-        names.find(|name| self.urls.runs.contains_key(*name)).cloned().unwrap_or_default()
+    pub fn for_run(&self, task: &TaskId, asked: Option<&QueueLabel>) -> QueueName {
+        let names = [asked.map(QueueLabel::as_str), self.urls.of_task.get(task).map(QueueName::as_str)];
+        let mut there = names.into_iter().flatten().filter_map(|name| self.urls.runs.get_key_value(name));
+        there.next().map(|(name, _)| name.clone()).unwrap_or_default()
     }
 
     /// Has runs of these tasks carried by `queue`, as long as their triggers and they themselves name no other.
@@ -217,6 +218,14 @@ impl Queues {
     /// [`Error::Aws`].
     pub async fn send_bulk(&self, message: &impl serde::Serialize, later: Duration) -> Result<(), Error> {
         self.send(&self.urls.completions, fitting(message::text(message)?)?, later.as_secs()).await
+    }
+
+    /// Sends the change of a setting.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn send_change(&self, message: &impl serde::Serialize) -> Result<(), Error> {
+        self.send(&self.urls.completions, fitting(message::text(message)?)?, 0).await
     }
 
     /// Sends a trigger as a message.

@@ -12,11 +12,12 @@ pub mod manifest;
 pub mod object;
 pub mod options;
 mod parse;
+pub mod queue;
 pub mod schedule;
 pub mod token;
 pub(crate) mod values;
 
-use oncekey_wire::{BatchId, EnvironmentId, RequestId, RunId, TaskId};
+use oncekey_wire::{BatchId, EnvironmentId, QueueLabel, RequestId, RunId, TaskId};
 
 pub use self::body::{BatchLine, TriggerBody, TriggerMessage};
 pub use self::by_token::not_by_token;
@@ -27,7 +28,6 @@ use crate::key::window::Window;
 use crate::key::{IdempotencyKey, KeyOptions, KeyRelease};
 use crate::payload::Payload;
 use crate::public_token::TokenUse;
-use crate::queue::name::QueueName;
 use crate::request::debounce::Debounce;
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
 use crate::run::{Lineage, RunOptions, TriggerFunction};
@@ -56,7 +56,7 @@ pub struct TriggerRequest {
     /// What the task is given.
     pub payload: Payload,
     /// The queue to use; the task's own or the default one if absent.
-    pub queue: Option<QueueName>,
+    pub queue: Option<QueueLabel>,
     /// What else was said.
     pub options: RunOptions,
     /// Whose child the run will be.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oncekey_wire::Json;
+use oncekey_wire::{Json, QueueLabel};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -12,13 +12,14 @@ use crate::error::Error;
 use crate::key::source::KeySource;
 use crate::key::{IdempotencyKey, KeyGroup, KeyOptions, KeyRelease};
 use crate::payload::{Payload, PayloadType};
-use crate::queue::name::QueueName;
 use crate::request::debounce::DebounceOption;
 #[cfg(feature = "openapi")]
 use crate::request::described::{KeySourceSchema, QueueSchema, TagsSchema, TtlSchema};
 use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
 use crate::request::object::Object;
-use crate::request::values::{delay_until, max_attempts, max_duration, metadata, parent_text, tags, ttl_ms};
+use crate::request::values::{
+    concurrency_key, delay_until, max_attempts, max_duration, metadata, parent_text, priority, tags, ttl_ms,
+};
 use crate::request::{Envelope, KEY_HEADER, KeyHeaders, Parentage, TriggerRequest};
 use crate::run::{RunOptions, TriggerFunction};
 
@@ -71,7 +72,7 @@ pub struct Options {
     /// Seconds that one attempt may compute.
     #[cfg_attr(feature = "openapi", schema(exclusive_minimum = 0, maximum = 86400))]
     max_duration: Option<f64>,
-    /// The queue that carries the run.
+    /// The queue of the run, whose limits hold for it. If the stack has one of that name, it carries the run.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<QueueSchema>))]
     queue: Option<QueueOption>,
     /// Marks the run as a test.
@@ -84,11 +85,13 @@ pub struct Options {
     /// Has the run start a while after the latest trigger of this debounce key, however many come before. Not beside `delay`.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<DebounceOption>))]
     debounce: Option<Object<DebounceOption>>,
-    /// Recorded, and not acted on.
+    /// Not supported: limits that several queues share.
     concurrency: Option<Value>,
-    /// Recorded, and not acted on.
+    /// The limit of the queue holds for the runs of each such key by themselves: 1 to 128 characters.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, min_length = 1, max_length = 128))]
     concurrency_key: Option<Value>,
-    /// Recorded, and not acted on.
+    /// Seconds that the run is taken for older by than it is, among those that wait for a place of its queue.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>))]
     priority: Option<Value>,
     /// Recorded, and not acted on.
     machine: Option<Value>,
@@ -122,8 +125,8 @@ struct QueueOption {
 }
 
 impl QueueOption {
-    fn name(&self) -> Result<QueueName, Error> {
-        self.name.parse().map_err(|why: String| Error::invalid("options.queue.name", why))
+    fn name(&self) -> Result<QueueLabel, Error> {
+        QueueLabel::parse(&self.name).map_err(|invalid| Error::invalid("options.queue.name", invalid.message))
     }
 }
 
@@ -184,6 +187,11 @@ impl Options {
             let text = "options.resumeParentOnCompletion is not supported: leave it out";
             return Err(Error::Unprocessable(text.to_owned()));
         }
+        if self.concurrency.as_ref().is_some_and(|asked| !asked.is_null()) {
+            let text =
+                "options.concurrency is not supported: give the queue a concurrencyLimit, and the run a concurrencyKey";
+            return Err(Error::Unprocessable(text.to_owned()));
+        }
         Ok(())
     }
 
@@ -216,9 +224,8 @@ impl Options {
         now: Timestamp,
     ) -> Result<RunOptions, Error> {
         let placement: BTreeMap<&str, Option<Value>> = [
-            ("concurrency", self.concurrency),
-            ("concurrencyKey", self.concurrency_key),
-            ("priority", self.priority),
+            ("concurrencyKey", self.concurrency_key.map(concurrency_key).transpose()?.flatten()),
+            ("priority", self.priority.map(priority).transpose()?.flatten()),
             ("machine", self.machine),
             ("region", self.region),
             ("lockToVersion", self.lock_to_version),

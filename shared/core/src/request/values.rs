@@ -26,6 +26,11 @@ const MAX_ATTEMPTS: u32 = 100;
 /// The longest `maxDuration`: a day, in seconds.
 const MAX_DURATION: u32 = 86_400;
 
+/// The longest concurrency key, in characters.
+const MAX_CONCURRENCY_KEY: usize = 128;
+/// The largest priority: a year, in seconds.
+const MAX_PRIORITY: f64 = 31_536_000.0;
+
 pub(super) fn max_attempts(number: u32) -> Result<u32, Error> {
     if (1..=MAX_ATTEMPTS).contains(&number) {
         return Ok(number);
@@ -44,6 +49,32 @@ pub(super) fn max_duration(seconds: f64) -> Result<u32, Error> {
         return Ok(seconds.ceil() as u32);
     }
     Err(Error::invalid("options.maxDuration", format!("give seconds, more than 0 and up to {MAX_DURATION} (a day)")))
+}
+
+/// A concurrency key; an empty one is none.
+pub(super) fn concurrency_key(value: Value) -> Result<Option<Value>, Error> {
+    let refuse = |why: String| Err(Error::invalid("options.concurrencyKey", why));
+    match &value {
+        Value::Null => Ok(None),
+        Value::String(key) if key.is_empty() => Ok(None),
+        Value::String(key) => match key.chars().count() {
+            1..=MAX_CONCURRENCY_KEY => Ok(Some(value)),
+            length => refuse(format!("is {length} characters long; the limit is {MAX_CONCURRENCY_KEY}")),
+        },
+        _ => refuse(format!("give a text of 1 to {MAX_CONCURRENCY_KEY} characters")),
+    }
+}
+
+/// A priority: seconds.
+pub(super) fn priority(value: Value) -> Result<Option<Value>, Error> {
+    match value.as_f64() {
+        None if value.is_null() => Ok(None),
+        Some(seconds) if seconds.abs() <= MAX_PRIORITY => Ok(Some(value)),
+        _ => Err(Error::invalid(
+            "options.priority",
+            format!("give a number of seconds, from -{MAX_PRIORITY} to {MAX_PRIORITY}"),
+        )),
+    }
 }
 
 /// A tag, or a list of them: said twice, it is one.

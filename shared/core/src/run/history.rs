@@ -38,6 +38,7 @@ impl Happening {
             | Event::Expire
             | Event::TimeOut
             | Event::Wake
+            | Event::Park
             | Event::Cancel
             | Event::Reschedule => None,
         }

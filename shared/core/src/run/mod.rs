@@ -15,7 +15,7 @@ pub mod waiter;
 
 use std::time::Duration;
 
-use oncekey_wire::RunId;
+use oncekey_wire::{QueueLabel, RunId};
 pub use oncekey_wire::{RunError, TriggerFunction};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,6 +62,15 @@ pub struct Run {
     /// The present turn.
     #[serde(flatten)]
     pub turn: Turn,
+    /// The queue in which it has, or had, a place, or is parked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lane: Option<QueueLabel>,
+    /// Whether its present turn waits for a place.
+    #[serde(skip_serializing, default)]
+    pub parked: bool,
+    /// How often it was parked: each time is a resume more.
+    #[serde(skip_serializing, default)]
+    pub parks: u32,
     /// Wake-ups so far that came while it was awake.
     #[serde(default)]
     pub wakes: u32,
@@ -175,6 +184,9 @@ impl Run {
             id,
             status,
             turn: Turn::FIRST,
+            lane: None,
+            parked: false,
+            parks: 0,
             wakes: 0,
             spent_ms: 0,
             waiting_on: Vec::new(),
@@ -266,6 +278,12 @@ impl Run {
     #[must_use]
     pub fn delayed_until(&self) -> Option<Timestamp> {
         self.retry_at.filter(|_| self.turn.attempt == 1).or(self.spec.options.delay_until)
+    }
+
+    /// Whether this turn is its first, however often it was parked before.
+    #[must_use]
+    pub fn is_at_first_turn(&self) -> bool {
+        self.turn.attempt == Turn::FIRST.attempt && self.turn.resume == self.parks
     }
 
     /// When the run expires unless it has started, if it has a `ttl`.

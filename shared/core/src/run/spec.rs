@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oncekey_wire::{BatchId, EnvironmentId, KeyHash, RunId, TaskId, TriggerFunction};
+use oncekey_wire::{BatchId, EnvironmentId, KeyHash, QueueLabel, RunId, TaskId, TriggerFunction};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -136,9 +136,34 @@ pub struct RunOptions {
     /// The schedule whose tick triggered it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub schedule: Option<OfSchedule>,
-    /// Options that only tune placement (`machine`, `region`, `priority`, …): recorded as they came, not acted on.
+    /// Options that say where and when it executes (`queue`, `concurrencyKey`, `priority`, `machine`, …), as they came. Those that nobody
+    /// acts on are recorded all the same.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty", default)]
     pub placement: serde_json::Map<String, Value>,
+}
+
+impl RunOptions {
+    /// The queue that the trigger named.
+    #[must_use]
+    pub fn queue(&self) -> Option<QueueLabel> {
+        QueueLabel::parse(self.placement.get("queue")?.get("name")?.as_str()?).ok()
+    }
+
+    /// Which of the queue's runs count together with this one.
+    #[must_use]
+    pub fn concurrency_key(&self) -> Option<&str> {
+        self.placement.get("concurrencyKey")?.as_str()
+    }
+
+    /// How much earlier than others of its age it is given a place, in milliseconds.
+    #[must_use]
+    pub fn priority_millis(&self) -> i64 {
+        let seconds = self.placement.get("priority").and_then(Value::as_f64).unwrap_or_default();
+        // A whole number of milliseconds, far within its bounds: it was read so.
+        #[expect(clippy::cast_possible_truncation, reason = "a cast ends at the bounds")]
+        let millis = (seconds * 1_000.0).round() as i64;
+        millis
+    }
 }
 
 impl Pusher {

@@ -25,6 +25,8 @@ pub enum Event {
     Suspend,
     /// What it waited for has come.
     Wake,
+    /// There is no place for it in its lane: it is to wait for one.
+    Park,
     /// Somebody asked for its end.
     Cancel,
     /// Somebody asked for another start.
@@ -38,7 +40,7 @@ impl Event {
         match self {
             Self::Start => RunStatus::Executing,
             Self::Succeed => RunStatus::Completed,
-            Self::Retry | Self::Wake => RunStatus::Queued,
+            Self::Retry | Self::Wake | Self::Park => RunStatus::Queued,
             Self::Fail => RunStatus::Failed,
             Self::Crash => RunStatus::Crashed,
             Self::SystemFailure => RunStatus::SystemFailure,
@@ -59,7 +61,7 @@ impl Event {
             Canceled, Completed, Crashed, Delayed, Executing, Expired, Failed, Queued, SystemFailure, TimedOut, Waiting,
         };
         match (status, self) {
-            (Delayed | Queued, Event::Start)
+            (Delayed | Queued, Event::Start | Event::Park)
             | (Executing, Event::Succeed | Event::Suspend | Event::TimeOut)
             | (Waiting, Event::Wake)
             | (Delayed, Event::Reschedule)
@@ -69,7 +71,7 @@ impl Event {
                 Event::Retry | Event::Fail | Event::Crash | Event::SystemFailure | Event::Expire,
             )
             | (Delayed | Queued | Executing | Waiting, Event::Cancel) => true,
-            (Executing | Waiting, Event::Start)
+            (Executing | Waiting, Event::Start | Event::Park)
             | (Delayed | Queued | Waiting, Event::Succeed | Event::Suspend | Event::TimeOut)
             | (Delayed | Queued | Executing, Event::Wake)
             | (Queued | Executing | Waiting, Event::Reschedule)
@@ -101,6 +103,7 @@ mod tests {
             Event::TimeOut,
             Event::Suspend,
             Event::Wake,
+            Event::Park,
             Event::Cancel,
             Event::Reschedule,
         ];

@@ -24,6 +24,12 @@ impl Turn {
         Self { attempt: self.attempt.saturating_add(1), ..self }
     }
 
+    /// The turn that follows when it is woken or parked.
+    #[must_use]
+    pub fn next_resume(self) -> Self {
+        Self { resume: self.resume.saturating_add(1), ..self }
+    }
+
     /// How many came before it.
     pub(crate) fn ordinal(self) -> u32 {
         self.attempt.saturating_sub(1).saturating_add(self.resume)

@@ -7,6 +7,7 @@ pub mod holder;
 pub mod list;
 pub mod logs;
 pub mod metadata;
+pub mod queues;
 pub mod replay;
 pub mod reschedule;
 pub mod sweep;

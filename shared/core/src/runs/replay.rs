@@ -1,7 +1,7 @@
 //! Replay: the same task once more, with what it was given. It does not carry the first run's idempotency key: it is asked
 //! for because that run is not enough. It may be given a key of its own.
 
-use oncekey_wire::{EnvironmentId, RequestId, RunId};
+use oncekey_wire::{EnvironmentId, QueueLabel, RequestId, RunId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -70,7 +70,10 @@ pub async fn replay(app: &App, asked: ReplayRequest, id: &RunId, body: &[u8]) ->
     };
     let mut request = options.check(envelope, payload)?;
     let first = run.spec.options;
-    request.queue = request.queue.or(Some(run.spec.queue));
+    // Older versions noted no queue that the run was carried by.
+    let carrier = Some(&run.spec.queue).filter(|queue| **queue != app.queues.for_run(&request.task, None));
+    let carrier = carrier.and_then(|queue| QueueLabel::parse(queue.as_str()).ok());
+    request.queue = request.queue.or_else(|| first.queue()).or(carrier);
     request.options = or(request.options, RunOptions { delay_until: None, traceparent: None, ..first });
     request.function = TriggerFunction::Trigger;
     trigger(app, request).await

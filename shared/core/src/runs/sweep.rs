@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::protocol::{bulk, declare, overdue, schedule, token, wait};
+use crate::protocol::{admit, bulk, change, declare, overdue, schedule, token, wait};
 use crate::queue::batch::Disposition;
 use crate::run::Run;
 use crate::run::status::RunStatus;
@@ -97,6 +97,7 @@ async fn go_on(app: &App, mut walk: Walk) -> Result<Option<Walk>, Error> {
         declare::settle_all(app, &walk.environment).await?;
         schedule::send_lost_ticks(app, &walk.environment).await?;
         bulk::send_lost(app, &walk.environment).await?;
+        change::give_all(app, &walk.environment).await?;
     }
     let days_old = |days: u32| {
         let millis = walk.at.millis().saturating_sub_unsigned((DAY * days).as_millis() as u64);
@@ -132,6 +133,9 @@ async fn look(app: &App, places: &[Position]) -> Result<(), Error> {
 
 async fn look_at(app: &App, id: &RunId) -> Result<(), Error> {
     for run in overdue::runs(app, &[id]).await? {
+        if run.parked {
+            admit::park_again(app, &run).await?;
+        }
         if is_not_told(&run, app.clock.now()) {
             wait::look_for_ends(app, &run).await?;
             token::look_for_ends(app, &run).await?;

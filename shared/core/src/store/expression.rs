@@ -36,6 +36,29 @@ impl Expression {
         self.set.push(format!("{n} = {v}"));
     }
 
+    /// Whether something is to happen to this attribute.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.contains_key(&format!("#{name}"))
+    }
+
+    /// Sets what a path of placeholders leads to.
+    pub(super) fn set_path(&mut self, path: &str, value: AttributeValue) {
+        let value = self.value(value);
+        self.set.push(format!("{path} = {value}"));
+    }
+
+    /// Removes what a path of placeholders leads to.
+    pub(super) fn remove_path(&mut self, path: String) {
+        self.remove.push(path);
+    }
+
+    /// A placeholder for a name that is none of a placeholder's.
+    pub(super) fn name_as(&mut self, placeholder: &str, name: &str) -> String {
+        let placeholder = format!("#{placeholder}");
+        self.names.insert(placeholder.clone(), name.to_owned());
+        placeholder
+    }
+
     pub(super) fn set_if_absent(&mut self, name: &str, value: AttributeValue) {
         let (n, v) = (self.name(name), self.value(value));
         self.set.push(format!("{n} = if_not_exists({n}, {v})"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use oncekey_wire::RunId;
+use oncekey_wire::{QueueLabel, RunId};
 
 use super::Store;
 use super::conditional::{Written, written};
@@ -34,6 +34,17 @@ pub enum Move<'a> {
         /// Attempts that the task grants, if they are known before the run is read.
         max_attempts: Option<u32>,
         /// The run to make if it is absent: the worker does so when it is ahead of the trigger, or the trigger died.
+        absent: Option<&'a Run>,
+        /// The queue in which it has a place, if it needs one.
+        lane: Option<&'a QueueLabel>,
+    },
+    /// This turn, which is due, finds no place: the run is to wait for one, on its next turn.
+    Park {
+        /// The turn.
+        turn: Turn,
+        /// The queue whose place it waits for.
+        lane: &'a QueueLabel,
+        /// The run to make if it is absent.
         absent: Option<&'a Run>,
     },
     /// This turn gives its worker up to wait, unless there was a wake-up since `seen`.
@@ -128,6 +139,7 @@ impl Move<'_> {
         match self {
             Self::Start { .. } => Event::Start,
             Self::Suspend { .. } => Event::Suspend,
+            Self::Park { .. } => Event::Park,
             Self::Wake { .. } | Self::Rouse => Event::Wake,
             Self::Reschedule { .. } | Self::Push { .. } => Event::Reschedule,
             Self::End { outcome, .. } => outcome.event(),
@@ -139,6 +151,7 @@ impl Move<'_> {
         match self {
             Self::Wake { .. } | Self::Rouse | Self::End { outcome: Outcome::Canceled { .. }, .. } => None,
             Self::Start { turn, .. }
+            | Self::Park { turn, .. }
             | Self::Suspend { turn, .. }
             | Self::Reschedule { turn, .. }
             | Self::Push { turn, .. }
@@ -170,13 +183,26 @@ impl Move<'_> {
             write.append("history", text(Moment { what, at: now }));
         }
         match self {
-            Self::Start { lease_until, lease_name, max_attempts, absent, .. } => {
+            Self::Start { lease_until, lease_name, max_attempts, absent, lane, .. } => {
+                write.remove("parked");
+                if let Some(lane) = lane {
+                    write.set("lane", text(lane.as_str()));
+                }
                 write.set("lease_until", moment(*lease_until));
                 write.set("lease_name", text(*lease_name));
                 write.set_if_absent("started_at", moment(now));
                 if let Some(max_attempts) = max_attempts {
                     write.set("max_attempts", number(max_attempts));
                 }
+                if let Some(absent) = absent {
+                    make(&mut write, absent)?;
+                }
+            }
+            Self::Park { turn, lane, absent } => {
+                write.set("resume", number(turn.next_resume().resume));
+                write.set("parked", AttributeValue::Bool(true));
+                write.count("parks");
+                write.set("lane", text(lane.as_str()));
                 if let Some(absent) = absent {
                     make(&mut write, absent)?;
                 }
@@ -250,7 +276,7 @@ impl Move<'_> {
             condition = format!("{condition} AND {attempt} = {a} AND {resume} = {r}");
         }
         match self {
-            Self::Start { absent, .. } => {
+            Self::Start { absent, .. } | Self::Park { absent, .. } => {
                 let (due, now) = (write.name("retry_at"), write.value(moment(now)));
                 condition = format!("{condition} AND (attribute_not_exists({due}) OR {due} <= {now})");
                 if absent.is_some() {
@@ -293,8 +319,8 @@ impl Move<'_> {
 /// The fields of a run that is made by the move that starts it.
 fn make(write: &mut Expression, absent: &Run) -> Result<(), Error> {
     for (name, value) in item(absent)? {
-        let moves = ["status", "updated_at", "run_id", "item"].contains(&name.as_str());
-        if !moves {
+        let moves = ["run_id", "item"].contains(&name.as_str());
+        if !moves && !write.has(&name) {
             write.set_if_absent(&name, value);
         }
     }

@@ -21,7 +21,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use oncekey_core::Clock;
 use oncekey_core::deployment::check_cron;
-use oncekey_core::queue::name::QueueName;
 use tokio::net::TcpListener;
 
 pub use axum::Router;
@@ -127,8 +126,7 @@ impl Host {
         // It is told first, and stopped when it does not listen.
         task.grace = GRACE * 2;
         task.cron.clone_from(&manifest.cron);
-        let name = manifest.queue.as_ref().and_then(|queue| queue.name.as_deref());
-        task.queue = name.and_then(QueueName::parse);
+        task.queue = manifest.queue(&task.id)?;
         Ok(task)
     }
 }

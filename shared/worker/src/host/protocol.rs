@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use oncekey_core::TaskId;
 use oncekey_core::run::retry::RetryPolicy;
-use oncekey_wire::DeclaredCron;
+use oncekey_wire::{DeclaredCron, MAX_CONCURRENCY, QueueLabel};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::queue::{Limit, Queue};
 
 /// The version of the protocol that this host speaks.
 pub(crate) const PROTOCOL: u32 = 3;
@@ -92,6 +94,15 @@ impl Manifest {
         TaskId::parse(&self.id).map_err(|error| format!("{}: {:?}: {error}", self.file_path, self.id))
     }
 
+    /// The queue of its runs.
+    pub(crate) fn queue(&self, task: &TaskId) -> Result<Option<Queue>, String> {
+        let Some(queue) = &self.queue else { return Ok(None) };
+        let limit = queue.limit(&self.file_path)?;
+        let Some(name) = &queue.name else { return Ok(Some(Queue::of_task(task, limit))) };
+        let name = QueueLabel::parse(name).map_err(|error| format!("{}: {name:?}: {error}", self.file_path))?;
+        Ok(Some(Queue { name, limit: limit.map_or(Limit::Unsaid, |limit| Limit::Said(Some(limit))) }))
+    }
+
     /// How long an attempt may take; a part of a second counts as a whole one.
     pub(crate) fn limit(&self) -> Option<Duration> {
         self.max_duration.filter(|seconds| *seconds > 0.0).and_then(|s| Duration::try_from_secs_f64(s.ceil()).ok())
@@ -114,9 +125,26 @@ impl Manifest {
 
 /// A task's queue.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct QueueManifest {
     #[serde(default)]
     pub name: Option<String>,
+    /// How many of its runs execute at a time.
+    #[serde(default)]
+    pub concurrency_limit: Option<f64>,
+}
+
+impl QueueManifest {
+    /// Its limit; `file` says where.
+    pub(crate) fn limit(&self, file: &str) -> Result<Option<u32>, String> {
+        let Some(limit) = self.concurrency_limit else { return Ok(None) };
+        if limit.fract() == 0.0 && (0.0..=f64::from(MAX_CONCURRENCY)).contains(&limit) {
+            return Ok(Some(limit as u32));
+        }
+        Err(format!(
+            "{file}: concurrencyLimit: {limit} is out of range: give a whole number from 0 to {MAX_CONCURRENCY}"
+        ))
+    }
 }
 
 /// A task's retries; what is left out is as for tasks in Rust.

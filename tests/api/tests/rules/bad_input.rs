@@ -50,7 +50,15 @@ async fn a_bad_trigger_is_400_naming_the_field_and_nothing_is_written() {
         (r#"{"options": {"maxAttempts": 1.5}}"#, "options.maxAttempts: "),
         (r#"{"options": {"maxDuration": 0}}"#, "options.maxDuration: "),
         (r#"{"options": {"payloadType": "image/png"}}"#, "options.payloadType: "),
-        (r#"{"options": {"queue": {"name": "no where"}}}"#, "options.queue.name: \"no where\" names no queue: give "),
+        (
+            r#"{"options": {"queue": {"name": "a\nb"}}}"#,
+            "options.queue.name: use 1 to 128 characters, none of them a control ",
+        ),
+        (r#"{"options": {"concurrencyKey": 7}}"#, "options.concurrencyKey: give a text of 1 to 128 characters"),
+        (
+            r#"{"options": {"priority": "high"}}"#,
+            "options.priority: give a number of seconds, from -31536000 to 31536000",
+        ),
         (long_parent.as_str(), "options.parentRunId: "),
         (r#"{"options": {"metadata": []}}"#, "options.metadata: "),
         (r#"{"options": {"metadata": ["a"]}}"#, "options.metadata: "),
@@ -122,7 +130,7 @@ async fn what_would_change_the_meaning_if_ignored_is_422_by_name() {
     let (status, error) = refused(&oncekey, "/api/v1/tasks/echo/trigger", body.to_string()).await;
     assert_eq!(status, 422);
     assert_eq!(error, "options.resumeParentOnCompletion is not supported: leave it out");
-    let placed = json!({ "options": { "machine": "micro", "priority": 3, "concurrencyKey": 7, "payloadSize": 4 } });
+    let placed = json!({ "options": { "machine": "micro", "priority": 3, "concurrencyKey": "t", "payloadSize": 4 } });
     oncekey.trigger("echo", placed).await;
 }
 

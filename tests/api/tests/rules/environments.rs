@@ -7,7 +7,7 @@ use oncekey_core::environment::{create, revoke, rotate};
 use oncekey_core::store::ApiKeyRecord;
 use oncekey_http::routes::{self, Access, Route};
 use oncekey_tests_api::{Oncekey, PROD, Place, answer};
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -29,22 +29,33 @@ async fn keys_of_acme(oncekey: &Oncekey) -> Vec<ApiKeyRecord> {
     all.into_iter().filter(|record| record.environment == acme()).collect()
 }
 
+/// A queue that one environment has.
+const QUEUE: &str = "of-one-environment";
+
 /// A route to things of an environment: as a request for one that is there, and what its body would be.
 fn request(oncekey: &Oncekey, route: &Route, run: &str, batch: &str) -> RequestBuilder {
     let of_batch = route.path.contains("/batches/");
     let path = route.path.replace("{id}", if of_batch { batch } else { run });
     let path = path.replace("{task}", "echo").replace("{key}", "k").replace("{path}", "x").replace("{worker}", "w");
+    let path = path.replace("{queue}", QUEUE);
     let body = match *route {
         routes::ADD_BATCH_ITEMS => json!({ "index": 0, "task": "echo" }).to_string(),
         routes::RESET_KEY => json!({ "taskIdentifier": "echo" }).to_string(),
         routes::RESCHEDULE_RUN => json!({ "delay": "1m" }).to_string(),
         routes::UPDATE_SCHEDULE => json!({ "task": "echo", "cron": "* * * * *" }).to_string(),
         routes::ADD_TAGS => json!({ "tags": ["a"] }).to_string(),
+        routes::PAUSE_QUEUE => json!({ "type": "custom", "action": "pause" }).to_string(),
+        routes::OVERRIDE_LIMIT => json!({ "type": "custom", "concurrencyLimit": 1 }).to_string(),
+        routes::RESET_LIMIT => json!({ "type": "custom" }).to_string(),
         routes::TRIGGER | routes::CREATE_BATCH | routes::CHANGE_METADATA => "{}".to_owned(),
         _ => String::new(),
     };
     let request = oncekey.request(route.method(), &path).body(body);
-    if *route == routes::LOOK_UP_KEY { request.query(&[("taskIdentifier", "echo")]) } else { request }
+    match *route {
+        routes::LOOK_UP_KEY => request.query(&[("taskIdentifier", "echo")]),
+        routes::RETRIEVE_QUEUE => request.query(&[("type", "custom")]),
+        _ => request,
+    }
 }
 
 fn doors() -> impl Iterator<Item = Route> {
@@ -52,7 +63,7 @@ fn doors() -> impl Iterator<Item = Route> {
 }
 
 /// Those that make things, or ask for no particular one.
-const NAMING_NOTHING: [Route; 14] = [
+const NAMING_NOTHING: [Route; 16] = [
     routes::TRIGGER,
     routes::CREATE_BATCH,
     routes::LIST_RUNS,
@@ -67,6 +78,8 @@ const NAMING_NOTHING: [Route; 14] = [
     routes::DEPLOY_WORKER,
     routes::CREATE_BULK_ACTION,
     routes::LIST_BULK_ACTIONS,
+    routes::LIST_QUEUES,
+    routes::PAUSE_ENVIRONMENT,
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,6 +88,9 @@ async fn i6_no_door_leads_from_one_environment_into_another() {
     let run = oncekey.trigger("echo", json!({ "options": { "idempotencyKey": "k", "delay": "1h" } })).await;
     let (_, batch) = answer(oncekey.post("/api/v3/batches", json!({ "runCount": 1 }).to_string())).await;
     let batch = batch["id"].as_str().unwrap().to_owned();
+    let manifest = json!({ "tasks": [], "queues": [{ "name": QUEUE, "concurrencyLimit": 1 }] });
+    let worker = oncekey.request(Method::PUT, "/api/v1/workers/of-one-environment").body(manifest.to_string());
+    assert_eq!(answer(worker).await.0, StatusCode::OK);
     let oncekey = oncekey.as_key(PROD);
     let id = &run.id;
     for route in doors().filter(|route| !NAMING_NOTHING.contains(route)) {

@@ -1,0 +1,13 @@
+//! Flow control: which runs count together, how many of them may execute, and the places that they have meanwhile.
+//!
+//! A **lane** is a queue and a concurrency key. The runs of a lane take **places** of it, as many as its limit allows; those that find
+//! none are **parked**, in order, and are given a place when one is free. What is done with these is in
+//! [`protocol`](crate::protocol): `admit`, `hand_on` and `change`.
+
+mod lane;
+mod limits;
+mod places;
+
+pub use lane::{Lane, Line};
+pub use limits::{Bound, EnvironmentSetting, KnownLimits, Limits, Overridden, QueueSetting, Subject};
+pub use places::{Holder, Parked, Place, Places, Source};

@@ -1,0 +1,110 @@
+//! Hand on: a place that nobody needs any more is given to the first that is parked.
+//!
+//! Everybody does so who finds a turn over: its end, its cancellation, a suspension, a message or an event that comes too late. First
+//! the messages of places are sent again that were given in the name of this turn and not taken up yet. Then one conditional write frees the turn's
+//! place and gives one to the first that is parked, if there is room. Who has only freed looks again: somebody may have
+//! been parked meanwhile. Places, parked runs and the limit are read as they are now.
+
+use std::time::{Duration, Instant};
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::flow::{Holder, Lane, Parked, Place, Places, Source};
+use crate::queue::message::RunMessage;
+use crate::store::{PlacesWrite, Put};
+
+/// How long a place is kept for who was given it. After that others may take it, and who comes late is parked again.
+const RESERVED: Duration = Duration::from_secs(60);
+/// How long places of one lane are given by who has none to free, before it goes on by another message.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Places that one write takes away.
+const REMOVED: usize = 20;
+
+/// How far places were given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    /// There is no room, or nobody is parked.
+    All,
+    /// There may be more to give.
+    Some,
+}
+
+/// Frees the place of `source`, if it is a turn and has one, and gives a place to who is parked first; who is no turn gives all that
+/// there are.
+///
+/// # Errors
+/// [`Error::Aws`], [`Error::Unreadable`].
+pub(super) async fn hand_on(app: &App, lane: &Lane, source: &Source) -> Result<Given, Error> {
+    let begun = Instant::now();
+    let own = match source {
+        Source::Turn(holder) => Some(holder),
+        Source::Change(_) | Source::Sweep => None,
+    };
+    let mut is_first_look = true;
+    loop {
+        let now = app.clock.now();
+        let places = app.store.places(lane).await?;
+        if std::mem::take(&mut is_first_look) {
+            send_again(app, lane, &places, source, now).await?;
+        }
+        let held = own.and_then(|own| Some((own, places.holders.get(own)?.until)));
+        let next = next(app, lane, &places, own, now).await?;
+        let over = places.over(own, now).map(|(holder, place)| (holder, place.until));
+        match (&next, held) {
+            (Some((name, parked, limit)), _) => {
+                let parked_as = Some((parked.queue.clone(), name.clone()));
+                let place = Place { until: now.plus(RESERVED), from: Some(source.to_string()), parked: parked_as };
+                let over = over.filter(|(holder, _)| **holder != parked.holder);
+                let removed = held.into_iter().chain(over).take(REMOVED).collect();
+                let seen = places.holders.get(&parked.holder).map(|place| place.until);
+                let put = Some(Put { holder: &parked.holder, place: &place, seen, limit: *limit });
+                if app.store.write_places(lane, &PlacesWrite { removed, put }, now).await? {
+                    let given = RunMessage::given(&parked.holder, lane, &parked.queue, name);
+                    app.queues.send_run(&given).await?;
+                    if own.is_some() {
+                        return Ok(Given::All);
+                    }
+                    if begun.elapsed() > PATIENCE {
+                        return Ok(Given::Some);
+                    }
+                }
+            }
+            (None, Some(held)) => {
+                app.store.write_places(lane, &PlacesWrite { removed: vec![held], put: None }, now).await?;
+            }
+            (None, None) => return Ok(Given::All),
+        }
+    }
+}
+
+/// Who is parked first without a place, with what it is called there and how many places there may be, if there is room for it.
+async fn next(
+    app: &App,
+    lane: &Lane,
+    places: &Places,
+    own: Option<&Holder>,
+    now: Timestamp,
+) -> Result<Option<(String, Parked, usize)>, Error> {
+    // Those that were given one stay parked until they start.
+    let parked = app.store.parked(lane, places.live_without(None, now) + 1, true).await?;
+    let Some((name, first)) = parked.into_iter().find(|(_, parked)| !places.has(&parked.holder, now)) else {
+        return Ok(None);
+    };
+    let limit = app.store.bound(&lane.environment, &lane.queue).await?.places();
+    Ok((places.live_without(own, now) < limit).then_some((name, first, limit)))
+}
+
+/// Sends the messages of the places that `source` gave, as whoever gave them may have died before that.
+async fn send_again(app: &App, lane: &Lane, places: &Places, source: &Source, now: Timestamp) -> Result<(), Error> {
+    let from = Some(source.to_string());
+    for (holder, place) in &places.holders {
+        if let Some((queue, name)) = &place.parked
+            && place.from == from
+            && place.is_live(now)
+        {
+            app.queues.send_run(&RunMessage::given(holder, lane, queue, name)).await?;
+        }
+    }
+    Ok(())
+}
