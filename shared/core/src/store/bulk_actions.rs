@@ -165,7 +165,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<BulkPosition>, Error> {
         let most = i32::try_from(limit).unwrap_or(i32::MAX);
-        let places = self.places(&list_pk(environment), range, ascending, most).await?;
+        let places = self.positions(&list_pk(environment), range, ascending, most).await?;
         Ok(places.iter().filter_map(|place| BulkPosition::parse(place)).take(limit).collect())
     }
 

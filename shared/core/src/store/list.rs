@@ -60,7 +60,7 @@ impl Store {
         ascending: bool,
         limit: i32,
     ) -> Result<Vec<Position>, Error> {
-        let places = self.places(&list_pk(environment, shard), range, ascending, limit).await?;
+        let places = self.positions(&list_pk(environment, shard), range, ascending, limit).await?;
         Ok(places.iter().filter_map(|place| Position::parse(place)).collect())
     }
 
@@ -68,7 +68,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub(super) async fn places(
+    pub(super) async fn positions(
         &self,
         list_pk: &str,
         (from, to): (&str, &str),
