@@ -148,6 +148,30 @@ test("a run is cancelled and replayed", async () => {
   assert.deepEqual(page.problems, []);
 });
 
+test("all runs of a filter are cancelled, and then replayed, and watched to their end", async () => {
+  for (let n = 0; n < 3; n += 1) await trigger(stack.url, "echo", { payload: n, options: { tags: ["many"], delay: "1h" } });
+  const page = await visit("/runs");
+  assert.equal(await page.getByRole("link", { name: /all of these/ }).count(), 0);
+  await page.goto("/runs?tag=many");
+  await page.getByRole("link", { name: "Cancel all of these" }).click();
+  await page.getByText("3 runs:").waitFor();
+  await picture(page, "bulk-asks");
+  await page.getByRole("button", { name: "Cancel all" }).click();
+  await page.waitForURL(/\/bulk\/bulk_/);
+  await comes(page, "#live .badge", "COMPLETED");
+  await comes(page, "#live dl", "Cancelled");
+  await picture(page, "bulk-done");
+  await page.goto("/runs?tag=many&status=CANCELED");
+  await page.getByRole("link", { name: "Replay all of these" }).click();
+  await page.getByRole("button", { name: "Replay all" }).click();
+  await comes(page, "#live .badge", "COMPLETED");
+  await page.goto("/runs?tag=many&status=COMPLETED");
+  await comes(page, "#live table.runs tbody", "echo");
+  await page.goto("/bulk");
+  assert.equal(await page.locator("tbody tr").count(), 2);
+  assert.deepEqual(page.problems, []);
+});
+
 test("the list is filtered, paged, and live", async () => {
   for (let n = 0; n < 60; n += 1) {
     const options = { tags: n % 2 ? ["odd"] : [], idempotencyKey: `listed-${n}`, delay: "1h" };
@@ -318,7 +342,7 @@ test("everything fits 375 pixels", async () => {
   await finished(stack.url, run.id);
   await makeToken(stack.url, { idempotencyKey: "y".repeat(200), tags: ["x".repeat(128), "short"] });
   const page = await visit("/", { viewport: { width: 375, height: 700 } });
-  for (const path of ["/", "/runs", `/runs/${run.id}`, "/tokens", "/keys?task=echo&key=b", "/try"]) {
+  for (const path of ["/", "/runs", `/runs/${run.id}`, "/bulk", "/runs?task=echo", "/bulk?task=echo&action=replay", "/tokens", "/keys?task=echo&key=b", "/try"]) {
     await page.goto(path);
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(width <= 375, `${path} is ${width} wide`);

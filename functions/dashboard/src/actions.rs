@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
+use oncekey_core::protocol::bulk;
 use oncekey_core::protocol::cancel::cancel;
 use oncekey_core::protocol::reset::reset_claim;
 use oncekey_core::protocol::token;
@@ -10,9 +11,10 @@ use oncekey_core::runs::find::find;
 use oncekey_core::runs::replay::{ReplayRequest, replay};
 use oncekey_core::store::KeyAddress;
 use oncekey_core::{App, Error, RequestId, RunId};
-use oncekey_http::{Segment, run_id, token_id};
+use oncekey_http::{Segment, bulk_action_id, run_id, token_id};
 use serde_json::json;
 
+use crate::bulk::asked;
 use crate::door::Submitted;
 use crate::keys::{free, to_key};
 use crate::page::Failure;
@@ -67,6 +69,34 @@ pub(crate) async fn reset_key_of_run(
         Ok(to_run(&run.id, "reset"))
     };
     freed.await.map_err(|error| Failure::of(&visitor, error))
+}
+
+/// Cancels or replays all runs that a filter finds. The page that asks names the request, so a second press makes no second action.
+pub(crate) async fn create_bulk_action(
+    State(app): State<App>,
+    Submitted { visitor, fields }: Submitted,
+) -> Result<Response, Failure> {
+    let created = async {
+        let request_id = RequestId::from_caller(fields.get("request"))?;
+        let request = asked(&fields, app.clock.now())?;
+        let action = bulk::create(&app, &visitor.environment, &request_id, request).await?;
+        Ok(Redirect::to(&format!("/bulk/{}", action.id)).into_response())
+    };
+    created.await.map_err(|error| Failure::of(&visitor, error))
+}
+
+/// Stops a bulk action.
+pub(crate) async fn abort_bulk_action(
+    State(app): State<App>,
+    Segment(id): Segment,
+    Submitted { visitor, .. }: Submitted,
+) -> Result<Response, Failure> {
+    let aborted = async {
+        let id = bulk_action_id(&id)?;
+        bulk::abort(&app, &visitor.environment, &id).await?;
+        Ok(Redirect::to(&format!("/bulk/{id}")).into_response())
+    };
+    aborted.await.map_err(|error| Failure::of(&visitor, error))
 }
 
 /// Frees a key that was looked up.

@@ -4,6 +4,7 @@
 //! no script but ours, and change nothing without a token that only they know.
 
 mod actions;
+mod bulk;
 mod chart;
 mod door;
 mod form;
@@ -86,6 +87,10 @@ pub fn router_beside(app: App, tasks: impl Fn() -> Vec<TaskId> + Send + Sync + '
         .route(routes::CANCEL_BUTTON.path, routes::CANCEL_BUTTON.to(actions::cancel_run))
         .route(routes::REPLAY_BUTTON.path, routes::REPLAY_BUTTON.to(actions::replay_run))
         .route(routes::RESET_BUTTON.path, routes::RESET_BUTTON.to(actions::reset_key_of_run))
+        .route(routes::BULK_PAGE.path, routes::BULK_PAGE.to(bulk::ask_or_list))
+        .route(routes::BULK_BUTTON.path, routes::BULK_BUTTON.to(actions::create_bulk_action))
+        .route(routes::BULK_ACTION_PAGE.path, routes::BULK_ACTION_PAGE.to(bulk::action))
+        .route(routes::ABORT_BUTTON.path, routes::ABORT_BUTTON.to(actions::abort_bulk_action))
         .route(routes::SCHEDULES_PAGE.path, routes::SCHEDULES_PAGE.to(schedules::schedules))
         .route(routes::TOKENS_PAGE.path, routes::TOKENS_PAGE.to(tokens::tokens))
         .route(routes::DECIDE_BUTTONS.path, routes::DECIDE_BUTTONS.to(actions::complete_token))

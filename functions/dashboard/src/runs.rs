@@ -6,7 +6,7 @@ use axum::extract::State;
 use maud::{Markup, html};
 use oncekey_core::cron::ScheduleId;
 use oncekey_core::runs::list::{Cursor, Filter, Page as RunsPage, PageStart, list};
-use oncekey_core::{App, Error, KeyHash, Run, RunStatus, TaskId, Timestamp, span};
+use oncekey_core::{App, BulkActionType, Error, KeyHash, Run, RunStatus, TaskId, Timestamp, span};
 
 use crate::form::{Fields, Query};
 use crate::format;
@@ -18,7 +18,7 @@ const SIZE: usize = 50;
 /// Spans that the filter offers.
 const PERIODS: [&str; 4] = ["1h", "1d", "7d", "30d"];
 /// What a filter may say.
-const FIELDS: [&str; 6] = ["task", "status", "tag", "key", "period", "schedule"];
+pub(crate) const FIELDS: [&str; 6] = ["task", "status", "tag", "key", "period", "schedule"];
 
 /// Shows a page of the list.
 pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, Query(query): Query) -> Result<Page, Failure> {
@@ -32,8 +32,13 @@ pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, Query(query):
     .map_err(|error| Failure::of(&visitor, error))?;
     let newest = matches!(from, PageStart::Newest);
     let content = html! {
-        div.heading { h1 { "Runs" } @if newest { span.muted { "newest first, live" } } }
+        div.heading {
+            h1 { "Runs" }
+            @if newest { span.muted { "newest first, live" } }
+            a.muted href="/bulk" { "bulk actions" }
+        }
         (filters(&query))
+        (bulk_links(&query))
         (live(newest, render_list(&query, &page, now)))
     };
     Ok(inside(&visitor, "/runs", "Runs", content))
@@ -47,7 +52,8 @@ fn place(query: &Fields) -> Result<PageStart, Error> {
     }
 }
 
-fn filter(query: &Fields, now: Timestamp) -> Result<Filter, Error> {
+/// Which runs a query, or a form of its fields, is about.
+pub(crate) fn filter(query: &Fields, now: Timestamp) -> Result<Filter, Error> {
     let status = query.given("status").map(|name| {
         let found = RunStatus::ALL.into_iter().find(|status| status.as_str() == name);
         found.ok_or_else(|| Error::invalid("status", format!("{name:?} is not a status")))
@@ -96,22 +102,39 @@ fn filters(query: &Fields) -> Markup {
             }
             @if let Some(schedule) = query.given("schedule") { input type="hidden" name="schedule" value=(schedule); }
             button.primary { "Filter" }
-            @if FIELDS.iter().any(|field| query.given(field).is_some()) { a href="/runs" { "Clear" } }
+            @if is_filtered(query) { a href="/runs" { "Clear" } }
+        }
+    }
+}
+
+pub(crate) fn is_filtered(query: &Fields) -> bool {
+    FIELDS.iter().any(|field| query.given(field).is_some())
+}
+
+/// A page about the same runs, told one thing more.
+fn linked(page: &str, query: &Fields, name: &str, value: &str) -> String {
+    let mut link = form_urlencoded::Serializer::new(String::new());
+    link.extend_pairs(FIELDS.iter().filter_map(|field| Some((*field, query.given(field)?))));
+    format!("{page}?{}", link.append_pair(name, value).finish())
+}
+
+/// Leads to the page that asks whether all that this filter shows is to be cancelled, or replayed.
+fn bulk_links(query: &Fields) -> Markup {
+    let status = RunStatus::ALL.into_iter().find(|status| query.get("status") == status.as_str());
+    let ask = |kind: BulkActionType| linked("/bulk", query, "action", kind.verb());
+    html! {
+        @if is_filtered(query) {
+            p.bulk {
+                @if !status.is_some_and(RunStatus::is_final) { a href=(ask(BulkActionType::Cancel)) { "Cancel all of these…" } " " }
+                a href=(ask(BulkActionType::Replay)) { "Replay all of these…" }
+            }
         }
     }
 }
 
 fn render_list(query: &Fields, page: &RunsPage, now: Timestamp) -> Markup {
-    let link = |name: &str, cursor: &Cursor| {
-        let mut link = form_urlencoded::Serializer::new(String::new());
-        for field in FIELDS {
-            if let Some(value) = query.given(field) {
-                link.append_pair(field, value);
-            }
-        }
-        format!("/runs?{}", link.append_pair(name, &cursor.to_string()).finish())
-    };
-    let is_filtered = FIELDS.iter().any(|field| query.given(field).is_some());
+    let link = |name: &str, cursor: &Cursor| linked("/runs", query, name, &cursor.to_string());
+    let is_filtered = is_filtered(query);
     html! {
         @if page.runs.is_empty() {
             div.card.empty {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oncekey_wire::{BulkActionId, BulkActionStatus, BulkActionType, BulkCounts, EnvironmentId, RunId};
+use oncekey_wire::{BulkActionId, BulkActionStatus, BulkActionType, BulkCounts, EnvironmentId, RunId, RunStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -22,6 +22,18 @@ pub enum Selection {
     Runs(Vec<RunId>),
     /// Those that match, and were created before the action.
     Filter(Box<Filter>),
+}
+
+impl Selection {
+    /// What this filter finds: for a cancellation, of the runs that have not ended.
+    #[must_use]
+    pub fn by(kind: BulkActionType, mut filter: Filter) -> Self {
+        if kind == BulkActionType::Cancel {
+            let meant = filter.statuses.take().unwrap_or_else(|| RunStatus::ALL.to_vec());
+            filter.statuses = Some(meant.into_iter().filter(|status| !status.is_final()).collect());
+        }
+        Self::Filter(Box::new(filter))
+    }
 }
 
 /// A bulk action as it was asked for, checked.

@@ -171,6 +171,14 @@ pub const CANCEL_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}
 pub const REPLAY_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}/replay");
 /// The button that frees a run's key.
 pub const RESET_BUTTON: Route = Route::of(Dashboard, Session, Post, "/runs/{id}/reset");
+/// The page of bulk actions, and the one that asks before there is another.
+pub const BULK_PAGE: Route = Route::of(Dashboard, Session, Get, "/bulk");
+/// The button that cancels or replays many runs.
+pub const BULK_BUTTON: Route = Route::of(Dashboard, Session, Post, "/bulk");
+/// The page of a bulk action.
+pub const BULK_ACTION_PAGE: Route = Route::of(Dashboard, Session, Get, "/bulk/{id}");
+/// The button that stops a bulk action.
+pub const ABORT_BUTTON: Route = Route::of(Dashboard, Session, Post, "/bulk/{id}/abort");
 /// The page of cron schedules.
 pub const SCHEDULES_PAGE: Route = Route::of(Dashboard, Session, Get, "/schedules");
 /// The page of wait tokens.
@@ -202,7 +210,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 63] = [
+pub const ALL: [Route; 67] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -259,6 +267,10 @@ pub const ALL: [Route; 63] = [
     CANCEL_BUTTON,
     REPLAY_BUTTON,
     RESET_BUTTON,
+    BULK_PAGE,
+    BULK_BUTTON,
+    BULK_ACTION_PAGE,
+    ABORT_BUTTON,
     SCHEDULES_PAGE,
     TOKENS_PAGE,
     DECIDE_BUTTONS,

@@ -1,6 +1,6 @@
 //! What makes a bulk action, parsed at the door.
 
-use oncekey_wire::{BatchId, BulkActionType, KeyHash, RunId, RunStatus, ScheduleId, TaskId};
+use oncekey_wire::{BatchId, BulkActionType, KeyHash, RunId, ScheduleId, TaskId};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -109,7 +109,7 @@ impl BulkActionBody {
         }
         let selection = match (body.run_ids, body.filter) {
             (Some(ids), None) => Selection::Runs(runs(&ids)?),
-            (None, Some(filter)) => Selection::Filter(Box::new(filter.check(kind, now)?)),
+            (None, Some(filter)) => Selection::by(kind, filter.check(now)?),
             (Some(_), Some(_)) => return Err(Error::invalid("runIds", "is given beside filter: give one of them")),
             (None, None) => return Err(Error::invalid("filter", "is missing, and runIds too: give one of them")),
         };
@@ -136,7 +136,7 @@ fn runs(ids: &[String]) -> Result<Vec<RunId>, Error> {
 }
 
 impl BulkFilterBody {
-    fn check(self, kind: BulkActionType, now: Timestamp) -> Result<Filter, Error> {
+    fn check(self, now: Timestamp) -> Result<Filter, Error> {
         let mut filter = Filter { is_test: self.is_test, ..Filter::default() };
         if let Some(names) = texts("filter.status", self.status)? {
             filter.statuses = Some(statuses("filter.status", names.iter().map(String::as_str))?);
@@ -163,10 +163,6 @@ impl BulkFilterBody {
         }
         if filter == Filter::default() {
             return Err(Error::invalid("filter", "says nothing: all runs would be meant; give one field at least"));
-        }
-        if kind == BulkActionType::Cancel {
-            let meant = filter.statuses.take().unwrap_or_else(|| RunStatus::ALL.to_vec());
-            filter.statuses = Some(meant.into_iter().filter(|status| !status.is_final()).collect());
         }
         Ok(filter)
     }
@@ -219,6 +215,8 @@ fn moment(field: &str, value: Option<Value>) -> Result<Option<Timestamp>, Error>
 
 #[cfg(test)]
 mod tests {
+    use oncekey_wire::RunStatus;
+
     use super::*;
 
     fn parse(text: &str) -> Result<BulkRequest, Error> {

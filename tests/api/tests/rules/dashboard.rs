@@ -80,8 +80,11 @@ pub(crate) fn led_to(answer: &Response) -> &str {
     answer.headers()[LOCATION].to_str().unwrap()
 }
 
-const PAGES: [&str; 7] = ["/", "/runs", "/runs/run_x", "/schedules", "/tokens", "/keys", "/try"];
-const FORMS: [&str; 8] = [
+const PAGES: [&str; 9] =
+    ["/", "/runs", "/runs/run_x", "/bulk", "/bulk/bulk_x", "/schedules", "/tokens", "/keys", "/try"];
+const FORMS: [&str; 10] = [
+    "/bulk",
+    "/bulk/bulk_x/abort",
     "/runs/run_x/cancel",
     "/runs/run_x/replay",
     "/runs/run_x/reset",

@@ -13,6 +13,7 @@ mod characters;
 mod cors;
 mod crons;
 mod dashboard;
+mod dashboard_bulk;
 mod dashboard_tokens;
 mod debounce;
 mod declared;
