@@ -91,6 +91,16 @@ export const replays = task({ id: "replays", run: async ({ id }: any) => {
   await wait.for({ seconds: 6 });
   return [replay.id, await runs.replay("run_" + "a".repeat(32)).catch((error) => error.status)];
 } });
+export const bulks = task({ id: "bulks", retry: { maxAttempts: 1 }, run: async ({ tag }: any) => {
+  const end = async (action: any) => (await runs.bulk.poll(action.id, { pollIntervalMs: 50 })).counts;
+  const canceled = await runs.bulk.cancel({ filter: { tag } });
+  const counts = [await end(canceled)];
+  await wait.for({ seconds: 6 });
+  const replayed = await runs.bulk.replay({ filter: { tag, status: "CANCELED" } });
+  counts.push(await end(replayed));
+  const stopped = await runs.bulk.abort(canceled.id);
+  return [counts, stopped.id === canceled.id, await (runs.bulk.cancel as any)({}).catch((error: any) => error.status)];
+} });
 export const parents = task({ id: "parents", run: async () => {
   const one = await echo.trigger({ n: 1 });
   const two = await echo.triggerAndWait({ n: 2 });
@@ -194,6 +204,18 @@ describe("task files", { concurrency: 3 }, () => {
     assert.equal(missing, 404);
     const all = await Promise.all((await stack.runsOf("echo")).map((run) => stack.get(run.id)));
     assert.equal(all.filter(({ payload }) => payload?.replayed === "once").length, 2);
+  });
+
+  test("a bulk action that a task asks for is one, though the task is suspended after it", async () => {
+    const waiting = [];
+    for (let n = 0; n < 3; n++) waiting.push(await stack.trigger("echo", { n }, { delay: "1h", tags: ["bulk"] }));
+    const [counts, stopped, nothing] = completed(await stack.run("bulks", { tag: "bulk" }));
+    assert.deepEqual(counts, [{ total: 3, success: 3, failure: 0 }, { total: 3, success: 3, failure: 0 }]);
+    assert.deepEqual([stopped, nothing], [true, 400]);
+    const { body } = await stack.call("GET", "/api/v1/bulk-actions");
+    assert.deepEqual(body.data.map((action) => [action.type, action.status]), [["REPLAY", "COMPLETED"], ["CANCEL", "COMPLETED"]]);
+    const { body: runs } = await stack.call("GET", "/api/v1/runs?filter[tag]=bulk&page[size]=100");
+    assert.deepEqual([waiting.length, runs.data.length], [3, 6]);
   });
 
   test("a run names the children that its own calls triggered", async () => {

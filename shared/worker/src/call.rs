@@ -6,7 +6,7 @@ use oncekey_core::key::{KeyHash, Scope};
 use oncekey_core::payload::Payload;
 use oncekey_core::protocol::trigger::RunHandle;
 use oncekey_core::run::end::End;
-use oncekey_core::{Error, RunId, Timestamp, TokenId};
+use oncekey_core::{BulkActionId, Error, RunId, Timestamp, TokenId};
 use oncekey_wire::{CreatedToken, Json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,8 @@ pub(crate) enum Answer {
     Held(bool),
     /// The run that is a replay of another.
     Replayed(RunId),
+    /// The bulk action that it made.
+    Bulk(BulkActionId),
     /// The wait token that it made, or found.
     Token(CreatedToken),
     /// How the token ended that it waited for.

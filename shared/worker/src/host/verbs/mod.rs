@@ -1,6 +1,7 @@
 //! What a task in a child asks of its run, call by call, through the same doors as a task in Rust.
 
 mod batches;
+mod bulk;
 mod call;
 mod packets;
 mod replay;
@@ -146,6 +147,7 @@ impl<'a> Verbs<'a> {
             }
             ("POST", ["api", "v1", "idempotencyKeys", key, "reset"]) => self.reset(key, body, call).await,
             ("POST", ["api", "v1", "runs", id, "replay"]) => self.replay(id, body, call).await,
+            ("POST", ["api", "v1", "bulk-actions"]) => self.bulk(body, call).await,
             ("PUT", ["api", "v2", "packets", path @ ..]) => {
                 self.place_packet(call.host.as_deref(), call.token.as_deref(), path)
             }
@@ -164,6 +166,7 @@ impl<'a> Verbs<'a> {
             // Of a second completion nothing comes.
             | ("POST", ["api", "v1", "waitpoints", "tokens", _, "complete"])
             | ("PUT", ["api", "v1", "runs", _, "metadata"])
+            | ("POST", ["api", "v1", "bulk-actions", _, "abort"])
             | ("POST", ["api", "v1", "runs", _, "tags"]) => return Ok(None),
             _ => refuse(
                 StatusCode::NOT_IMPLEMENTED,
