@@ -1,8 +1,9 @@
 //! Change: what holds for a queue, or for an environment, is changed, and who is parked is given the places that there are then.
 //!
 //! The message of a change goes first, as in a cancel: were its writer to die after the write, nobody would give those places. It
-//! carries the new setting, which has a generation more than that which it was made of, so that of two one is written. Whoever handles it
-//! writes the setting if nobody has, and goes through the lanes in which runs are parked.
+//! carries the new setting, which has a generation more than that which it was made of, so that of two one is written, and none that is
+//! late writes over a later one. Whoever handles it writes the setting if nobody has, and goes through the lanes in which runs are
+//! parked.
 
 use std::time::{Duration, Instant};
 
@@ -62,10 +63,8 @@ pub async fn change_queue(
         let there = app.store.queue_setting(environment, queue).await?;
         let there = there.unwrap_or_else(|| QueueSetting::none(queue.clone(), app.clock.now()));
         let mut next = there.clone();
+        // Also where that changes nothing: the message of an earlier change may be under way, whose writer has died.
         edit(&mut next);
-        if next == there {
-            return Ok(there);
-        }
         if let Some(written) = follow(app, environment, &there, next).await? {
             return Ok(written);
         }
@@ -94,11 +93,7 @@ pub(super) async fn follow(
 /// [`Error::Contended`], [`Error::Aws`], [`Error::Unreadable`].
 pub async fn pause_environment(app: &App, environment: &EnvironmentId, paused: bool) -> Result<(), Error> {
     for _ in 0..TRIES {
-        let there = app.store.environment_setting(environment).await?;
-        if there.as_ref().is_some_and(|there| there.paused) == paused {
-            return Ok(());
-        }
-        let generation = there.map_or(0, |there| there.generation) + 1;
+        let generation = app.store.environment_setting(environment).await?.map_or(0, |there| there.generation) + 1;
         let next = EnvironmentSetting { generation, paused, updated_at: app.clock.now() };
         if write(app, environment, Subject::Environment(next)).await? {
             return Ok(());

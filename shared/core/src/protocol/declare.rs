@@ -8,10 +8,10 @@
 //! A task that several workers declare has the schedule of the one that was deployed last: the schedules are read first and then the
 //! deployments, so that whose schedule is there is known of. When that worker declares it no longer, the one before has it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use oncekey_wire::{EnvironmentId, Manifest, RequestId, ScheduleId, TaskId, WorkerName};
+use oncekey_wire::{EnvironmentId, Manifest, QueueLabel, RequestId, ScheduleId, TaskId, WorkerName};
 
 use crate::app::App;
 use crate::cron::{CronSchedule, Plan, fresh};
@@ -41,6 +41,7 @@ pub async fn declare(
     request: &RequestId,
 ) -> Result<StoredDeployment, Error> {
     check(manifest, app.clock.now())?;
+    let mut renewed = BTreeSet::new();
     for _ in 0..TRIES {
         let there = app.store.deployment(environment, worker).await?;
         let deployment = match there {
@@ -60,10 +61,12 @@ pub async fn declare(
                 if !app.store.put_deployment(environment, &next).await? {
                     continue;
                 }
+                // The message of an earlier deployment may be under way, which has died over them.
+                renewed.extend(there.iter().chain([&next]).flat_map(|one| declared_queues(&[one]).into_keys()));
                 next
             }
         };
-        if settle(app, environment, &deployment).await? {
+        if settle(app, environment, &deployment, &renewed).await? {
             return Ok(deployment);
         }
     }
@@ -76,7 +79,7 @@ pub async fn declare(
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn settle_all(app: &App, environment: &EnvironmentId) -> Result<(), Error> {
     for deployment in app.store.deployments(environment).await? {
-        match settle(app, environment, &deployment).await {
+        match settle(app, environment, &deployment, &BTreeSet::new()).await {
             Ok(_) => {}
             Err(error) if error.is_transient() => return Err(error),
             // It keeps nobody from looking at the others.
@@ -88,12 +91,17 @@ pub async fn settle_all(app: &App, environment: &EnvironmentId) -> Result<(), Er
 
 /// Writes the schedules that a deployment declares, as far as they are not there, and those of other workers that come back with
 /// what it declares no longer. Whether all are: not if another was deployed since, or something else came in between.
-async fn settle(app: &App, environment: &EnvironmentId, deployment: &StoredDeployment) -> Result<bool, Error> {
+async fn settle(
+    app: &App,
+    environment: &EnvironmentId,
+    deployment: &StoredDeployment,
+    renewed: &BTreeSet<QueueLabel>,
+) -> Result<bool, Error> {
     let there = app.store.current_cron_schedules(environment).await?;
     let settings = app.store.settings(environment, true).await?;
     let there: BTreeMap<&ScheduleId, &CronSchedule> = there.iter().map(|schedule| (&schedule.id, schedule)).collect();
     let all = app.store.current_deployments(environment).await?;
-    if !settle_queues(app, environment, settings, &all).await? {
+    if !settle_queues(app, environment, settings, &all, renewed).await? {
         return Ok(false);
     }
     let own = declared(environment, &deployment.manifest)?;
@@ -120,19 +128,20 @@ async fn settle(app: &App, environment: &EnvironmentId, deployment: &StoredDeplo
     Ok(written.into_iter().all(|done| done))
 }
 
-/// Sees to it that of each queue what these deployments declare is known. Whether it is: not if somebody has changed one meanwhile. The
+/// Sees to it that of each queue what these deployments declare is known, and written anew of these. Whether it is: not if somebody has changed one meanwhile. The
 /// settings were read before the deployments: whoever deploys later than these has those changed again.
 async fn settle_queues(
     app: &App,
     environment: &EnvironmentId,
     settings: Vec<Subject>,
     all: &[StoredDeployment],
+    renewed: &BTreeSet<QueueLabel>,
 ) -> Result<bool, Error> {
     let mut wanted = declared_queues(&latest_last(all));
     let mut writes = Vec::new();
     let mut set = |there: QueueSetting, wanted: QueueDeclared| {
         let tasks: Vec<TaskId> = wanted.tasks.into_iter().collect();
-        if (there.declared, &there.tasks) != (wanted.limit, &tasks) {
+        if (there.declared, &there.tasks) != (wanted.limit, &tasks) || renewed.contains(&there.queue) {
             let next = QueueSetting { declared: wanted.limit, tasks, ..there.clone() };
             writes.push(async move { follow(app, environment, &there, next).await.map(|written| written.is_some()) });
         }

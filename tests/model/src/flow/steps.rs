@@ -246,6 +246,10 @@ impl Flow {
         // Also when the event comes again, and its move was made.
         process.retries = is_retried && record.turn == turn.next_attempt() && record.status == Status::Queued;
         let is_reached = process.retries || record.status == Status::Final && record.turn == turn;
+        // Who moved it on may have died before it had put the item, and the message of the turn is gone.
+        if !is_reached && record.status == Status::Parked && record.turn == turn.next_resume() {
+            return Some(Step::Put(record.turn, true));
+        }
         if self.has(Mutant::StaleEventLeavesPlace) && !is_reached {
             return Some(Step::Acknowledge);
         }

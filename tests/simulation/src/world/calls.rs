@@ -214,11 +214,13 @@ impl World<'_> {
                 _ => {}
             }
         }
-        if status == 200 && is_start(body["ConditionExpression"].as_str()) {
+        let parks = body["UpdateExpression"].as_str().is_some_and(|update| update.contains("#parks"));
+        if status == 200 && !parks && is_start(body["ConditionExpression"].as_str()) {
             let started: Value = serde_json::from_str(&answer).unwrap_or_default();
             let until = moment(&started["Attributes"], "lease_until");
             self.holders.insert(process);
             self.held.insert(text(&started["Attributes"], "run_id"), (process, until));
+            self.look_at_limits(process, &started["Attributes"]);
         }
         (status, answer)
     }

@@ -56,7 +56,12 @@ impl World<'_> {
         match dead.work {
             Work::Trigger(caller) => self.callers[caller].at_work = false,
             Work::Reset(resetter) => self.resetters[resetter].at_work = false,
-            Work::Invocation { .. } | Work::Cancel | Work::Complete | Work::Declare(_) | Work::Schedule => {}
+            Work::Invocation { .. }
+            | Work::Cancel
+            | Work::Change
+            | Work::Complete
+            | Work::Declare(_)
+            | Work::Schedule => {}
         }
     }
 }

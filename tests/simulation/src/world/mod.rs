@@ -6,6 +6,7 @@ mod callers;
 mod calls;
 mod crons;
 mod delivery;
+mod limits;
 mod machine;
 mod made;
 mod mutant;
@@ -33,6 +34,7 @@ use serde_json::Value;
 
 pub use self::bench::Bench;
 use self::caller::{Caller, has_tokens};
+use self::limits::Limits;
 use self::machine::{Machine, SLOWEST, machines};
 use self::made::Made;
 pub use self::mutant::Mutant;
@@ -62,6 +64,7 @@ enum Work {
     Complete,
     Declare(usize),
     Schedule,
+    Change,
 }
 
 enum End {
@@ -72,6 +75,7 @@ enum End {
     Complete(Result<(), Error>),
     Declared(Result<(), Error>),
     Scheduled,
+    Changed,
 }
 
 struct AtWork {
@@ -126,6 +130,8 @@ pub struct World<'a> {
     completions: u32,
     /// Cron schedules, if there are any.
     crons: Option<Crons>,
+    /// How many runs may execute, if that is limited.
+    limits: Option<Limits>,
     /// Payloads that are not written yet, and whose run they are of: the planted fault.
     late: Vec<(String, String)>,
     /// How often nobody is at work for days.
@@ -145,6 +151,7 @@ pub async fn simulate(bench: &Bench, database: &Database, seed: u64, trace: bool
     fastrand::seed(seed);
     let mut world = World::new(bench, database, seed, trace, mutant);
     world.open_environment();
+    world.declare_limits();
     let mut calls = 0;
     for _ in 0..MOVES {
         calls += u32::from(world.wild_move().await);
@@ -166,7 +173,9 @@ impl<'a> World<'a> {
         let clock = Clock::frozen(BEGINNING);
         let recorder = Recorder::default();
         recorder.lock().trace = trace.then(Vec::new);
-        let callers = (0..random.u32(2..=8)).map(|number| Caller::new(seed, number, &mut random)).collect();
+        let callers: Vec<Caller> =
+            (0..random.u32(2..=8)).map(|number| Caller::new(seed, number, &mut random)).collect();
+        let limits = Limits::of(seed, &callers);
         let resetters = (0..random.u32(0..=3)).map(|number| Resetter::new(seed, number, &mut random)).collect();
         let only_throttled = random.u8(..12) == 0;
         let receives = if only_throttled { Receives::IN_EARNEST } else { Receives::FEW };
@@ -199,6 +208,7 @@ impl<'a> World<'a> {
             tokens: Vec::new(),
             completions: if has_tokens(seed) { Rng::with_seed(seed).u32(2..=12) } else { 0 },
             crons: Crons::of(seed),
+            limits,
             late: Vec::new(),
             absences: if only_throttled || random.bool() { 0 } else { 5 },
             throttled_until: BEGINNING,
@@ -295,6 +305,7 @@ impl<'a> World<'a> {
             // Whoever is at work waits for others. So long, and a claimer is taken for dead whose run is not there.
             0..40 if !self.at_work.is_empty() => self.pass(Duration::from_millis(250)).await,
             0..72 if self.crons.is_some() && self.random.bool() && self.change_schedules() => {}
+            0..42 if self.change_limits() => {}
             0..72 => self.call_in(),
             72..88 => self.deliver(),
             88 if self.absences > 0 => {

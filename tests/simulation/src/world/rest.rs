@@ -38,7 +38,7 @@ impl World<'_> {
             self.clock.advance(Duration::from_millis(60));
         } else if self.callers.iter().any(|caller| caller.tries > 0) {
             self.call_in();
-        } else if self.reset_again() || self.settle_schedules() {
+        } else if self.reset_again() || self.settle_schedules() || self.settle_limits() {
         } else {
             return !self.let_time_pass();
         }
