@@ -47,8 +47,8 @@ pub async fn run(arguments: Vec<OsString>) -> Result<(), LambdaError> {
     let code = Code { bundle: root.join("tasks"), project: root, version: String::new() };
     let (worker, queue) = (Worker::new(), own_queue(&text(OWN_QUEUE))?);
     let load = async |app: &mut App| match host.load(code.clone()).await {
-        Ok(tasks) => {
-            worker.replace(tasks);
+        Ok(declared) => {
+            worker.replace(declared);
             if let Some(queue) = &queue {
                 app.queues.adopt(worker.ids(), queue);
             }

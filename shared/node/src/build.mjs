@@ -30,14 +30,20 @@ export async function build({ tasks, out, minify = false, external = [], host, a
     });
     await chmod(path.join(out, "bootstrap"), 0o755);
   }
-  const loadedTasks = await loaded(out, project.root);
-  await writeFile(path.join(out, "manifest.json"), manifestOf(loadedTasks));
-  return loadedTasks;
+  const ready = await loaded(out, project.root);
+  await writeFile(path.join(out, "manifest.json"), manifestOf(ready));
+  return ready.tasks;
 }
 
 /** What Oncekey is told of the package: `oncekey workers declare NAME @manifest.json`. */
-function manifestOf(tasks) {
-  return `${JSON.stringify({ tasks: tasks.map(({ id, queue, cron }) => ({ id, queue: queue?.name, cron })) }, null, 2)}\n`;
+function manifestOf({ tasks, queues }) {
+  const limits = new Map(queues.map(({ name, concurrencyLimit }) => [name, concurrencyLimit]));
+  for (const { id, queue } of tasks) if (queue?.concurrencyLimit !== undefined) limits.set(queue.name ?? `task/${id}`, queue.concurrencyLimit);
+  const declared = {
+    tasks: tasks.map(({ id, queue, cron }) => ({ id, queue: queue?.name, cron })),
+    queues: [...limits].filter(([, limit]) => limit !== undefined).map(([name, concurrencyLimit]) => ({ name, concurrencyLimit })),
+  };
+  return `${JSON.stringify(declared, null, 2)}\n`;
 }
 
 /** The harness as one file. */
@@ -59,7 +65,7 @@ function findHost(root, arch) {
   throw new Unusable(`the host's binary is not there: install ${name}, or say with --host where a bootstrap is that was built of functions/worker-node (--host none leaves it out)`);
 }
 
-/** Loads the package as Lambda would, and returns its tasks. */
+/** Loads the package as Lambda would, and returns what it says of itself. */
 function loaded(out, root) {
   const { TRIGGER_VERSION: _, ...environment } = process.env;
   const child = spawn(process.execPath, [path.join(out, "harness.mjs")], {
@@ -69,7 +75,7 @@ function loaded(out, root) {
   return new Promise((resolve, reject) => {
     createInterface({ input: child.stdio[4] }).on("line", (line) => {
       const message = JSON.parse(line);
-      if (message.type === "ready") resolve(message.tasks);
+      if (message.type === "ready") resolve(message);
       if (message.type === "failed") reject(new Unusable(`the tasks do not load: ${message.error.stack ?? message.error.message}`));
       child.stdio[3].end();
     });

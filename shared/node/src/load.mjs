@@ -34,13 +34,22 @@ export async function load({ folder, core: entry, entries }, waits) {
   if (twice) throw new Error(`two tasks have the id "${twice.id}"${twice.filePaths?.length ? ` (${[...new Set(twice.filePaths)].join(", ")})` : ""}: give one of them another`);
   // Tasks that a run imports while it is under way.
   core.resourceCatalog.setCurrentFileContext(workers.NO_FILE_CONTEXT, workers.NO_FILE_CONTEXT);
-  const tasks = catalog.listTaskManifests().map(({ id, filePath, queue, retry, maxDuration, machine, schedule }) => ({
-    id, filePath, queue, retry, maxDuration, machine, cron: schedule && declared(id, filePath, schedule),
-  }));
+  const tasks = catalog.listTaskManifests().map(({ id, filePath, queue, concurrency, retry, maxDuration, machine, schedule }) => {
+    if (concurrency?.inline || concurrency?.limits) {
+      throw new Error(`${filePath}: task "${id}": concurrency is not supported: give it queue: { concurrencyLimit }, and its runs a concurrencyKey`);
+    }
+    return { id, filePath, queue, retry, maxDuration, machine, cron: schedule && declared(id, filePath, schedule) };
+  });
+  const queues = catalog.listQueueManifests().map(({ name, concurrencyLimit, combinedConcurrencyLimit }) => {
+    if (combinedConcurrencyLimit !== undefined) {
+      throw new Error(`queue "${name}": combinedConcurrencyLimit is not supported: a concurrencyLimit holds for each concurrencyKey by itself`);
+    }
+    return { name, concurrencyLimit };
+  });
   if (tasks.length === 0) {
     throw new Error(`no file registers a task: ${entries.map(({ source }) => source).join(", ") || "there is none"}. A task is made by task({ id, run }) of @trigger.dev/sdk, and exported`);
   }
-  return { core: { ...core, TaskExecutor: workers.TaskExecutor, ConsoleInterceptor: workers.ConsoleInterceptor, TriggerTracer }, catalog, tasks, managers };
+  return { core: { ...core, TaskExecutor: workers.TaskExecutor, ConsoleInterceptor: workers.ConsoleInterceptor, TriggerTracer }, catalog, tasks, queues, managers };
 }
 
 /** When a task runs by itself, as the host is told. */

@@ -86,7 +86,7 @@ export async function serve() {
     };
 
     const bundle = await read(required("ONCEKEY_BUNDLE"));
-    const { core, catalog, tasks, managers } = await load(bundle, waits);
+    const { core, catalog, tasks, queues, managers } = await load(bundle, waits);
     const steps = offerSteps({ api, core, run: () => runner.run });
     runner = new Runner({ say, core, catalog, managers, effects, quiet, order, waits, api, recorder, steps });
     const handlers = {
@@ -111,7 +111,7 @@ export async function serve() {
     loop = new Loop(() => [...hostSockets].reduce((count, socket) => count + (socket._handle?.hasRef?.() ? 1 : 0) + (socket.connecting ? 1 : 0), 0));
     watchForStall({ say, api, waits, recorder, order, loop, run: () => runner.run });
     say({
-      type: "ready", protocol: PROTOCOL, version: VERSION, sdk: bundle.sdk, node: process.version, pid: process.pid, tasks,
+      type: "ready", protocol: PROTOCOL, version: VERSION, sdk: bundle.sdk, node: process.version, pid: process.pid, tasks, queues,
       startedMs: Math.round(performance.now()),
     });
   } catch (error) {

@@ -77,7 +77,7 @@ pub use oncekey_core::{EnvironmentId, Error as CoreError, RunId, RunStatus, Task
 pub use oncekey_wire::{CreatedToken, Debounce, Json, KeyRelease, TokenOptions};
 pub use queue::Queue;
 pub use task::Task;
-pub use worker::Worker;
+pub use worker::{Declared, Worker};
 
 /// What a stack hands to [`Worker::handle`] and reads of it, for those who run a worker without Lambda's runtime.
 pub mod stack {

@@ -39,6 +39,21 @@ struct Known {
     missing: Option<String>,
 }
 
+/// What code declares.
+#[derive(Debug, Default)]
+pub struct Declared {
+    /// Its tasks.
+    pub tasks: Vec<Task>,
+    /// Queues beside those of its tasks.
+    pub queues: Vec<DeclaredQueue>,
+}
+
+impl<const N: usize> From<[Task; N]> for Declared {
+    fn from(tasks: [Task; N]) -> Self {
+        Self { tasks: tasks.into(), queues: Vec::new() }
+    }
+}
+
 /// A set of tasks. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Worker {
@@ -59,15 +74,11 @@ impl Worker {
         self
     }
 
-    /// Takes these tasks in place of all that it has, for the runs that it takes up from now on.
-    pub fn replace(&self, tasks: impl IntoIterator<Item = Task>) {
-        let tasks = tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
-        *self.write() = Known { tasks, queues: Vec::new(), missing: None };
-    }
-
-    /// Declares these queues beside those of its tasks.
-    pub fn declare_queues(&self, queues: Vec<DeclaredQueue>) {
-        self.write().queues = queues;
+    /// Takes this in place of all that it has, for the runs that it takes up from now on.
+    pub fn replace(&self, declared: impl Into<Declared>) {
+        let declared = declared.into();
+        let tasks = declared.tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
+        *self.write() = Known { tasks, queues: declared.queues, missing: None };
     }
 
     /// Has no tasks, for this reason: the runs that it takes up until [`Worker::replace`] fail with it, and are tried again.

@@ -122,9 +122,9 @@ impl Tasks {
                 let told: Bundle = serde_json::from_str(&text).map_err(|error| format!("tasks.json: {error}"))?;
                 let code = Code { bundle, project: told.project, version: content_hash };
                 match self.host.load_if_declarable(code).await {
-                    Ok(tasks) => {
+                    Ok(declared) => {
                         let anew = !self.worker.ids().is_empty();
-                        self.worker.replace(tasks);
+                        self.worker.replace(declared);
                         if anew {
                             eprintln!("{folder}: taken up: {}", self.listed());
                         }

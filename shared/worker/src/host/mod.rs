@@ -31,10 +31,11 @@ pub use tokio::sync::Semaphore;
 
 use crate::host::api::Tokens;
 use crate::host::inner::Inner;
-use crate::host::pool::Pool;
+use crate::host::pool::{Loaded, Pool};
 use crate::host::protocol::Manifest;
 use crate::host::session::{GRACE, carry_out};
 use crate::task::Task;
+use crate::worker::Declared;
 
 /// How a host works.
 pub struct Options {
@@ -97,16 +98,16 @@ impl Host {
     ///
     /// # Errors
     /// In words, when its files cannot be imported; then the code before stays.
-    pub async fn load(&self, code: Code) -> Result<Vec<Task>, String> {
+    pub async fn load(&self, code: Code) -> Result<Declared, String> {
         let loaded = self.inner.pool.load(code, |_| Ok(())).await?;
-        loaded.tasks.iter().map(|manifest| self.task(manifest)).collect()
+        self.declared(&loaded)
     }
 
     /// The same, unless its tasks declare what cannot be declared: where somebody is at hand who can mend that.
     ///
     /// # Errors
     /// In words, with the file; then the code before stays.
-    pub async fn load_if_declarable(&self, code: Code) -> Result<Vec<Task>, String> {
+    pub async fn load_if_declarable(&self, code: Code) -> Result<Declared, String> {
         let is_good = |tasks: &[Manifest]| {
             tasks.iter().filter_map(|task| Some((task, task.cron.as_ref()?))).try_for_each(|(task, cron)| {
                 let refused = |error| format!("{}: {error}", task.file_path);
@@ -114,7 +115,12 @@ impl Host {
             })
         };
         let loaded = self.inner.pool.load(code, is_good).await?;
-        loaded.tasks.iter().map(|manifest| self.task(manifest)).collect()
+        self.declared(&loaded)
+    }
+
+    fn declared(&self, loaded: &Loaded) -> Result<Declared, String> {
+        let tasks = loaded.tasks.iter().map(|manifest| self.task(manifest)).collect::<Result<_, _>>()?;
+        Ok(Declared { tasks, queues: loaded.queues.clone() })
     }
 
     fn task(&self, manifest: &Manifest) -> Result<Task, String> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use oncekey_core::EnvironmentId;
+use oncekey_wire::DeclaredQueue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::host::api::{ChildCall, Tokens};
@@ -64,6 +65,7 @@ impl Drop for Hand {
 pub(crate) struct Loaded {
     pub code: Code,
     pub tasks: Vec<Manifest>,
+    pub queues: Vec<DeclaredQueue>,
     generation: u64,
 }
 
@@ -104,9 +106,9 @@ impl Pool {
     ) -> Result<Arc<Loaded>, String> {
         let generation = self.generations.fetch_add(1, Ordering::SeqCst) + 1;
         let (process, calls, token) = self.start(&code).await?;
-        let tasks = self.ready(&process).await?;
+        let (tasks, queues) = self.ready(&process).await?;
         is_good(&tasks)?;
-        let loaded = Arc::new(Loaded { code, tasks, generation });
+        let loaded = Arc::new(Loaded { code, tasks, queues, generation });
         let old: Vec<Hand> = {
             let mut current = self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             *current = Some(Arc::clone(&loaded));
@@ -192,7 +194,7 @@ impl Pool {
         Ok((Arc::new(process), calls, token))
     }
 
-    async fn ready(&self, process: &Process) -> Result<Vec<Manifest>, String> {
+    async fn ready(&self, process: &Process) -> Result<(Vec<Manifest>, Vec<DeclaredQueue>), String> {
         let message = match tokio::time::timeout(UNTIL_READY, process.hear()).await {
             Ok(message) => message?,
             Err(_) => {
@@ -201,9 +203,11 @@ impl Pool {
             }
         };
         match message {
-            Some(FromChild::Ready { protocol: PROTOCOL, tasks, .. }) => {
+            Some(FromChild::Ready { protocol: PROTOCOL, tasks, queues }) => {
                 tasks.iter().try_for_each(|task| task.id().map(drop))?;
-                Ok(tasks)
+                let queues =
+                    queues.iter().filter_map(|queue| queue.declared().transpose()).collect::<Result<_, _>>()?;
+                Ok((tasks, queues))
             }
             Some(FromChild::Ready { protocol, .. }) => Err(format!(
                 "the harness speaks version {protocol} of the protocol, and this host {PROTOCOL}: take both from one version"

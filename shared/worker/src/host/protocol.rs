@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oncekey_core::TaskId;
 use oncekey_core::run::retry::RetryPolicy;
-use oncekey_wire::{DeclaredCron, MAX_CONCURRENCY, QueueLabel};
+use oncekey_wire::{DeclaredCron, DeclaredQueue, MAX_CONCURRENCY, QueueLabel};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,6 +22,9 @@ pub(crate) enum FromChild {
         #[serde(default)]
         protocol: u32,
         tasks: Vec<Manifest>,
+        /// The queues that its files declare.
+        #[serde(default)]
+        queues: Vec<QueueManifest>,
     },
     /// Nothing can run in it.
     Failed { error: Described },
@@ -135,6 +138,14 @@ pub(crate) struct QueueManifest {
 }
 
 impl QueueManifest {
+    /// What is declared of it, if its limit is said.
+    pub(crate) fn declared(&self) -> Result<Option<DeclaredQueue>, String> {
+        let Some(name) = &self.name else { return Ok(None) };
+        let label = QueueLabel::parse(name).map_err(|error| format!("queue {name:?}: {error}"))?;
+        let limit = self.limit(&format!("queue {name:?}"))?;
+        Ok(limit.map(|limit| DeclaredQueue { name: label, concurrency_limit: Some(limit) }))
+    }
+
     /// Its limit; `file` says where.
     pub(crate) fn limit(&self, file: &str) -> Result<Option<u32>, String> {
         let Some(limit) = self.concurrency_limit else { return Ok(None) };

@@ -20,7 +20,7 @@ const QUEUE: &str = "q";
 
 /// Whether there are limits in the schedule of this seed.
 fn has_limits(seed: u64) -> bool {
-    seed % 4 == 0
+    seed.is_multiple_of(4)
 }
 
 /// The limits of a schedule.
