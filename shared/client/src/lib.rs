@@ -38,6 +38,7 @@ mod client;
 mod error;
 mod key;
 mod keys;
+mod queues;
 mod runs;
 mod schedules;
 mod tokens;
@@ -55,10 +56,12 @@ pub use oncekey_wire::{
     BulkAction, BulkActionId, BulkActionStatus, BulkActionType, BulkActionsPage, BulkCounts, BulkSelection,
     CreatedToken, Debounce, DeclaredCron, DeployedTask, Deployment, Env, EnvironmentId, Family, Generator, Handle,
     HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease, KeyStatus, Manifest, OnMissed, OnOverlap, Pages,
-    Processing, QueueLabel, RelatedRun, RelatedRuns, Reported, Run, RunError, RunFields, RunId, RunSchedule, RunStatus,
-    Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId, Timestamp, Token, TokenId, TokenOptions,
-    TokenStatus, TokensPage, TriggerFunction, TriggerOptions, WaitingFor, WorkerName,
+    Processing, Queue, QueueConcurrency, QueueLabel, QueueType, RelatedRun, RelatedRuns, Reported, Run, RunError,
+    RunFields, RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId,
+    Timestamp, Token, TokenId, TokenOptions, TokenStatus, TokensPage, TriggerFunction, TriggerOptions, WaitingFor,
+    WorkerName,
 };
+pub use queues::Queues;
 pub use runs::{ListRuns, Page, Runs};
 pub use schedules::{ListSchedules, SchedulePlan, Schedules};
 pub use tokens::{ListTokens, Tokens};

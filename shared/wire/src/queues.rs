@@ -79,6 +79,14 @@ impl QueueLabel {
 
 text_id!(QueueLabel);
 
+impl std::str::FromStr for QueueLabel {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::parse(text)
+    }
+}
+
 /// A queue as code declares it.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ mod failure;
 mod input;
 mod keys;
 mod output;
+mod queues;
 mod remote;
 mod runs;
 mod schedules;
@@ -75,6 +76,9 @@ enum Command {
     /// List workers and what they declare; declare for one; remove one
     #[command(subcommand)]
     Workers(workers::WorkersCommand),
+    /// List queues; pause them, let them go on; change how many of their runs execute at a time
+    #[command(subcommand)]
+    Queues(queues::QueuesCommand),
     /// Create environments; list, rotate and revoke their API keys
     #[command(subcommand)]
     Env(env::EnvCommand),
@@ -99,6 +103,7 @@ impl Cli {
             Command::Schedules(command) => schedules::schedules(command).await,
             Command::Tokens(command) => tokens::tokens(command).await,
             Command::Workers(command) => workers::workers(command).await,
+            Command::Queues(command) => queues::queues(command).await,
             Command::Env(command) => env::env(command).await,
             Command::Openapi => {
                 output::print(crate::openapi());

@@ -21,6 +21,7 @@ use crate::dashboard::Visitor;
 use crate::faults::database_behind;
 use crate::journal::suspended;
 use crate::large::noise;
+use crate::protocol::until;
 use crate::waits::DrainedButDelayed;
 
 /// Units that each call used, by operation.
@@ -250,13 +251,13 @@ async fn the_budget_of_a_wait_for_a_token_holds() {
     let run = oncekey.trigger("wait", json!({ "payload": token["id"] })).await.id;
     oncekey.in_status(&run, "WAITING").await;
     oncekey.drained_but_delayed().await;
-    let (writes, _) = take(&units);
+    let (writes, reads) = take(&units);
     assert_eq!(writes, 3.0 + 4.0, "a run that starts; what it waits for, on both sides, its calls, and the suspension");
     let path = format!("/api/v1/waitpoints/tokens/{}/complete", token["id"].as_str().unwrap());
     answer(oncekey.post(&path, json!({ "data": 1 }).to_string())).await;
     oncekey.finished(&run).await;
     oncekey.drained_but_delayed().await;
-    let (writes, _) = take(&units);
+    let (writes, reads) = take(&units);
     assert!(
         [5.0, 6.0].contains(&writes),
         "{writes}: a completion, the waking, what it waits for no more, a start, and its end"
@@ -309,6 +310,53 @@ async fn the_budget_of_a_run_that_replaces_another_is_five_writes_more() {
 
 /// What it takes to learn that nothing limits any queue: a worker asks every five seconds, and whoever ends a run that nobody started.
 const LIMITS: f64 = 0.5;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_of_a_limit_holds() {
+    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
+    let open = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let held = std::sync::Arc::clone(&open);
+    let task = Task::new("held", move |_: Context, held_back: bool| {
+        let held = std::sync::Arc::clone(&held);
+        async move {
+            if held_back {
+                held.acquire().await.map_err(|_| oncekey_worker::TaskError::new("closed"))?.forget();
+            }
+            Ok(())
+        }
+    });
+    let (oncekey, units) = counted_with(place, Worker::new().task(task.concurrency(1))).await;
+    // The first makes the item of the places.
+    oncekey.trigger("held", json!({ "payload": false })).await;
+    settled(&oncekey).await;
+    take(&units);
+    oncekey.trigger("held", json!({ "payload": false })).await;
+    settled(&oncekey).await;
+    let (writes, reads) = take(&units);
+    assert_eq!(writes, 4.0 + 2.0, "a run, and a place that is taken and freed");
+    // Whether one waits; the places and who waits, before and after one is freed.
+    let finds = 0.5 + 2.0 * 2.0;
+    assert!([0.5 + finds, 0.5 + finds + LIMITS].contains(&reads), "a look for waiters, and those for places: {reads}");
+
+    let first = oncekey.trigger("held", json!({ "payload": true })).await;
+    oncekey.in_status(&first.id, "EXECUTING").await;
+    take(&units);
+    let second = oncekey.trigger("held", json!({ "payload": false })).await;
+    until(async || {
+        let stored = oncekey.app().store.run(&oncekey_tests_api::run_id(&second.id)).await.unwrap();
+        stored.is_some_and(|run| run.parked)
+    })
+    .await;
+    open.add_permits(1);
+    settled(&oncekey).await;
+    let (writes, _) = take(&units);
+    // The end of the first is a write, and hands its place on by another; the second is triggered, and ends.
+    let waited = writes - (2.0 + 4.0 + 2.0);
+    assert_eq!(waited, PARKED, "a refused place, a move, an item that is put and deleted");
+}
+
+/// Writes that it takes to wait for a place.
+const PARKED: f64 = 4.0;
 
 /// What it takes that a run under way makes way: two refused claims, its end, and its event's, which finds that made; it is
 /// looked at twice, the successor once, and whoever waits for it.
@@ -422,7 +470,7 @@ async fn a_payload_and_an_output_of_20_kb_take_fifty_write_units_and_duplicates_
         take(&units);
         let run = oncekey.trigger("echo", body.clone()).await;
         settled(&oncekey).await;
-        let (writes, _) = take(&units);
+        let (writes, reads) = take(&units);
         assert!(writes <= most, "{writes}");
         assert_eq!(oncekey.run(&run.id).await["output"], payload);
         take(&units);
@@ -447,7 +495,7 @@ async fn metadata_of_20_kb_is_written_once_and_read_by_no_duplicate() {
     take(&units);
     oncekey.trigger("echo", body.clone()).await;
     settled(&oncekey).await;
-    let (writes, _) = take(&units);
+    let (writes, reads) = take(&units);
     assert!(writes <= 5.0 + 21.0, "{writes}");
     assert!(oncekey.trigger("echo", body).await.is_cached);
     assert_eq!(take(&units), (1.0, 1.0));
@@ -462,7 +510,7 @@ async fn a_payload_of_a_kilobyte_is_written_once_and_not_with_every_move() {
         take(&units);
         oncekey.trigger("echo", json!({ "payload": { "text": noise(bytes) }, "options": { "maxAttempts": 1 } })).await;
         settled(&oncekey).await;
-        let (writes, _) = take(&units);
+        let (writes, reads) = take(&units);
         // Its output is its payload, and may take the last write over a kilobyte.
         assert!(writes <= PLAIN_RUN + 2.0, "{bytes}: {writes}");
     }
