@@ -4,13 +4,17 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use axum::http::{HeaderMap, HeaderValue};
+use oncekey_core::bulk::{MAX_RUNS, Selection};
 use oncekey_core::key::{KeyGroup, KeyHash};
 use oncekey_core::payload::path::BlobPath;
+use oncekey_core::protocol::bulk::BulkMessage;
+use oncekey_core::protocol::bulk::list::BulkCursor;
 use oncekey_core::public_token::{SigningKey, Unverified};
 use oncekey_core::queue::message::{CompletionEvent, Remains, RunMessage};
+use oncekey_core::request::bulk::BulkActionBody;
 use oncekey_core::request::{BatchLine, Envelope, KeyHeaders, TriggerBody, TriggerMessage, parse_json};
 use oncekey_core::run::waiter::Waiter;
-use oncekey_core::runs::list::Cursor;
+use oncekey_core::runs::list::{Cursor, Filter};
 use oncekey_core::{BatchId, EnvironmentId, Error, RequestId, RunId, TaskId, Timestamp, Window, span};
 use oncekey_http::key_headers;
 use oncekey_tests_api::public_tokens::{HS256, signed};
@@ -77,6 +81,17 @@ fn field() -> impl Strategy<Value = String> {
         "output",
     ];
     prop_oneof![4 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
+}
+
+/// What is said of the runs of a bulk action: fields of a filter, with values that some of them take, or none.
+fn bulk_filter() -> impl Strategy<Value = Value> {
+    let names =
+        ["status", "taskIdentifier", "tag", "queue", "batch", "schedule", "isTest", "from", "to", "period", "version"];
+    let said =
+        [json!("FAILED"), json!(["QUEUED", "FAILED"]), json!("echo"), json!([]), json!(true), json!("7d"), json!(5)];
+    let value = prop_oneof![2 => prop::sample::select(said.to_vec()), 1 => any_json()];
+    let fields = prop::collection::hash_map(prop::sample::select(names.to_vec()).prop_map(str::to_owned), value, 0..4);
+    fields.prop_map(|map| Value::Object(map.into_iter().collect()))
 }
 
 fn envelope(key: Option<String>) -> Envelope {
@@ -191,10 +206,35 @@ proptest! {
     }
 
     #[test]
-    fn cursors_and_waiters_are_read_back_or_refused(text in any::<String>(), near in "[0-9]{13,17}[.#]run_[a-z2-7]{32}", waiter in "run_[a-z2-7]{32}(#[0-9]{1,12}){1,3}") {
+    fn a_bulk_action_s_body_is_never_about_all_runs_for_want_of_a_word(
+        action in prop::sample::select(vec!["cancel", "replay", "delete"]), filter in bulk_filter(), ids in any_json(), which in 0..4u8, near in nearly_json(),
+    ) {
+        let body = match which {
+            0 => json!({ "action": action, "filter": filter }).to_string().into_bytes(),
+            1 => json!({ "action": action, "runIds": ids }).to_string().into_bytes(),
+            2 => json!({ "action": action, "runIds": ids, "filter": filter }).to_string().into_bytes(),
+            _ => near,
+        };
+        match BulkActionBody::parse(&body, Timestamp::from_millis(1_790_000_000_000)).map(|request| (request.kind, request.selection)) {
+            Ok((_, Selection::Runs(runs))) => prop_assert!((1..=MAX_RUNS).contains(&runs.len())),
+            Ok((kind, Selection::Filter(filter))) => {
+                prop_assert!(*filter != Filter::default());
+                let final_ones = filter.statuses.iter().flatten().filter(|status| status.is_final()).count();
+                prop_assert!(kind.verb() == "replay" || (filter.statuses.is_some() && final_ones == 0));
+            }
+            Err(error) => prop_assert!(helps(&error), "{error}"),
+        }
+        prop_assert_eq!(BulkMessage::parse(&String::from_utf8_lossy(&body)), None);
+    }
+
+    #[test]
+    fn cursors_and_waiters_are_read_back_or_refused(text in any::<String>(), near in "[0-9]{13,17}[.#](run|bulk)_[a-z2-7]{32}", waiter in "run_[a-z2-7]{32}(#[0-9]{1,12}){1,3}") {
         for text in [&text, &near] {
             if let Ok(cursor) = Cursor::parse("page[after]", text) {
                 prop_assert_eq!(Cursor::parse("page[after]", &cursor.to_string()).unwrap(), cursor);
+            }
+            if let Ok(cursor) = BulkCursor::parse("page[after]", text) {
+                prop_assert_eq!(BulkCursor::parse("page[after]", &cursor.to_string()).unwrap(), cursor);
             }
         }
         if let Some(read) = Waiter::parse(&waiter) {
@@ -257,7 +297,7 @@ async fn no_cookie_form_or_query_breaks_a_page() {
     for _ in 0..300 {
         let (query, body) = (noise(60), noise(200));
         let cookie: String = noise(80).chars().filter(char::is_ascii).collect();
-        for path in ["/", "/runs", "/tokens", "/keys", "/try", "/sign-in", "/runs/x"] {
+        for path in ["/", "/runs", "/tokens", "/keys", "/try", "/sign-in", "/runs/x", "/bulk", "/bulk/x"] {
             let url = format!("{}?{}", oncekey.url(path), query.replace(['#', ' '], ""));
             for request in [http.get(&url), http.post(&url).body(body.clone())] {
                 let answer = request.header("cookie", format!("oncekey_session={cookie}")).send().await.unwrap();

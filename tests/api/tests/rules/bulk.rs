@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::large::noise;
 use crate::overdue::sweep;
+use crate::protocol::until;
 
 pub(super) const PATH: &str = "/api/v1/bulk-actions";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -244,9 +245,7 @@ async fn r122_whoever_dies_before_sending_for_work_is_helped_by_the_same_request
         }
         let stored = async || oncekey.app().store.bulk_action(&action.id).await.unwrap().unwrap();
         // Nobody is sent for by this look.
-        while stored().await.status.as_str() == "PENDING" {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until(|| async { stored().await.status.as_str() != "PENDING" }).await;
         assert_eq!(seen(&oncekey, id).await["counts"], counts(2, 2, 0), "{who}");
     }
 }

@@ -44,6 +44,12 @@ async fn worked_on(app: &App, action: &StoredBulkAction) {
     assert_eq!(go_on(app, work).await.unwrap(), Disposition::Done);
 }
 
+/// The same on whichever thread is free, so that several are at it at once.
+async fn beside(app: &App, action: &StoredBulkAction) {
+    let (app, action) = (app.clone(), action.clone());
+    tokio::spawn(async move { worked_on(&app, &action).await }).await.unwrap();
+}
+
 async fn stored(oncekey: &Oncekey, action: &StoredBulkAction) -> StoredBulkAction {
     oncekey.app().store.bulk_action(&action.id).await.unwrap().unwrap()
 }
@@ -146,8 +152,11 @@ async fn r121_many_who_work_on_one_action_at_once_double_nothing() {
     let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
     for (kind, in_all) in [("replay", 240), ("cancel", 120)] {
         let (oncekey, action) = stack_with(place, 120, kind).await;
+        // All of them find the same runs in hand, and do them.
+        let hand = newest(&oncekey, PAGE).await;
+        in_hand(&oncekey, &action, &hand).await;
         let app = complete_function(&oncekey);
-        join_all((0..5).map(|_| worked_on(app, &action))).await;
+        join_all((0..5).map(|_| beside(app, &action))).await;
         let done = stored(&oncekey, &action).await;
         assert_eq!((done.status, json!(done.counts)), (BulkActionStatus::Completed, counts(120, 120, 0)), "{kind}");
         assert_eq!(runs(&oncekey).await, in_all, "{kind}");
@@ -275,7 +284,7 @@ async fn r124_whoever_stops_an_action_while_many_work_on_it_finds_every_run_that
             tokio::time::sleep(Duration::from_millis(wait)).await;
             abort(oncekey.app(), &dev(), &action.id).await.unwrap();
         };
-        tokio::join!(join_all((0..3).map(|_| worked_on(app, &action))), stop);
+        tokio::join!(join_all((0..3).map(|_| beside(app, &action))), stop);
         oncekey.clock.advance(Duration::from_secs(61));
         oncekey.drained(COMPLETIONS).await;
         let end = stored(&oncekey, &action).await;
