@@ -251,13 +251,13 @@ async fn the_budget_of_a_wait_for_a_token_holds() {
     let run = oncekey.trigger("wait", json!({ "payload": token["id"] })).await.id;
     oncekey.in_status(&run, "WAITING").await;
     oncekey.drained_but_delayed().await;
-    let (writes, reads) = take(&units);
+    let (writes, _) = take(&units);
     assert_eq!(writes, 3.0 + 4.0, "a run that starts; what it waits for, on both sides, its calls, and the suspension");
     let path = format!("/api/v1/waitpoints/tokens/{}/complete", token["id"].as_str().unwrap());
     answer(oncekey.post(&path, json!({ "data": 1 }).to_string())).await;
     oncekey.finished(&run).await;
     oncekey.drained_but_delayed().await;
-    let (writes, reads) = take(&units);
+    let (writes, _) = take(&units);
     assert!(
         [5.0, 6.0].contains(&writes),
         "{writes}: a completion, the waking, what it waits for no more, a start, and its end"
@@ -470,7 +470,7 @@ async fn a_payload_and_an_output_of_20_kb_take_fifty_write_units_and_duplicates_
         take(&units);
         let run = oncekey.trigger("echo", body.clone()).await;
         settled(&oncekey).await;
-        let (writes, reads) = take(&units);
+        let (writes, _) = take(&units);
         assert!(writes <= most, "{writes}");
         assert_eq!(oncekey.run(&run.id).await["output"], payload);
         take(&units);
@@ -495,7 +495,7 @@ async fn metadata_of_20_kb_is_written_once_and_read_by_no_duplicate() {
     take(&units);
     oncekey.trigger("echo", body.clone()).await;
     settled(&oncekey).await;
-    let (writes, reads) = take(&units);
+    let (writes, _) = take(&units);
     assert!(writes <= 5.0 + 21.0, "{writes}");
     assert!(oncekey.trigger("echo", body).await.is_cached);
     assert_eq!(take(&units), (1.0, 1.0));
@@ -510,7 +510,7 @@ async fn a_payload_of_a_kilobyte_is_written_once_and_not_with_every_move() {
         take(&units);
         oncekey.trigger("echo", json!({ "payload": { "text": noise(bytes) }, "options": { "maxAttempts": 1 } })).await;
         settled(&oncekey).await;
-        let (writes, reads) = take(&units);
+        let (writes, _) = take(&units);
         // Its output is its payload, and may take the last write over a kilobyte.
         assert!(writes <= PLAIN_RUN + 2.0, "{bytes}: {writes}");
     }
