@@ -12,6 +12,7 @@ mod format;
 mod keys;
 mod overview;
 mod page;
+mod queues;
 mod run;
 mod runs;
 mod schedules;
@@ -91,6 +92,8 @@ pub fn router_beside(app: App, tasks: impl Fn() -> Vec<TaskId> + Send + Sync + '
         .route(routes::BULK_BUTTON.path, routes::BULK_BUTTON.to(actions::create_bulk_action))
         .route(routes::BULK_ACTION_PAGE.path, routes::BULK_ACTION_PAGE.to(bulk::action))
         .route(routes::ABORT_BUTTON.path, routes::ABORT_BUTTON.to(actions::abort_bulk_action))
+        .route(routes::QUEUES_PAGE.path, routes::QUEUES_PAGE.to(queues::queues))
+        .route(routes::STEER_QUEUES_BUTTON.path, routes::STEER_QUEUES_BUTTON.to(queues::steer))
         .route(routes::SCHEDULES_PAGE.path, routes::SCHEDULES_PAGE.to(schedules::schedules))
         .route(routes::TOKENS_PAGE.path, routes::TOKENS_PAGE.to(tokens::tokens))
         .route(routes::DECIDE_BUTTONS.path, routes::DECIDE_BUTTONS.to(actions::complete_token))

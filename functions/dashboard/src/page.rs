@@ -33,9 +33,10 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 });
 
 /// The pages that lead everywhere.
-const NAVIGATION: [(&str, &str); 6] = [
+const NAVIGATION: [(&str, &str); 7] = [
     ("/", "Overview"),
     ("/runs", "Runs"),
+    ("/queues", "Queues"),
     ("/schedules", "Schedules"),
     ("/tokens", "Tokens"),
     ("/keys", "Keys"),

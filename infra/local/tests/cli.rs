@@ -310,6 +310,30 @@ fn what_no_schedule_can_be_made_of_is_refused_in_one_line() {
 }
 
 #[test]
+fn r109_queues_are_listed_paused_and_limited() {
+    let stack = Stack::start();
+    let list = stack.run(&["queues", "list"]).out;
+    assert!(list.lines().next().unwrap().starts_with("QUEUE") && list.contains("task/echo"), "{list}");
+    let limited = stack.run(&["queues", "limit", "task/echo", "3"]);
+    assert_eq!((limited.code, limited.out.trim()), (0, "task/echo  limit 3 (declared -)  0 execute, 0 wait  active"));
+    let paused = stack.run(&["queues", "pause", "task/echo", "--json"]).json();
+    assert_eq!((&paused["paused"], &paused["concurrencyLimit"]), (&Value::from(true), &Value::from(3)));
+    assert!(stack.run(&["queues", "resume", "task/echo"]).out.trim().ends_with("active"));
+    assert_eq!(
+        stack.run(&["queues", "limit", "task/echo", "--reset"]).out.trim(),
+        "task/echo  limit -  - execute, 0 wait  active"
+    );
+    let all = stack.run(&["queues", "pause", "--all"]);
+    assert_eq!(all.out.trim(), "all queues are paused: nothing starts from five seconds from now");
+    assert_eq!(stack.run(&["queues", "resume", "--all"]).code, 0);
+    let none = stack.run(&["queues", "get", "nowhere"]);
+    assert!(none.code == 1 && none.err.contains("there is no queue nowhere in local/dev"), "{}", none.err);
+    let wrong =
+        [&["queues", "limit", "task/echo"][..], &["queues", "limit", "task/echo", "100001"], &["queues", "pause"]];
+    assert!(wrong.into_iter().all(|wrong| stack.run(wrong).code == 2));
+}
+
+#[test]
 fn r94_a_token_is_created_once_for_its_key() {
     let stack = Stack::start();
     let create = ["tokens", "create", "--key", "k", "--key-ttl", "1h", "--timeout", "2d", "--tag", "a", "--tag", "b"];

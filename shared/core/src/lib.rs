@@ -39,8 +39,8 @@ pub use error::Error;
 pub use key::window::Window;
 pub use key::{IdempotencyKey, KeyHash, Scope};
 pub use oncekey_wire::{
-    BatchId, BulkActionId, BulkActionStatus, BulkActionType, EnvironmentId, Invalid, Json, RequestId, RunId, TaskId,
-    TokenId, TokenStatus, WorkerName,
+    BatchId, BulkActionId, BulkActionStatus, BulkActionType, EnvironmentId, Invalid, Json, QueueLabel, RequestId,
+    RunId, TaskId, TokenId, TokenStatus, WorkerName,
 };
 pub use run::Run;
 pub use run::status::RunStatus;

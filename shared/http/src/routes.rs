@@ -179,6 +179,10 @@ pub const BULK_BUTTON: Route = Route::of(Dashboard, Session, Post, "/bulk");
 pub const BULK_ACTION_PAGE: Route = Route::of(Dashboard, Session, Get, "/bulk/{id}");
 /// The button that stops a bulk action.
 pub const ABORT_BUTTON: Route = Route::of(Dashboard, Session, Post, "/bulk/{id}/abort");
+/// Shows the queues.
+pub const QUEUES_PAGE: Route = Route::of(Dashboard, Session, Get, "/queues");
+/// Pauses a queue, or lets it go on.
+pub const STEER_QUEUES_BUTTON: Route = Route::of(Dashboard, Session, Post, "/queues");
 /// The page of cron schedules.
 pub const SCHEDULES_PAGE: Route = Route::of(Dashboard, Session, Get, "/schedules");
 /// The page of wait tokens.
@@ -210,7 +214,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 }
 
 /// All of them. Of two that a path could mean, the more exact one comes first.
-pub const ALL: [Route; 67] = [
+pub const ALL: [Route; 69] = [
     TRIGGER,
     CREATE_BATCH,
     ADD_BATCH_ITEMS,
@@ -271,6 +275,8 @@ pub const ALL: [Route; 67] = [
     BULK_BUTTON,
     BULK_ACTION_PAGE,
     ABORT_BUTTON,
+    QUEUES_PAGE,
+    STEER_QUEUES_BUTTON,
     SCHEDULES_PAGE,
     TOKENS_PAGE,
     DECIDE_BUTTONS,

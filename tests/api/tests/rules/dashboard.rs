@@ -80,9 +80,10 @@ pub(crate) fn led_to(answer: &Response) -> &str {
     answer.headers()[LOCATION].to_str().unwrap()
 }
 
-const PAGES: [&str; 9] =
-    ["/", "/runs", "/runs/run_x", "/bulk", "/bulk/bulk_x", "/schedules", "/tokens", "/keys", "/try"];
-const FORMS: [&str; 10] = [
+const PAGES: [&str; 10] =
+    ["/", "/runs", "/runs/run_x", "/bulk", "/bulk/bulk_x", "/queues", "/schedules", "/tokens", "/keys", "/try"];
+const FORMS: [&str; 11] = [
+    "/queues",
     "/bulk",
     "/bulk/bulk_x/abort",
     "/runs/run_x/cancel",

@@ -177,7 +177,7 @@ async fn drive(oncekey: &Oncekey, queue: &str) {
 /// The pages, and every button on them.
 async fn visit(oncekey: &Oncekey, run: &str) {
     let visitor = Visitor::signed_in(oncekey, DEV).await;
-    for page in ["/", "/runs", "/schedules", "/tokens", "/keys", "/try"] {
+    for page in ["/", "/runs", "/queues", "/schedules", "/tokens", "/keys", "/try"] {
         visitor.get(page).await;
     }
     let page = format!("/runs/{run}");

@@ -1,10 +1,11 @@
 //! R108–R110: queues over HTTP, and limits that code declares, that are put in their place, and that are reset.
 
-use oncekey_tests_api::{Oncekey, Place, answer};
+use oncekey_tests_api::{DEV, Oncekey, Place, answer};
 use oncekey_worker::{Context, Queue, Task, Worker};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::dashboard::{Visitor, led_to};
 use super::protocol::until;
 
 fn worker() -> Worker {
@@ -110,6 +111,27 @@ async fn r109_a_paused_queue_and_a_paused_environment_go_on_when_they_are_told()
     until(async || queue(&oncekey, "task", "plain").await.1["queued"] == 1).await;
     assert_eq!(all("resume").await, json!({ "paused": false }));
     assert_eq!(oncekey.finished(&run).await["status"], "COMPLETED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_the_page_of_queues_pauses_one_or_all_and_says_so() {
+    let Some(oncekey) = running().await else { return };
+    let visitor = Visitor::signed_in(&oncekey, DEV).await;
+    let page = visitor.get("/queues").await;
+    assert!(page.contains("mail/out") && page.contains("task/single") && !page.contains(">paused<"), "{page}");
+    for (button, queue, told) in [
+        ("pause", "mail/out", ">paused<"),
+        ("resume", "mail/out", "Pause all"),
+        ("pause_all", "1", ">all paused<"),
+        ("resume_all", "1", "Pause all"),
+    ] {
+        let answer = visitor.send("/queues", "/queues", &[(button, queue)]).await;
+        assert_eq!(led_to(&answer), "/queues");
+        assert!(visitor.get("/queues").await.contains(told), "{button}");
+    }
+    assert!(!visitor.get("/queues").await.contains("paused<"));
+    let answer = visitor.send("/queues", "/queues", &[("pause", "nowhere")]).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test(flavor = "multi_thread")]
