@@ -115,6 +115,31 @@ test("r100: a stack that is killed in the middle breaks no limit, and leaves nob
   }
 });
 
+test("r102: a held wait for a run that needs the place of its own run is refused in words, before the invocation is over", { timeout: 120_000 }, async () => {
+  const { server, url } = await startWatch(10);
+  const stack = await startTasks({ "limits.ts": `
+import { queue, task } from "@trigger.dev/sdk";
+import http from "node:http";
+
+const one = queue({ name: "one", concurrencyLimit: 1 });
+export const child = task({ id: "child", queue: one, run: async () => 1 });
+export const parent = task({ id: "parent", queue: one, retry: { maxAttempts: 1 }, run: async ({ url }: { url: string }) => {
+  await new Promise<void>((resolve) => http.get(url + "/all/sent", (answer) => answer.resume().on("end", () => resolve())));
+  return child.triggerAndWait({}).unwrap();
+} });
+` }, { args: ["--workers", "4"] });
+  try {
+    const run = await stack.run("parent", { url });
+    assert.equal(run.status, "FAILED");
+    assert.match(run.error.message, /this wait cannot be had: run_\w+ waits for a place of the queue one, and this run, which waits for it, has the only one/);
+    const [child] = await stack.runsOf("child");
+    assert.equal((await stack.end(child.id)).status, "COMPLETED");
+  } finally {
+    await stack.stop();
+    server.close();
+  }
+});
+
 test("what Oncekey does not have of limits is refused by name, and the code before goes on", { timeout: 120_000 }, async () => {
   const declares = ({ queue = "", task = "" }) => `import { queue, task } from "@trigger.dev/sdk";\nexport const q = queue({ name: "q"${queue} });\nexport const t = task({ id: "t"${task}, run: async () => 1 });\n`;
   const stack = await startTasks({ "limits.ts": declares({}) });

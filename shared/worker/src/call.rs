@@ -6,7 +6,7 @@ use oncekey_core::key::{KeyHash, Scope};
 use oncekey_core::payload::Payload;
 use oncekey_core::protocol::trigger::RunHandle;
 use oncekey_core::run::end::End;
-use oncekey_core::{BulkActionId, Error, RunId, Timestamp, TokenId};
+use oncekey_core::{BulkActionId, Error, QueueLabel, RunId, Timestamp, TokenId};
 use oncekey_wire::{CreatedToken, Json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -230,12 +230,14 @@ pub enum CallError {
         before: String,
     },
     /// The run did what must not be done twice, so it waits in place; and this wait outlasts the invocation.
-    #[error("{}", not_held(*ends_at, *stops_at, effects))]
+    #[error("{}", not_held(*ends_at, *stops_at, blocked.as_ref(), effects))]
     NotHeld {
         /// When the wait would end, if that is known.
         ends_at: Option<Timestamp>,
         /// When the invocation ends.
         stops_at: Timestamp,
+        /// The child that it waits for, and the queue of which that needs the place that the run has itself.
+        blocked: Option<(RunId, QueueLabel)>,
         /// What the run did.
         effects: Vec<String>,
     },
@@ -268,10 +270,20 @@ fn other_call(number: u32, now: &str, before: &str) -> String {
     )
 }
 
-fn not_held(ends_at: Option<Timestamp>, stops_at: Timestamp, effects: &[String]) -> String {
-    let why = match ends_at {
-        Some(ends_at) => format!("it ends at {ends_at}, and this invocation at {stops_at}"),
-        None => "it has outlasted this invocation".to_owned(),
+fn not_held(
+    ends_at: Option<Timestamp>,
+    stops_at: Timestamp,
+    blocked: Option<&(RunId, QueueLabel)>,
+    effects: &[String],
+) -> String {
+    let why = match (blocked, ends_at) {
+        (Some((child, queue)), _) => {
+            format!(
+                "{child} waits for a place of the queue {queue}, and this run, which waits for it, has the only one"
+            )
+        }
+        (None, Some(ends_at)) => format!("it ends at {ends_at}, and this invocation at {stops_at}"),
+        (None, None) => "it has outlasted this invocation".to_owned(),
     };
     let effects = effects.join(" and ");
     format!(

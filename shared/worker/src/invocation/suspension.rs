@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use oncekey_core::flow::Lane;
 use oncekey_core::payload::PayloadType;
 use oncekey_core::protocol::keep::expiry;
 use oncekey_core::protocol::wait::{Suspension, suspend};
 use oncekey_core::queue::message::RunMessage;
 use oncekey_core::store::Progress;
-use oncekey_core::{RunStatus, Timestamp};
+use oncekey_core::{QueueLabel, RunId, RunStatus, Timestamp};
 
 use crate::call::CallError;
 use crate::calls::Open;
@@ -23,6 +24,8 @@ const NEARLY_DUE: Duration = Duration::from_secs(5 * 60);
 const UNTIL_ALL_LOOK: u32 = 16;
 /// How often a run that is held in place looks for wake-ups.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Children of a held wait that are looked at whether they wait for its run.
+const LOOKED_AT: usize = 10;
 /// Milliseconds before the end of an invocation in which a task can hear that it cannot be held any longer.
 const TO_REFUSE_MS: i64 = 500;
 
@@ -127,7 +130,11 @@ impl Invocation {
         let due_at = self.calls().open.get(&number).and_then(|open| open.due_at);
         let clock = &self.app.clock;
         let last = Timestamp::from_millis(self.stop_at.millis().saturating_sub(TO_REFUSE_MS));
-        let refuse = |ends_at| CallError::NotHeld { ends_at, stops_at: self.stop_at, effects: effects.to_vec() };
+        let refused = |ends_at, blocked| {
+            let (stops_at, effects) = (self.stop_at, effects.to_vec());
+            CallError::NotHeld { ends_at, stops_at, blocked, effects }
+        };
+        let refuse = |ends_at| refused(ends_at, None);
         if due_at.is_some_and(|due_at| due_at > last) {
             return Err(refuse(due_at));
         }
@@ -139,10 +146,31 @@ impl Invocation {
             if clock.now() >= last {
                 return Err(refuse(None));
             }
+            if let Some(blocked) = self.blocked_by_itself(number).await? {
+                return Err(refused(None, Some(blocked)));
+            }
             let next = self.next_look().min(last);
             clock.sleep_until(due_at.map_or(next, |due_at| due_at.min(next))).await;
             self.look_for_wakes().await?;
         }
+    }
+
+    /// The child of a held wait that never ends: it waits for the place that this run has itself, and is the only one.
+    async fn blocked_by_itself(&self, number: u32) -> Result<Option<(RunId, QueueLabel)>, CallError> {
+        let Some(lane) = Lane::of(&self.run) else { return Ok(None) };
+        let (app, waiter) = (&self.app, self.waiter(number));
+        let pending = until_read(app, || app.store.wait(&waiter)).await?.pending;
+        if pending.is_empty() {
+            return Ok(None);
+        }
+        let bound = until_read(app, || app.store.bound(&lane.environment, &lane.queue)).await?;
+        if bound.limit != Some(1) {
+            return Ok(None);
+        }
+        let some: Vec<&RunId> = pending.iter().take(LOOKED_AT).collect();
+        let children = until_read(app, || app.store.runs(&some)).await?;
+        let blocked = children.into_iter().find(|child| child.parked && Lane::of(child).as_ref() == Some(&lane));
+        Ok(blocked.map(|child| (child.id, lane.queue)))
     }
 
     /// Looks whether there were wake-ups. Ends the invocation if the run is not ours any more.
