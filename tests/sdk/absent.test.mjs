@@ -10,7 +10,6 @@ import {
   envvars,
   prompts,
   query,
-  queues,
   runs,
   sessions,
   tasks,
@@ -44,11 +43,9 @@ const calls = {
     () => client().waitForDuration(run, { date: new Date() }),
     () => client().waitForWaitpointToken({ runFriendlyId: run, waitpointFriendlyId: "waitpoint_a" }),
   ],
-  "queues that are steered over HTTP": [
-    () => queues.list(),
-    () => queues.pause("queue_a"),
-    () => queues.retrieve({ type: "task", name: "echo" }),
+  "limits that several queues share": [
     () => concurrencyLimits.list(),
+    () => concurrencyLimits.retrieve("openai"),
   ],
   "tokens of its own making": [() => client().createPublicToken({ scopes: ["read:runs"] })],
   "environment variables": [() => envvars.list("proj_a", "dev"), () => envvars.create("proj_a", "dev", { name: "A", value: "1" })],

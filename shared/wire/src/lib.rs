@@ -16,6 +16,7 @@ mod key;
 mod logs;
 mod names;
 pub mod options;
+mod pages;
 mod queues;
 mod read;
 mod release;
@@ -40,6 +41,7 @@ pub use json::Json;
 pub use key::{KeyGroup, KeyHash, KeyOptions, Parent, Scope};
 pub use logs::{LogLine, RunLogs};
 pub use options::{TriggerBody, TriggerOptions};
+pub use pages::Pages;
 pub use queues::{
     DeclaredQueue, EnvironmentPaused, MAX_CONCURRENCY, Queue, QueueConcurrency, QueueLabel, QueueType, QueuesPage,
 };
@@ -51,7 +53,7 @@ pub use run::{
     TriggerFunction,
 };
 pub use schedule::{
-    DeletedSchedule, Generator, OnMissed, OnOverlap, Pages, RunSchedule, Schedule, ScheduleEnvironment, SchedulesPage,
+    DeletedSchedule, Generator, OnMissed, OnOverlap, RunSchedule, Schedule, ScheduleEnvironment, SchedulesPage,
     Timezones,
 };
 pub use status::RunStatus;

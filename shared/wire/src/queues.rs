@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Invalid;
 use crate::ids::TaskId;
 use crate::names::text_id;
-use crate::schedule::Pages;
+use crate::pages::Pages;
 use crate::time::{Timestamp, iso};
 
 /// The most runs of a queue that a limit can let execute at a time.

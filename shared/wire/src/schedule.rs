@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deployment::WorkerName;
 use crate::ids::{EnvironmentId, ScheduleId, TaskId};
+use crate::pages::Pages;
 use crate::reported::Reported;
 use crate::time::{Timestamp, iso};
 
@@ -173,19 +174,6 @@ pub struct SchedulesPage {
     pub data: Vec<Schedule>,
     /// Where this page is among all.
     pub pagination: Pages,
-}
-
-/// Where a page is among all.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pages {
-    /// This page, from 1 on.
-    pub current_page: usize,
-    /// How many there are, one at least.
-    pub total_pages: usize,
-    /// How many schedules there are in all.
-    pub count: usize,
 }
 
 /// A schedule that was deleted.

@@ -71,6 +71,8 @@ fn faults_planted_in_starts_waits_and_what_expires_are_found_by_the_invariants_t
         (Mutant::ExpireEnds, 200, "nobody knows how its child ended"),
         (Mutant::LatePayloads, 200, "which is not there"),
         (Mutant::EarlyWakes, 200, "I8 or I9"),
+        (Mutant::Places, 200, "I11: "),
+        (Mutant::Parked, 200, "I8 or I9"),
         (Mutant::Impatience, 600, "I8: nothing failed but for a passing reason"),
     ]);
 }

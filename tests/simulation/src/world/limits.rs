@@ -1,15 +1,10 @@
 //! Limits: how many runs of a queue may execute at a time, who changes that, and whether there were ever more.
 
-use std::collections::BTreeSet;
-
-use fastrand::Rng;
-use oncekey_core::EnvironmentId;
 use oncekey_core::flow::{Overridden, QueueSetting};
 use oncekey_core::protocol::change::{change_queue, give_all};
 use oncekey_wire::QueueLabel;
 use serde_json::{Value, json};
 
-use super::caller::Caller;
 use super::watch::text;
 use super::{End, Work, World};
 use crate::network::Process;
@@ -17,41 +12,6 @@ use crate::tasks::{APPROVAL, TASKS};
 
 /// The queue that limits all tasks.
 const QUEUE: &str = "q";
-
-/// Whether there are limits in the schedule of this seed.
-fn has_limits(seed: u64) -> bool {
-    seed.is_multiple_of(4)
-}
-
-/// The limits of a schedule.
-pub(super) struct Limits {
-    environments: BTreeSet<EnvironmentId>,
-    /// The first limit.
-    first: u32,
-    /// The largest that there ever was: who took a place under it may be at work still.
-    most: usize,
-    /// How often they are changed yet.
-    changes: u32,
-    /// Whether all was let go on, now that nothing fails; and how often it was looked for what nobody told of.
-    is_open: bool,
-    sweeps: u32,
-}
-
-impl Limits {
-    pub(super) fn of(seed: u64, callers: &[Caller]) -> Option<Self> {
-        let mut random = Rng::with_seed(seed ^ 0x6c69_6d69);
-        let first = random.u32(1..=2);
-        has_limits(seed).then(|| Self {
-            environments: callers.iter().map(|caller| caller.environment.clone()).collect(),
-            first,
-            most: first as usize,
-            // In half of them nothing changes, and then no more than that is at work.
-            changes: if random.bool() { random.u32(1..=6) } else { 0 },
-            is_open: false,
-            sweeps: 0,
-        })
-    }
-}
 
 impl World<'_> {
     /// Declares the limits that there are from the beginning.

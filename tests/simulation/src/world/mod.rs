@@ -6,6 +6,7 @@ mod callers;
 mod calls;
 mod crons;
 mod delivery;
+mod limited;
 mod limits;
 mod machine;
 mod made;
@@ -34,7 +35,7 @@ use serde_json::Value;
 
 pub use self::bench::Bench;
 use self::caller::{Caller, has_tokens};
-use self::limits::Limits;
+use self::limited::Limits;
 use self::machine::{Machine, SLOWEST, machines};
 use self::made::Made;
 pub use self::mutant::Mutant;
