@@ -63,7 +63,7 @@ pub enum Mutant {
     TokenWaits,
     /// A time of a cron schedule is noted whatever has become of the schedule.
     Ticks,
-    /// A place is taken, or given, whether or not there is room.
+    /// A place is taken whether or not there is room.
     Places,
     /// A run that is parked is not put among those that are.
     Parked,
@@ -99,7 +99,7 @@ impl World<'_> {
             Some(Mutant::Pushes) if is_push(Some(&condition)) => all(),
             Some(Mutant::Completions) if condition == "#status = :waiting AND timeout_at > :now" => all(),
             Some(Mutant::Ticks) if condition == "generation = :generation AND next_at = :at" => all(),
-            Some(Mutant::Places) if condition.contains("size(#holders)") => all(),
+            Some(Mutant::Places) if condition.contains("(size(#holders) <") => open("(size(#holders) <"),
             Some(Mutant::Start) if is_start(Some(&condition)) => all(),
             Some(Mutant::Suspend) if condition.contains("(attribute_not_exists(#wakes)") => {
                 open("(attribute_not_exists(#wakes)")
