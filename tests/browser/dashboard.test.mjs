@@ -375,3 +375,23 @@ test("the page works without scripts", async () => {
   await page.getByRole("button", { name: "Approve" }).first().click();
   await comes(page, "[role=status]", "Approved: whoever waits");
 });
+
+test("queues show their limits, are paused and go on, and fit a phone", async () => {
+  const headers = { authorization: `Bearer ${DEV}`, "content-type": "application/json" };
+  const put = (path, method, body) => fetch(`${stack.url}${path}`, { method, headers, body: JSON.stringify(body) });
+  await put("/api/v1/workers/pictured", "PUT", { tasks: [{ id: "letter", queue: "a-queue-for-letters-of-every-kind" }], queues: [{ name: "a-queue-for-letters-of-every-kind", concurrencyLimit: 3 }] });
+  await put("/api/v1/queues/a-queue-for-letters-of-every-kind/concurrency/override", "POST", { type: "custom", concurrencyLimit: 12 });
+  for (const [width, name] of [[1280, "queues"], [390, "queues-phone"]]) {
+    const page = await visit("/queues", { viewport: { width, height: 700 } });
+    const row = page.locator("tr", { hasText: "a-queue-for-letters-of-every-kind" });
+    assert.match(await row.innerText(), /letter\s+12\s+declared: 3/);
+    await row.getByRole("button", { name: "Pause" }).click();
+    await row.getByText("paused").waitFor();
+    await picture(page, name);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page is no wider than its window");
+    await row.getByRole("button", { name: "Resume" }).click();
+    await row.getByRole("button", { name: "Pause" }).waitFor();
+    assert.deepEqual(page.problems, []);
+    await page.close();
+  }
+});

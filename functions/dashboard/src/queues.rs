@@ -31,14 +31,17 @@ pub(crate) async fn queues(State(app): State<App>, visitor: Visitor) -> Result<P
     };
     let (queues, views) = read.await.map_err(|error| Failure::of(&visitor, error))?;
     let content = html! {
-        div.heading { h1 { "Queues" } @if queues.are_paused() { (badge_of(Kind::Stopped, "all paused")) } }
+        div.heading {
+            h1 { "Queues" }
+            @if queues.are_paused() { (badge_of(Kind::Stopped, "all paused")) }
+            @if !views.is_empty() { (form_of_buttons(&visitor.session, queues.are_paused())) }
+        }
         @if views.is_empty() {
             div.card.empty { p {
                 "There are no queues yet: a task has one once its worker was deployed. Give it a limit with "
                 code { "queue({ name, concurrencyLimit })" } " in a task's file, or " code { "Task::concurrency" } " in Rust."
             } }
         } @else {
-            (form_of_buttons(&visitor.session, queues.are_paused()))
             (live(true, table(&views, queues.names.len().saturating_sub(MOST))))
         }
     };
@@ -64,7 +67,7 @@ fn form_of_buttons(session: &Session, are_paused: bool) -> Markup {
 fn table(views: &[QueueView], more: usize) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th { "Queue" } th { "Limit" } th { "Running" } th { "Waiting" } th {} } }
+            thead { tr { th { "Queue" } th { "Limit" } th.roomy { "Running" } th { "Waiting" } th {} } }
             tbody { @for view in views { (row(view)) } }
         } }
         @if more > 0 { p.muted { (more) " more are not shown here." } }
@@ -76,8 +79,8 @@ fn row(QueueView { setting, running, parked }: &QueueView) -> Markup {
     html! {
         tr {
             td {
-                span.key { (setting.queue) }
-                @if setting.paused { " " (badge_of(Kind::Stopped, "paused")) }
+                div.key { (setting.queue) }
+                @if setting.paused { (badge_of(Kind::Stopped, "paused")) }
                 @for task in setting.tasks.iter().take(5) { div.muted { (task) } }
                 @if setting.tasks.len() > 5 { div.muted { "and " (setting.tasks.len() - 5) " more tasks" } }
             }
@@ -87,7 +90,7 @@ fn row(QueueView { setting, running, parked }: &QueueView) -> Markup {
                     div.muted { "declared: " @match setting.declared { Some(limit) => (limit), None => "none" } }
                 }
             }
-            td { @if limit.is_some() { (running) } @else { span.muted title="nothing limits them, so nobody counts" { "–" } } }
+            td.roomy { @if limit.is_some() { (running) } @else { span.muted title="nothing limits them, so nobody counts" { "–" } } }
             td { (parked) }
             td {
                 div.buttons role="group" aria-label=(setting.queue) data-hold {
