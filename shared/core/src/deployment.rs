@@ -91,8 +91,12 @@ pub fn check(manifest: &Manifest, now: Timestamp) -> Result<(), Error> {
     if manifest.queues.len() > MAX_QUEUES {
         return Err(Error::invalid("queues", format!("are {}; the limit is {MAX_QUEUES}", manifest.queues.len())));
     }
+    let mut seen = BTreeSet::new();
     for DeclaredQueue { name, concurrency_limit } in &manifest.queues {
         check_limit("queues", name, *concurrency_limit)?;
+        if !seen.insert(name) {
+            return Err(Error::invalid("queues", format!("has {name} twice: give it one limit")));
+        }
     }
     let mut declaring = manifest.tasks.iter().filter_map(|task| Some((&task.id, task.cron.as_ref()?)));
     declaring.try_for_each(|(id, cron)| check_cron(id, cron, now))

@@ -1,6 +1,6 @@
 //! Lanes: the runs that count together.
 
-use oncekey_wire::{EnvironmentId, QueueLabel, TaskId};
+use oncekey_wire::{EnvironmentId, QueueLabel, RunId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::run::{Run, RunSpec};
@@ -93,6 +93,17 @@ impl Lane {
         }
     }
 
+    /// What the parked item of a run is called that comes in this order: digits, as they sort.
+    #[must_use]
+    pub(crate) fn parked_name(&self, order: &str, run: &RunId) -> String {
+        format!("{}{order}#{run}", self.prefix())
+    }
+
+    /// The order that stands in such a name.
+    pub(crate) fn order_of<'a>(&self, name: &'a str) -> Option<&'a str> {
+        name.strip_prefix(&self.prefix())?.split_once('#').map(|(order, _)| order)
+    }
+
     /// The lane of a name that begins with a [prefix](Lane::prefix).
     pub(crate) fn of_name(environment: &EnvironmentId, queue: &QueueLabel, name: &str) -> Option<Self> {
         let (prefix, _) = name.split_once('#')?;
@@ -116,7 +127,9 @@ mod tests {
             key: key.map(str::to_owned),
         });
         for lane in &lanes {
-            let name = format!("{}000#run_x", lane.prefix());
+            let run = RunId::parse(&format!("run_{}", "a".repeat(32))).expect("a run");
+            let name = lane.parked_name("000", &run);
+            assert_eq!(lane.order_of(&name), Some("000"));
             assert_eq!(Lane::of_name(&environment, &queue, &name).as_ref(), Some(lane));
             assert_eq!(lanes.iter().filter(|other| name.starts_with(&other.prefix())).count(), 1);
         }

@@ -15,7 +15,7 @@ use crate::store::Store;
 /// How long what is known of an environment's queues is gone by: a change holds from then on.
 const KNOWN_FOR: Duration = Duration::from_secs(5);
 /// The most places that a lane has, whatever its limit is: one item holds them, of 400 KB at most.
-const MOST_PLACES: u32 = 3_000;
+const MOST_PLACES: u32 = 2_000;
 /// Most environments that are remembered.
 const MAX_KNOWN: usize = 1_000;
 
@@ -124,8 +124,7 @@ impl Bound {
     pub fn places(self) -> usize {
         match self.limit {
             _ if self.paused => 0,
-            Some(limit) => usize::try_from(limit.min(MOST_PLACES)).unwrap_or(usize::MAX),
-            None => usize::MAX,
+            limit => usize::try_from(limit.unwrap_or(MOST_PLACES).min(MOST_PLACES)).unwrap_or(usize::MAX),
         }
     }
 }

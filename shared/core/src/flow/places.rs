@@ -60,8 +60,8 @@ impl TryFrom<String> for Holder {
 pub enum Source {
     /// Who handles the end of this turn, or any message of it.
     Turn(Holder),
-    /// Who carries out the change of a setting that has this generation.
-    Change(u64),
+    /// Who handles this message of the change of a setting that has this generation.
+    Change(u64, u32),
     /// Who looks of itself.
     Sweep,
 }
@@ -70,7 +70,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Turn(holder) => write!(f, "{holder}"),
-            Self::Change(generation) => write!(f, "change/{generation}"),
+            Self::Change(generation, message) => write!(f, "change/{generation}/{message}"),
             Self::Sweep => f.write_str("sweep"),
         }
     }
@@ -84,7 +84,7 @@ pub struct Place {
     /// Who gave it, until the run takes it up.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub from: Option<String>,
-    /// The queue that carries the message of that, and what the parked item is called.
+    /// The queue that carries the message of that, and the order in which the run was parked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub parked: Option<(QueueName, String)>,
 }

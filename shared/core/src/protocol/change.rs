@@ -32,12 +32,20 @@ pub struct ChangeMessage {
 pub struct Change {
     environment: EnvironmentId,
     setting: Subject,
+    /// How many messages of it there were before.
+    #[serde(skip_serializing_if = "is_none_yet", default)]
+    message: u32,
     /// The queue that it has come to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     at: Option<QueueLabel>,
     /// Whether a lane of that is done with, and of which concurrency key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     after: Option<Option<String>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_none_yet(message: &u32) -> bool {
+    *message == 0
 }
 
 impl ChangeMessage {
@@ -103,7 +111,7 @@ pub async fn pause_environment(app: &App, environment: &EnvironmentId, paused: b
 }
 
 async fn write(app: &App, environment: &EnvironmentId, setting: Subject) -> Result<bool, Error> {
-    let change = Change { environment: environment.clone(), setting, at: None, after: None };
+    let change = Change { environment: environment.clone(), setting, message: 0, at: None, after: None };
     let message = ChangeMessage { change };
     app.queues.send_change(&message).await?;
     app.store.put_setting(environment, &message.change.setting).await
@@ -115,7 +123,7 @@ async fn write(app: &App, environment: &EnvironmentId, setting: Subject) -> Resu
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn carry_out(app: &App, change: Change) -> Result<Disposition, Error> {
     let begun = Instant::now();
-    let Change { environment, setting, at, after } = change;
+    let Change { environment, setting, message, at, after } = change;
     app.store.put_setting(&environment, &setting).await?;
     let (generation, queues) = match &setting {
         Subject::Queue(queue) => (queue.generation, vec![queue.queue.clone()]),
@@ -124,7 +132,8 @@ pub async fn carry_out(app: &App, change: Change) -> Result<Disposition, Error> 
             (all.generation, limits.queues().keys().cloned().collect())
         }
     };
-    let source = Source::Change(generation);
+    // Each sends again what it gave itself, should it come again.
+    let source = Source::Change(generation, message);
     let mut key = after;
     for queue in queues.into_iter().skip_while(|queue| at.as_ref().is_some_and(|at| queue < at)) {
         let mut after = key.take().filter(|_| at.as_ref() == Some(&queue));
@@ -139,7 +148,8 @@ pub async fn carry_out(app: &App, change: Change) -> Result<Disposition, Error> 
                 after = Some(next.key);
             }
             if !is_all || begun.elapsed() > PATIENCE {
-                let change = Change { environment: environment.clone(), setting, at: Some(queue), after };
+                let (environment, at) = (environment.clone(), Some(queue));
+                let change = Change { environment, setting, message: message.saturating_add(1), at, after };
                 app.queues.send_change(&ChangeMessage { change }).await?;
                 return Ok(Disposition::Done);
             }
@@ -175,7 +185,8 @@ mod tests {
         let setting = QueueSetting::none(queue.clone(), Timestamp::from_millis(7));
         for after in [None, Some(None), Some(Some("tenant".to_owned()))] {
             let setting = Subject::Queue(setting.clone());
-            let change = Change { environment: environment.clone(), setting, at: Some(queue.clone()), after };
+            let change =
+                Change { environment: environment.clone(), setting, message: 1, at: Some(queue.clone()), after };
             let text = serde_json::to_string(&ChangeMessage { change: change.clone() }).expect("text");
             assert_eq!(ChangeMessage::parse(&text), Some(change));
         }

@@ -146,9 +146,19 @@ async fn settle_queues(
             writes.push(async move { follow(app, environment, &there, next).await.map(|written| written.is_some()) });
         }
     };
+    let tasks: BTreeSet<QueueLabel> = all
+        .iter()
+        .flat_map(|deployment| &deployment.manifest.tasks)
+        .map(|task| QueueLabel::of_task(&task.id))
+        .collect();
     for setting in settings {
         if let Subject::Queue(there) = setting {
-            let wanted = wanted.remove(&there.queue).unwrap_or_default();
+            let wanted = match wanted.remove(&there.queue) {
+                Some(wanted) => wanted,
+                None if tasks.contains(&there.queue) => QueueDeclared::default(),
+                // Of a queue that no code names any more, those that wait go on as they were told.
+                None => QueueDeclared { limit: there.declared, ..QueueDeclared::default() },
+            };
             set(there, wanted);
         }
     }

@@ -14,11 +14,12 @@ use crate::flow::{Holder, Lane, Parked, Place, Places, Source};
 use crate::queue::message::RunMessage;
 use crate::store::{PlacesWrite, Put};
 
-/// How long a place is kept for who was given it. After that others may take it, and who comes late is parked again.
-const RESERVED: Duration = Duration::from_secs(60);
+/// How long a place is kept for who was given it, as its message may wait behind others. After that others may take the place, and who
+/// comes late is parked again.
+const RESERVED: Duration = Duration::from_secs(5 * 60);
 /// How long places of one lane are given by who has none to free, before it goes on by another message.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Places that one write takes away.
+/// Places that are over, and are taken away by one write.
 const REMOVED: usize = 20;
 
 /// How far places were given.
@@ -39,7 +40,7 @@ pub(super) async fn hand_on(app: &App, lane: &Lane, source: &Source) -> Result<G
     let begun = Instant::now();
     let own = match source {
         Source::Turn(holder) => Some(holder),
-        Source::Change(_) | Source::Sweep => None,
+        Source::Change(..) | Source::Sweep => None,
     };
     let mut is_first_look = true;
     loop {
@@ -50,13 +51,20 @@ pub(super) async fn hand_on(app: &App, lane: &Lane, source: &Source) -> Result<G
         }
         let held = own.and_then(|own| Some((own, places.holders.get(own)?.until)));
         let next = next(app, lane, &places, own, now).await?;
-        let over = places.over(own, now).map(|(holder, place)| (holder, place.until));
+        let over: Vec<_> = places.over(own, now).map(|(holder, place)| (holder, place.until)).collect();
+        if next.is_some() && over.len() > REMOVED {
+            // More than one write takes away: with the rest of them there may seem to be no room.
+            let removed = over.into_iter().take(REMOVED).collect();
+            app.store.write_places(lane, &PlacesWrite { removed, put: None }, now).await?;
+            continue;
+        }
         match (&next, held) {
             (Some((name, parked, limit)), _) => {
-                let parked_as = Some((parked.queue.clone(), name.clone()));
+                let order = lane.order_of(name).unwrap_or_default().to_owned();
+                let parked_as = Some((parked.queue.clone(), order));
                 let place = Place { until: now.plus(RESERVED), from: Some(source.to_string()), parked: parked_as };
-                let over = over.filter(|(holder, _)| **holder != parked.holder);
-                let removed = held.into_iter().chain(over).take(REMOVED).collect();
+                let over = over.into_iter().filter(|(holder, _)| **holder != parked.holder);
+                let removed = held.into_iter().chain(over).collect();
                 let seen = places.holders.get(&parked.holder).map(|place| place.until);
                 let put = Some(Put { holder: &parked.holder, place: &place, seen, limit: *limit });
                 if app.store.write_places(lane, &PlacesWrite { removed, put }, now).await? {
@@ -65,9 +73,9 @@ pub(super) async fn hand_on(app: &App, lane: &Lane, source: &Source) -> Result<G
                     if own.is_some() {
                         return Ok(Given::All);
                     }
-                    if begun.elapsed() > PATIENCE {
-                        return Ok(Given::Some);
-                    }
+                }
+                if own.is_none() && begun.elapsed() > PATIENCE {
+                    return Ok(Given::Some);
                 }
             }
             (None, Some(held)) => {
@@ -99,11 +107,12 @@ async fn next(
 async fn send_again(app: &App, lane: &Lane, places: &Places, source: &Source, now: Timestamp) -> Result<(), Error> {
     let from = Some(source.to_string());
     for (holder, place) in &places.holders {
-        if let Some((queue, name)) = &place.parked
+        if let Some((queue, order)) = &place.parked
             && place.from == from
             && place.is_live(now)
         {
-            app.queues.send_run(&RunMessage::given(holder, lane, queue, name)).await?;
+            let name = lane.parked_name(order, &holder.run);
+            app.queues.send_run(&RunMessage::given(holder, lane, queue, &name)).await?;
         }
     }
     Ok(())

@@ -57,6 +57,7 @@ pub(super) fn concurrency_key(value: Value) -> Result<Option<Value>, Error> {
     match &value {
         Value::Null => Ok(None),
         Value::String(key) if key.is_empty() => Ok(None),
+        Value::String(key) if key.chars().any(char::is_control) => refuse("it has a control character".to_owned()),
         Value::String(key) => match key.chars().count() {
             1..=MAX_CONCURRENCY_KEY => Ok(Some(value)),
             length => refuse(format!("is {length} characters long; the limit is {MAX_CONCURRENCY_KEY}")),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use oncekey_wire::{BatchId, EnvironmentId, RunId, TaskId};
+use oncekey_wire::{BatchId, EnvironmentId, QueueLabel, RunId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
@@ -55,6 +55,13 @@ pub struct Filter {
     pub to: Option<Timestamp>,
 }
 
+/// Whether a run is in this queue: by the name that its trigger or its code gave it, or that of the one that carries it.
+fn is_in(run: &Run, queue: &str) -> bool {
+    let named = run.lane.clone().or_else(|| run.spec.options.queue());
+    let named = named.unwrap_or_else(|| QueueLabel::of_task(&run.spec.task));
+    queue == named.as_str() || queue == run.spec.queue.as_str()
+}
+
 impl Filter {
     /// Whether some runs in the span of time are not wanted, so that more must be looked at than are shown.
     fn leaves_out(&self) -> bool {
@@ -72,7 +79,7 @@ impl Filter {
         }
         self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&run.status))
             && among(&self.tasks, &run.spec.task)
-            && (self.queues.is_empty() || self.queues.iter().any(|queue| queue == run.spec.queue.as_str()))
+            && (self.queues.is_empty() || self.queues.iter().any(|queue| is_in(run, queue)))
             && (self.batches.is_empty() || run.spec.batch.as_ref().is_some_and(|batch| self.batches.contains(batch)))
             && (self.schedules.is_empty()
                 || run.spec.options.schedule.as_ref().is_some_and(|of| self.schedules.contains(&of.id)))

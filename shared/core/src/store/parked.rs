@@ -27,7 +27,7 @@ fn sorted(turn: Turn) -> AttributeValue {
 pub(crate) fn parked_name(lane: &Lane, run: &Run) -> String {
     let head_start = run.spec.options.priority_millis();
     let order = run.spec.created_at.millis().saturating_sub(head_start).max(0);
-    format!("{}{order:015}#{}", lane.prefix(), run.id)
+    lane.parked_name(&format!("{order:015}"), &run.id)
 }
 
 fn read(item: HashMap<String, AttributeValue>) -> Result<(String, Parked), Error> {

@@ -16,7 +16,7 @@ use crate::flow::{Holder, Lane, Place, Places};
 /// An item of which nobody has heard for so long is deleted.
 const KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 60 * 60);
 /// The most places that one write takes away.
-const MAX_REMOVED: usize = 20;
+const MAX_REMOVED: usize = 21;
 /// The map that has the places.
 const HOLDERS: &str = "holders";
 

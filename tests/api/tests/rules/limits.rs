@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use oncekey_core::Timestamp;
+use oncekey_core::flow::{self, Holder, Lane};
 use oncekey_core::protocol::change::{change_queue, pause_environment};
+use oncekey_core::run::turn::Turn;
 use oncekey_tests_api::{Oncekey, Place, answer, dev, run_id};
 use oncekey_wire::QueueLabel;
 use oncekey_worker::{Child, Context, Queue, Task, TaskError, Worker};
@@ -239,4 +242,28 @@ async fn r107_a_queue_that_is_paused_starts_nothing_until_it_goes_on() {
     all_done(&oncekey, std::slice::from_ref(&run)).await;
     let stored = app.store.run(&run_id(&run)).await.unwrap().unwrap();
     assert_eq!((stored.parks, stored.parked, stored.turn.attempt), (1, false, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r107_places_that_are_over_keep_nobody_out_however_many_there_are() {
+    let watched = Watched::default();
+    let Some(oncekey) = running(Worker::new().task(work(&watched, Queue::new("mail").concurrency(1)))).await else {
+        return;
+    };
+    let (app, mail) = (oncekey.app(), QueueLabel::parse("mail").unwrap());
+    change_queue(app, &dev(), &mail, |setting| setting.paused = true).await.unwrap();
+    oncekey.clock.advance(Duration::from_secs(6));
+    let run = trigger(&oncekey, json!({ "group": "all" }), json!({})).await;
+    until(async || counts(&oncekey, "mail").await == (1, 0)).await;
+    // As many workers as a limit of before allowed have died.
+    let lane = Lane { environment: dev(), queue: mail.clone(), key: None };
+    let now = app.clock.now();
+    let place = flow::Place { until: Timestamp::from_millis(now.millis() - 60_000), from: None, parked: None };
+    for number in 0..70 {
+        let holder = Holder { run: run_id(&run), turn: Turn { attempt: 7, resume: number } };
+        assert!(app.store.take_place(&lane, &holder, &place, 100, now).await.unwrap().is_none());
+    }
+    change_queue(app, &dev(), &mail, |setting| setting.paused = false).await.unwrap();
+    all_done(&oncekey, std::slice::from_ref(&run)).await;
+    until(async || counts(&oncekey, "mail").await == (0, 0)).await;
 }

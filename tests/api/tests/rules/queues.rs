@@ -181,3 +181,30 @@ async fn r110_what_no_queue_is_or_can_be_is_refused_by_name() {
         )
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_what_waits_in_a_queue_that_no_code_names_any_more_goes_on_under_its_limit() {
+    let Some(oncekey) = running().await else { return };
+    let deploy = async |manifest: Value| {
+        let request = oncekey.request(Method::PUT, "/api/v1/workers/other").body(manifest.to_string());
+        assert_eq!(answer(request).await.0, StatusCode::OK);
+    };
+    let of = |queue: &str| json!({ "tasks": [{ "id": "plain", "queue": queue }], "queues": [{ "name": queue, "concurrencyLimit": 0 }] });
+    deploy(of("before")).await;
+    let run = oncekey.trigger("plain", json!({ "payload": 1 })).await.id;
+    until(async || queue(&oncekey, "custom", "before").await.1["queued"] == 1).await;
+    let found = oncekey.list("filter[queue]=before").await;
+    assert_eq!(found["data"][0]["id"], run.as_str(), "{found}");
+    deploy(of("after")).await;
+    let (_, before) = queue(&oncekey, "custom", "before").await;
+    assert_eq!((&before["concurrencyLimit"], &before["queued"]), (&json!(0), &json!(1)));
+    // A task that is there, and has no limit any more, has none.
+    deploy(json!({ "tasks": [{ "id": "plain" }], "queues": [{ "name": "task/plain", "concurrencyLimit": 3 }] })).await;
+    assert_eq!(queue(&oncekey, "task", "plain").await.1["concurrencyLimit"], 3);
+    deploy(json!({ "tasks": [{ "id": "plain" }] })).await;
+    assert_eq!(queue(&oncekey, "task", "plain").await.1["concurrencyLimit"], Value::Null);
+    let (_, told) =
+        post(&oncekey, "before/concurrency/override", json!({ "type": "custom", "concurrencyLimit": 1 })).await;
+    assert_eq!(told["concurrencyLimit"], 1);
+    assert_eq!(oncekey.finished(&run).await["status"], "COMPLETED");
+}
