@@ -51,11 +51,11 @@ fn faults_planted_in_keys_resets_debounces_and_tokens_are_found_by_the_invariant
         (Mutant::ResetRecords, 600, "R40: a reset that meant"),
         (Mutant::Resets, 600, "R40: a reset that meant"),
         (Mutant::RawCharacters, 200, "SQS refuses its message"),
-        (Mutant::Pushes, 200, "R88, R89: "),
-        (Mutant::Aliases, 200, "R89: request"),
+        (Mutant::Pushes, 600, "became DELAYED"),
+        (Mutant::Aliases, 600, "R89: request"),
         (Mutant::Completions, 200, "R93: "),
-        (Mutant::TokenWaits, 400, "I9: run"),
-        (Mutant::Ticks, 200, "R83: "),
+        (Mutant::TokenWaits, 1_000, "I9: run"),
+        (Mutant::Ticks, 400, "R83: "),
     ]);
 }
 

@@ -13,6 +13,8 @@
 
 use std::time::Duration;
 
+use oncekey_wire::RunId;
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -174,10 +176,12 @@ impl Trigger<'_> {
         }
     }
 
-    /// The run that an earlier try of this request has pushed.
+    /// The run that an earlier try of this request has pushed, or that of a claimer whom it helps.
     async fn answered_before(&self, app: &App, alias: Run) -> Result<Run, Error> {
+        let TriggerRequest { environment, task, request_id, .. } = self.request;
+        let is_own = alias.id == RunId::named(environment, task, request_id);
         let is_same = alias.spec.fingerprint == Some(request_fingerprint(self.request));
-        if !is_same && !matches!(self.request.parentage, Parentage::Known(_)) {
+        if is_own && !is_same && !matches!(self.request.parentage, Parentage::Known(_)) {
             return Err(other_request());
         }
         stands_for(app, alias).await
