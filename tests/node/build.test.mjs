@@ -98,7 +98,7 @@ test("a package for Lambda has everything inside, and runs from anywhere", async
   const { root, remove } = await folder({
     "package.json": "{}", "tsconfig.json": JSON.stringify({ compilerOptions: { baseUrl: ".", paths: { "~/*": ["lib/*"] } } }),
     "lib/double.ts": `export enum By { Two = 2 }\nexport const double = (n: number) => n * By.Two;`,
-    "src/trigger/a.ts": `import { queue, schemaTask } from "@trigger.dev/sdk";\nimport { z } from "zod";\nimport { step } from "oncekey";\nimport { double } from "~/double";\nexport const doubled = schemaTask({ id: "doubled", queue: queue({ name: "numbers" }), schema: z.object({ n: z.number() }), run: async ({ n }) => step("double", () => double(n)) });\nexport const fails = schemaTask({ id: "fails", schema: z.any(), run: async () => {\n  throw new Error("here");\n} });`,
+    "src/trigger/a.ts": `import { queue, schemaTask } from "@trigger.dev/sdk";\nimport { z } from "zod";\nimport { step } from "oncekey";\nimport { double } from "~/double";\nexport const doubled = schemaTask({ id: "doubled", queue: queue({ name: "numbers", concurrencyLimit: 4 }), schema: z.object({ n: z.number() }), run: async ({ n }) => step("double", () => double(n)) });\nexport const fails = schemaTask({ id: "fails", queue: { concurrencyLimit: 1 }, schema: z.any(), run: async () => {\n  throw new Error("here");\n} });`,
     "host": "the host",
   });
   const out = path.join(tmpdir(), `oncekey-package-${process.pid}`);
@@ -107,7 +107,9 @@ test("a package for Lambda has everything inside, and runs from anywhere", async
     assert.deepEqual([made.code, made.stderr], [0, ""]);
     assert.match(made.stdout, /: doubled, fails\n.*TaskQueues="\{\\"doubled\\":\\"numbers\\"\}"/);
     assert.deepEqual((await readdir(out)).toSorted(), ["bootstrap", "harness.mjs", "manifest.json", "tasks"]);
-    assert.deepEqual(JSON.parse(await readFile(path.join(out, "manifest.json"), "utf8")), { tasks: [{ id: "doubled", queue: "numbers" }, { id: "fails" }] });
+    assert.deepEqual(JSON.parse(await readFile(path.join(out, "manifest.json"), "utf8")), {
+      tasks: [{ id: "doubled", queue: "numbers" }, { id: "fails" }], queues: [{ name: "numbers", concurrencyLimit: 4 }, { name: "task/fails", concurrencyLimit: 1 }],
+    });
     await rm(path.join(root, "src"), { recursive: true });
     const host = new Host(path.join(out, "tasks"), { harness: path.join(out, "harness.mjs") });
     host.root = tmpdir();

@@ -39,9 +39,10 @@ export async function build({ tasks, out, minify = false, external = [], host, a
 function manifestOf({ tasks, queues }) {
   const limits = new Map(queues.map(({ name, concurrencyLimit }) => [name, concurrencyLimit]));
   for (const { id, queue } of tasks) if (queue?.concurrencyLimit !== undefined) limits.set(queue.name ?? `task/${id}`, queue.concurrencyLimit);
+  const limited = [...limits].filter(([, limit]) => limit !== undefined).map(([name, concurrencyLimit]) => ({ name, concurrencyLimit }));
   const declared = {
     tasks: tasks.map(({ id, queue, cron }) => ({ id, queue: queue?.name, cron })),
-    queues: [...limits].filter(([, limit]) => limit !== undefined).map(([name, concurrencyLimit]) => ({ name, concurrencyLimit })),
+    ...(limited.length > 0 && { queues: limited }),
   };
   return `${JSON.stringify(declared, null, 2)}\n`;
 }
