@@ -21,7 +21,7 @@ impl Verbs<'_> {
             let request = BulkActionBody::parse(body, app.clock.now())?;
             let request_id = RequestId::from_caller(&self.inv.request(number, 0)).map_err(Error::from)?;
             let environment = &self.inv.run.spec.environment;
-            Ok(Answer::Bulk(create(app, environment, &request_id, request).await?.id))
+            Ok(Answer::Bulk(Box::pin(create(app, environment, &request_id, request)).await?.id))
         };
         let answer = self.inv.answer(&begun, make).await;
         self.inv.give(number, Some(begun.pass)).await?;

@@ -89,7 +89,7 @@ impl<'a> Verbs<'a> {
         };
         let segments: Vec<String> = path.split('/').skip(1).map(decoded).collect();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let answering = self.answer(&parts.method, &segments, &body, &call);
+        let answering = Box::pin(self.answer(&parts.method, &segments, &body, &call));
         let in_step = header("x-oncekey-step").is_some_and(|step| !step.is_empty());
         let answered = if in_step { Invocation::within_step(answering).await } else { answering.await };
         let (status, value) = match answered {
@@ -137,17 +137,17 @@ impl<'a> Verbs<'a> {
         call: &Calling,
     ) -> Result<Option<(StatusCode, Value)>, Refused> {
         let answered = match (method.as_str(), path) {
-            ("POST", ["api", "v1", "tasks", task, "trigger"]) => self.trigger(task, body, call).await,
-            ("POST", ["api", "v3", "batches"]) => self.create_batch(body, call).await,
-            ("POST", ["api", "v3", "batches", id, "items"]) => self.add_items(id, body, call).await,
+            ("POST", ["api", "v1", "tasks", task, "trigger"]) => Box::pin(self.trigger(task, body, call)).await,
+            ("POST", ["api", "v3", "batches"]) => Box::pin(self.create_batch(body, call)).await,
+            ("POST", ["api", "v3", "batches", id, "items"]) => Box::pin(self.add_items(id, body, call)).await,
             ("POST", ["engine", "v1", "runs", _, "wait", "duration"]) => self.set_timer(body, call).await,
-            ("POST", ["api", "v1", "waitpoints", "tokens"]) => self.create_token(body, call).await,
+            ("POST", ["api", "v1", "waitpoints", "tokens"]) => Box::pin(self.create_token(body, call)).await,
             ("POST", ["engine", "v1", "runs", _, "waitpoints", "tokens", id, "wait"]) => {
                 self.begin_token(id, call).await
             }
             ("POST", ["api", "v1", "idempotencyKeys", key, "reset"]) => self.reset(key, body, call).await,
-            ("POST", ["api", "v1", "runs", id, "replay"]) => self.replay(id, body, call).await,
-            ("POST", ["api", "v1", "bulk-actions"]) => self.bulk(body, call).await,
+            ("POST", ["api", "v1", "runs", id, "replay"]) => Box::pin(self.replay(id, body, call)).await,
+            ("POST", ["api", "v1", "bulk-actions"]) => Box::pin(self.bulk(body, call)).await,
             ("PUT", ["api", "v2", "packets", path @ ..]) => {
                 self.place_packet(call.host.as_deref(), call.token.as_deref(), path)
             }
