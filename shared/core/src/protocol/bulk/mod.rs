@@ -1,5 +1,5 @@
 //! Bulk: many runs cancelled or replayed by one call. The action is written, and a message asks for work on it; whoever gets that
-//! takes a page of runs in hand, does them, counts them, and takes the next ([`page`]).
+//! takes a page of runs in hand, does them, counts them, and takes the next (`page.rs`).
 //!
 //! All that has been done is written in the action, so any message about it means the same: go on from where it stands. One that comes
 //! twice, or late, finds what there is to do; two who work on it at once do a page twice, which is once, and one of them writes. What
