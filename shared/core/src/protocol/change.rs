@@ -38,9 +38,15 @@ pub struct Change {
     /// The queue that it has come to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     at: Option<QueueLabel>,
-    /// Whether a lane of that is done with, and of which concurrency key.
+    /// The lane of that which is done with, if one is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    after: Option<Option<String>>,
+    after: Option<Done>,
+}
+
+/// A lane that is done with: its concurrency key, if it has one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Done {
+    key: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
@@ -138,14 +144,14 @@ pub async fn carry_out(app: &App, change: Change) -> Result<Disposition, Error> 
     for queue in queues.into_iter().skip_while(|queue| at.as_ref().is_some_and(|at| queue < at)) {
         let mut after = key.take().filter(|_| at.as_ref() == Some(&queue));
         loop {
-            let lane = |key| Lane { environment: environment.clone(), queue: queue.clone(), key };
+            let lane = |Done { key }| Lane { environment: environment.clone(), queue: queue.clone(), key };
             let Some(next) = app.store.next_parked_lane(&environment, &queue, after.clone().map(lane).as_ref()).await?
             else {
                 break;
             };
             let is_all = hand_on(app, &next, &source).await? == Given::All;
             if is_all {
-                after = Some(next.key);
+                after = Some(Done { key: next.key });
             }
             if !is_all || begun.elapsed() > PATIENCE {
                 let (environment, at) = (environment.clone(), Some(queue));
@@ -183,7 +189,7 @@ mod tests {
         let environment = EnvironmentId::parse("acme/prod").expect("an environment");
         let queue = QueueLabel::parse("mail").expect("a queue");
         let setting = QueueSetting::none(queue.clone(), Timestamp::from_millis(7));
-        for after in [None, Some(None), Some(Some("tenant".to_owned()))] {
+        for after in [None, Some(Done { key: None }), Some(Done { key: Some("tenant".to_owned()) })] {
             let setting = Subject::Queue(setting.clone());
             let change =
                 Change { environment: environment.clone(), setting, message: 1, at: Some(queue.clone()), after };
