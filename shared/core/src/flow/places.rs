@@ -145,6 +145,14 @@ pub struct Parked {
     pub since: Timestamp,
 }
 
+impl Parked {
+    /// The present turn of a run, parked.
+    #[must_use]
+    pub fn of(run: &Run) -> Self {
+        Self { holder: Holder::of(run), queue: run.spec.queue.clone(), since: run.updated_at }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,16 +7,14 @@
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::flow::{Bound, Holder, Lane, Line, Parked, Place, QueueSetting, Source, Subject};
+use crate::flow::{Bound, Holder, Lane, Line, Place, QueueSetting, Source, Subject};
 use crate::protocol::hand_on::hand_on;
 use crate::queue::message::RunMessage;
 use crate::run::Run;
-use crate::store::{Moved, PlacesWrite, Put};
+use crate::store::{Moved, PURGED_AT_ONCE, PlacesWrite, Put};
 
 /// How often a place is tried for that others are writing too.
 const TRIES: usize = 5;
-/// Places that are over, and are taken away by one write.
-const PURGED: usize = 20;
 
 /// Whether a turn may start.
 #[derive(Debug)]
@@ -99,8 +97,8 @@ async fn take(app: &App, lane: &Lane, own: &Holder, until: Timestamp, bound: Bou
         }
         // Some of those that fill it are over.
         let over = there.over(Some(own), now).map(|(holder, place)| (holder, place.until));
-        let removed: Vec<_> = over.take(PURGED).collect();
-        let is_much = removed.len() == PURGED;
+        let removed: Vec<_> = over.take(PURGED_AT_ONCE).collect();
+        let is_much = removed.len() == PURGED_AT_ONCE;
         let seen = there.holders.get(own).map(|place| place.until);
         let put = (!is_much).then_some(Put { holder: own, place: &place, seen, limit });
         if app.store.write_places(lane, &PlacesWrite { removed, put }, now).await? && !is_much {
@@ -117,7 +115,7 @@ async fn take(app: &App, lane: &Lane, own: &Holder, until: Timestamp, bound: Bou
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub(super) async fn park(app: &App, lane: &Lane, message: &RunMessage, run: &Run) -> Result<(), Error> {
     tracing::debug!(run_id = %run.id, queue = %lane.queue, "no place: it is parked");
-    app.store.put_parked(lane, run, &Parked::of(run)).await?;
+    app.store.put_parked(lane, run).await?;
     hand_on(app, lane, &Source::Turn(message.holder())).await.map(drop)
 }
 
@@ -127,7 +125,7 @@ pub(super) async fn park(app: &App, lane: &Lane, message: &RunMessage, run: &Run
 /// [`Error::Aws`], [`Error::Unreadable`].
 pub async fn park_again(app: &App, run: &Run) -> Result<(), Error> {
     let Some(lane) = Lane::of(run) else { return Ok(()) };
-    app.store.put_parked(&lane, run, &Parked::of(run)).await?;
+    app.store.put_parked(&lane, run).await?;
     hand_on(app, &lane, &Source::Sweep).await.map(drop)
 }
 
@@ -145,7 +143,7 @@ pub(super) async fn let_go(app: &App, lane: Option<Lane>, message: &RunMessage, 
     match run {
         // Who moved it on may have died before it was put there.
         Some(run) if run.parked && run.turn == message.turn.next_resume() => {
-            app.store.put_parked(&lane, run, &Parked::of(run)).await?;
+            app.store.put_parked(&lane, run).await?;
         }
         _ => {
             if let Some(name) = &message.given {

@@ -3,7 +3,7 @@
 
 use crate::app::App;
 use crate::error::Error;
-use crate::flow::{Holder, Lane, Line, Parked, Source};
+use crate::flow::{Holder, Lane, Line, Source};
 use crate::protocol::hand_on::hand_on;
 use crate::protocol::keep::{expiry, keep_for_record};
 use crate::protocol::wait::{Spread, wake_waiters};
@@ -123,9 +123,7 @@ async fn follow_up(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), 
 /// the turn is gone: this event was sent in its place.
 async fn park_if_moved_on(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), Error> {
     match Lane::of(run) {
-        Some(lane) if run.parked && run.turn == event.turn.next_resume() => {
-            app.store.put_parked(&lane, run, &Parked::of(run)).await
-        }
+        Some(lane) if run.parked && run.turn == event.turn.next_resume() => app.store.put_parked(&lane, run).await,
         _ => Ok(()),
     }
 }

@@ -128,8 +128,8 @@ async fn settle(
     Ok(written.into_iter().all(|done| done))
 }
 
-/// Sees to it that of each queue what these deployments declare is known, and written anew of these. Whether it is: not if somebody has changed one meanwhile. The
-/// settings were read before the deployments: whoever deploys later than these has those changed again.
+/// Sees to it that of each queue what these deployments declare is known, and written anew of these. Whether it is: not if somebody
+/// has changed one meanwhile. The settings were read before the deployments: whoever deploys later than these has those changed again.
 async fn settle_queues(
     app: &App,
     environment: &EnvironmentId,

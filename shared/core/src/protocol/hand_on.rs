@@ -12,15 +12,13 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::flow::{Holder, Lane, Parked, Place, Places, Source};
 use crate::queue::message::RunMessage;
-use crate::store::{PlacesWrite, Put};
+use crate::store::{PURGED_AT_ONCE, PlacesWrite, Put};
 
 /// How long a place is kept for who was given it, as its message may wait behind others. After that others may take the place, and who
 /// comes late is parked again.
 const RESERVED: Duration = Duration::from_secs(5 * 60);
 /// How long places of one lane are given by who has none to free, before it goes on by another message.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Places that are over, and are taken away by one write.
-const REMOVED: usize = 20;
 
 /// How far places were given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +50,9 @@ pub(super) async fn hand_on(app: &App, lane: &Lane, source: &Source) -> Result<G
         let held = own.and_then(|own| Some((own, places.holders.get(own)?.until)));
         let next = next(app, lane, &places, own, now).await?;
         let over: Vec<_> = places.over(own, now).map(|(holder, place)| (holder, place.until)).collect();
-        if next.is_some() && over.len() > REMOVED {
+        if next.is_some() && over.len() > PURGED_AT_ONCE {
             // More than one write takes away: with the rest of them there may seem to be no room.
-            let removed = over.into_iter().take(REMOVED).collect();
+            let removed = over.into_iter().take(PURGED_AT_ONCE).collect();
             app.store.write_places(lane, &PlacesWrite { removed, put: None }, now).await?;
             continue;
         }

@@ -39,7 +39,7 @@ pub use keys::{Claimed, KeyAddress, KeyRecord};
 pub(crate) use list::Position;
 pub use moves::{Move, Moved, Progress};
 pub(crate) use parked::parked_name;
-pub use places::{PlacesWrite, Put};
+pub use places::{PURGED_AT_ONCE, PlacesWrite, Put};
 pub use resets::ResetRecord;
 pub use schema::RUNS_INDEX;
 pub use tokens::TokenWritten;

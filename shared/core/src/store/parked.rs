@@ -10,7 +10,7 @@ use super::Store;
 use super::conditional::written;
 use super::expression::text;
 use crate::error::Error;
-use crate::flow::{Holder, Lane, Parked};
+use crate::flow::{Lane, Parked};
 use crate::run::Run;
 use crate::run::turn::Turn;
 
@@ -41,7 +41,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Aws`].
-    pub async fn put_parked(&self, lane: &Lane, run: &Run, parked: &Parked) -> Result<(), Error> {
+    pub async fn put_parked(&self, lane: &Lane, run: &Run) -> Result<(), Error> {
+        let parked = &Parked::of(run);
         let mut item: HashMap<_, _> =
             serde_dynamo::to_item(parked).map_err(|error| Error::unreadable("a parked run", error))?;
         item.insert("run_id".to_owned(), text(partition(&lane.environment, &lane.queue)));
@@ -143,13 +144,5 @@ impl Store {
             count += u64::try_from(page.count).unwrap_or_default();
         }
         Ok(count)
-    }
-}
-
-impl Parked {
-    /// The present turn of a run, parked.
-    #[must_use]
-    pub fn of(run: &Run) -> Self {
-        Self { holder: Holder::of(run), queue: run.spec.queue.clone(), since: run.updated_at }
     }
 }

@@ -15,8 +15,11 @@ use crate::flow::{Holder, Lane, Place, Places};
 
 /// An item of which nobody has heard for so long is deleted.
 const KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 60 * 60);
-/// The most places that one write takes away.
-const MAX_REMOVED: usize = 21;
+/// The most places that are over and are taken away by one write: who finds more takes these away first, as with the rest there may
+/// seem to be no room.
+pub const PURGED_AT_ONCE: usize = 20;
+/// The most places that one write takes away: those, and that of who writes.
+const MAX_REMOVED: usize = PURGED_AT_ONCE + 1;
 /// The map that has the places.
 const HOLDERS: &str = "holders";
 
