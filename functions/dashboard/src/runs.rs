@@ -23,10 +23,11 @@ pub(crate) const FIELDS: [&str; 6] = ["task", "status", "tag", "key", "period", 
 /// Shows a page of the list.
 pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, Query(query): Query) -> Result<Page, Failure> {
     let now = app.clock.now();
-    let (from, page) = async {
+    let (from, page, holds) = async {
         let from = place(&query)?;
         let page = list(&app, &visitor.environment, &filter(&query, now)?, &from, SIZE).await?;
-        Ok::<_, Error>((from, page))
+        let holds = app.store.holds_key(&page.runs, now).await?;
+        Ok::<_, Error>((from, page, holds))
     }
     .await
     .map_err(|error| Failure::of(&visitor, error))?;
@@ -39,7 +40,7 @@ pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, Query(query):
         }
         (filters(&query))
         (bulk_links(&query))
-        (live(newest, render_list(&query, &page, now)))
+        (live(newest, render_list(&query, &page, &holds, now)))
     };
     Ok(inside(&visitor, "/runs", "Runs", content))
 }
@@ -132,7 +133,7 @@ fn bulk_links(query: &Fields) -> Markup {
     }
 }
 
-fn render_list(query: &Fields, page: &RunsPage, now: Timestamp) -> Markup {
+fn render_list(query: &Fields, page: &RunsPage, holds: &[bool], now: Timestamp) -> Markup {
     let link = |name: &str, cursor: &Cursor| linked("/runs", query, name, &cursor.to_string());
     let is_filtered = is_filtered(query);
     html! {
@@ -145,7 +146,7 @@ fn render_list(query: &Fields, page: &RunsPage, now: Timestamp) -> Markup {
                 }
             }
         } @else {
-            (table(&page.runs, now))
+            (table(page.runs.iter().zip(holds), now))
         }
         nav.pages aria-label="Pages of runs" {
             @if let Some(previous) = &page.previous { a href=(link("before", previous)) { "← Newer" } }
@@ -154,20 +155,20 @@ fn render_list(query: &Fields, page: &RunsPage, now: Timestamp) -> Markup {
     }
 }
 
-/// Runs as a table.
-pub(crate) fn table<'a>(runs: impl IntoIterator<Item = &'a Run>, now: Timestamp) -> Markup {
+/// Runs as a table, each with whether it holds its key.
+fn table<'a>(runs: impl Iterator<Item = (&'a Run, &'a bool)>, now: Timestamp) -> Markup {
     html! {
         div.scroll { table.runs {
             thead { tr { th.roomy { "Run" } th { "Status" } th { "Task and key" } th { "Created" } th.number.roomy { "Took" } } }
             tbody {
-                @for run in runs {
+                @for (run, holds) in runs {
                     tr {
                         td.roomy { a.id href=(format!("/runs/{}", run.id)) title=(run.id) { (short(run)) } }
                         td { (format::badge(run.status)) }
                         td {
                             a href=(format!("/runs/{}", run.id)) { (run.spec.task) }
                             @for tag in run.tags() { " " span.tag { (tag) } }
-                            @if let Some(claimed) = &run.spec.key { div.key { (claimed.key.display_text()) } }
+                            @if let Some(claimed) = &run.spec.key { div.key { (claimed.key.display_text()) @if !holds { " (freed)" } } }
                         }
                         td { (format::moment(run.spec.created_at, now)) }
                         td.number.roomy { @if let Some(took) = format::took(run, now) { (format::span(took)) } }

@@ -204,6 +204,7 @@ fn unique(mut ids: Vec<&RunId>) -> Vec<&RunId> {
         ("filter[tag]" = Option<String>, Query, description = "Tags, with commas between"),
         ("filter[queue]" = Option<String>, Query, description = "Queues, with commas between"),
         ("filter[batch]" = Option<String>, Query, description = "Batches, with commas between"),
+        ("filter[idempotencyKey]" = Option<String>, Query, description = "Triggered with this key, whoever holds it now: its text or its hash"),
         ("filter[isTest]" = Option<bool>, Query, description = "Marked as a test, or not"),
         ("filter[createdAt][from]" = Option<String>, Query, description = "Milliseconds since 1970, or a date"),
         ("filter[createdAt][to]" = Option<String>, Query, description = "Milliseconds since 1970, or a date"),

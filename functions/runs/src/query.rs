@@ -2,7 +2,7 @@
 
 use oncekey_core::cron::ScheduleId;
 use oncekey_core::runs::list::{Cursor, Filter, MAX_PAGE, PageStart, statuses};
-use oncekey_core::{BatchId, Error, TaskId, Timestamp, span};
+use oncekey_core::{BatchId, Error, KeyHash, TaskId, Timestamp, span};
 
 /// How much is on a numbered page where that is not said.
 const NUMBERED_SIZE: usize = 20;
@@ -48,6 +48,7 @@ impl ListQuery {
             "filter[queue]" => filter.queues = list().map(str::to_owned).collect(),
             "filter[batch]" => filter.batches = list().map(BatchId::parse).collect::<Result<_, _>>()?,
             "filter[schedule]" => filter.schedules = list().map(ScheduleId::parse).collect::<Result<_, _>>()?,
+            "filter[idempotencyKey]" => filter.key = Some(KeyHash::from_wire(name, value)?),
             "filter[isTest]" => filter.is_test = Some(value.parse().map_err(|_| wrong(name, "give true or false"))?),
             "filter[createdAt][from]" => filter.from = Some(moment(name, value)?),
             "filter[createdAt][to]" => filter.to = Some(moment(name, value)?),

@@ -1,12 +1,13 @@
 //! A run as the API shows it. An absent field is left out, as the client refuses `null`.
 
+use oncekey_core::run::ClaimedKey;
 use oncekey_core::{Json, Run, RunId, RunStatus, Timestamp};
 use oncekey_wire::{Env, Family, Generator, RelatedRun, RetrievedRun, RunFields, RunItem, RunSchedule};
 use serde_json::Value;
 
 /// A run in a list.
 pub(crate) fn item(run: &Run, holds_key: bool, now: Timestamp) -> RunItem {
-    RunItem::new(fields(run, holds_key, now), env(run))
+    RunItem::new(fields(run, Some(holds_key), now), env(run))
 }
 
 /// A run with all that is known of it. `payload` and `output` are shown unless they are in the bucket; `relatives` are those
@@ -21,10 +22,10 @@ pub(crate) fn retrieved(
 ) -> RetrievedRun {
     let relative = |id: Option<&RunId>| {
         let found = relatives.iter().find(|relative| Some(&relative.id) == id)?;
-        Some(RelatedRun::new(fields(found, false, now), family(found)))
+        Some(RelatedRun::new(fields(found, None, now), family(found)))
     };
     let lineage = run.spec.lineage.as_ref();
-    let mut view = RetrievedRun::new(fields(run, holds_key, now), env(run), family(run));
+    let mut view = RetrievedRun::new(fields(run, Some(holds_key), now), env(run), family(run));
     view.attempt_count = if run.started_at.is_some() { run.turn.attempt } else { 0 };
     view.attempts = run.attempts();
     view.related_runs.root = relative(lineage.map(|line| &line.root));
@@ -50,15 +51,18 @@ fn family(run: &Run) -> Family {
     Family::new(run.spec.lineage.as_ref().map_or(0, |line| line.depth), run.spec.function)
 }
 
-fn fields(run: &Run, holds_key: bool, now: Timestamp) -> RunFields {
+/// `holds_key` is left out where nobody has looked.
+fn fields(run: &Run, holds_key: Option<bool>, now: Timestamp) -> RunFields {
     let options = &run.spec.options;
-    let key = run.spec.key.as_ref().filter(|_| holds_key);
+    let key = |holds| run.spec.key.as_ref().filter(|_| holds_key == Some(holds));
+    let shown = |claimed: &ClaimedKey| claimed.key.display_text().to_owned();
     let mut fields = RunFields::new(run.id.clone(), run.spec.task.clone(), run.status, run.spec.created_at);
     fields.is_test = options.test;
     fields.updated_at = run.updated_at;
     fields.tags = run.tags().cloned().collect();
     fields.duration_ms = duration_ms(run, now);
-    fields.idempotency_key = key.map(|claimed| claimed.key.display_text().to_owned());
+    fields.idempotency_key = key(true).map(shown);
+    fields.freed_idempotency_key = key(false).map(shown);
     fields.batch_id.clone_from(&run.spec.batch);
     fields.started_at = run.started_at;
     fields.finished_at = run.finished_at;

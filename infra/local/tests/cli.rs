@@ -30,7 +30,11 @@ struct Done {
 
 impl Done {
     fn json(&self) -> Value {
-        assert_eq!(self.code, 0, "{}", self.err);
+        self.json_of(0)
+    }
+
+    fn json_of(&self, code: i32) -> Value {
+        assert_eq!(self.code, code, "{}", self.err);
         serde_json::from_str(&self.out).unwrap()
     }
 }
@@ -159,7 +163,9 @@ fn many_runs_are_cancelled_or_replayed_by_what_is_said_of_them_once_somebody_has
 fn where_no_oncekey_is_one_is_told_how_to_start_it() {
     let refused = done(oncekey().args(["runs", "list", "--url", "http://127.0.0.1:1"]));
     assert_eq!(refused.code, 1);
-    assert!(refused.err.contains("start one with `oncekey dev`"), "{}", refused.err);
+    let told = "oncekey: no Oncekey at http://127.0.0.1:1: start one with `oncekey dev`";
+    assert!(refused.err.starts_with(told), "{}", refused.err);
+    assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
 }
 
 #[test]
@@ -208,6 +214,25 @@ fn runs_are_listed_shown_cancelled_replayed_and_watched() {
     let shown = stack.run(&["runs", "get", flaky.as_str().unwrap()]);
     assert!(shown.out.contains("attempt 1: Error: attempt 1 of 1 that fail"), "{}", shown.out);
     assert_eq!(stack.run(&["runs", "list", "--task", "nothing"]).out.trim(), "no runs");
+}
+
+#[test]
+fn the_runs_of_a_key_are_found_whoever_holds_it_now() {
+    let stack = Stack::start();
+    let trigger = || stack.run(&["trigger", "fail", "-k", "order-7", "--wait", "--json"]).json_of(3)["id"].clone();
+    let ids = [trigger(), trigger()];
+    stack.run(&["trigger", "echo", "-k", "order-8"]);
+    let found = stack.run(&["runs", "list", "--key", "order-7", "--status", "failed"]).out;
+    assert_eq!(found.lines().count(), 3, "{found}");
+    for id in &ids {
+        let line = found.lines().find(|line| line.starts_with(id.as_str().unwrap())).unwrap();
+        assert!(line.contains("order-7 (freed)"), "{line}");
+    }
+    let held = stack.run(&["runs", "list", "--key", "order-8"]).out;
+    assert!(held.contains("order-8") && !held.contains("freed") && held.lines().count() == 2, "{held}");
+    assert_eq!(stack.run(&["runs", "list", "--key", "order-9"]).out.trim(), "no runs");
+    let shown = stack.run(&["runs", "get", ids[0].as_str().unwrap(), "--json"]).json();
+    assert_eq!((&shown["freedIdempotencyKey"], shown.get("idempotencyKey")), (&"order-7".into(), None));
 }
 
 #[test]
@@ -460,6 +485,9 @@ fn environments_are_created_and_their_keys_rotated_and_revoked() {
     let stack = Stack::start();
     let created = stack.env(&["create", "acme/prod", "--json"]).json();
     let first = created["apiKey"].as_str().unwrap();
+    assert_eq!(created["oncekey"], stack.url.as_str());
+    let told = stack.env(&["create", "acme/told"]).out;
+    assert!(told.contains(&format!("It opens {}.", stack.url)), "{told}");
     assert_eq!(stack.with_key(first, &["trigger", "echo"]).code, 0);
     assert_eq!(stack.env(&["create", "acme/prod"]).code, 1);
     assert_eq!(stack.env(&["create", "Acme"]).code, 2);
@@ -485,6 +513,49 @@ fn environments_are_created_and_their_keys_rotated_and_revoked() {
     // Never seen by the stack, so not remembered either.
     assert_eq!(stack.with_key(third["apiKey"].as_str().unwrap(), &["runs", "list"]).code, 1);
     assert_eq!(stack.env(&["revoke", "acme/prod", "nothing"]).code, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_on_aws_is_found_by_its_name() {
+    let stack = Stack::start();
+    let endpoints = std::fs::read_to_string(stack.folder.path().join("endpoints.json")).unwrap();
+    let endpoints: Value = serde_json::from_str(&endpoints).unwrap();
+    let on_aws = |name: &str| {
+        done(oncekey().args(["env", "create", "acme/prod", "--stack", name]).envs([
+            ("AWS_ENDPOINT_URL_DYNAMODB", endpoints["dynamodb"].as_str().unwrap()),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+        ]))
+    };
+    // The tables of this machine are not named as CloudFormation names them.
+    let nobody = on_aws("oncekey");
+    assert_eq!(nobody.code, 1, "{}", nobody.out);
+    let told = "there is no stack oncekey of Oncekey in eu-central-1";
+    assert!(nobody.err.contains(told), "{}", nobody.err);
+
+    let credentials = aws_sdk_dynamodb::config::Credentials::for_tests();
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version_latest()
+        .region(aws_sdk_dynamodb::config::Region::from_static("eu-central-1"))
+        .credentials_provider(credentials)
+        .endpoint_url(endpoints["dynamodb"].as_str().unwrap())
+        .build();
+    let client = aws_sdk_dynamodb::Client::from_conf(config);
+    for name in ["oncekey-EnvironmentsTable-1A", "other-EnvironmentsTable-1A", "other-EnvironmentsTable-2B"] {
+        use aws_sdk_dynamodb::types::{
+            AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+        };
+        let of_text = AttributeDefinition::builder().attribute_name("pk").attribute_type(ScalarAttributeType::S);
+        let hash = KeySchemaElement::builder().attribute_name("pk").key_type(KeyType::Hash);
+        let create = client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
+        let create = create.attribute_definitions(of_text.build().unwrap()).key_schema(hash.build().unwrap());
+        create.send().await.unwrap();
+    }
+    let created = on_aws("oncekey");
+    assert!(created.out.contains("It opens the stack oncekey in eu-central-1."), "{}{}", created.out, created.err);
+    let unclear = on_aws("other");
+    assert!(unclear.err.contains("several tables of environments in eu-central-1"), "{}", unclear.err);
 }
 
 #[test]

@@ -245,6 +245,11 @@ impl ListRuns {
         self.with("filter[schedule]", schedule.as_ref())
     }
 
+    /// Triggered with this key, whoever holds it now: its text, or its hash if its scope is not `global`.
+    pub fn idempotency_key(self, key: impl AsRef<str>) -> Self {
+        self.with("filter[idempotencyKey]", key.as_ref())
+    }
+
     /// Created within this span, like `7d`.
     pub fn period(self, span: &str) -> Self {
         self.with("filter[createdAt][period]", span)

@@ -1,7 +1,8 @@
 //! Errors over HTTP: the one place that maps them.
 
 use axum::Json;
-use axum::http::{HeaderName, Method, StatusCode};
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use oncekey_core::{Error, Invalid};
 
@@ -29,13 +30,28 @@ impl From<Invalid> for ApiError {
 }
 
 /// The answer to a request for what is not there: the path, or the path by this method.
-pub(crate) fn nothing_there(method: &Method, path: &str) -> Response {
+pub(crate) fn nothing_there(method: &Method, path: &str, headers: &HeaderMap) -> Response {
     let there: Vec<String> = routes::methods_of(path).iter().map(Method::to_string).collect();
     if there.is_empty() {
         return refusal(StatusCode::NOT_FOUND, &format!("there is no {method} {path}"));
     }
-    let text = format!("{path} has no {method}: use {}", there.join(" or "));
+    let mut text = format!("{path} has no {method}: use {}", there.join(" or "));
+    // Whoever opens the URL of a trigger in a browser wants to trigger.
+    if routes::at(path).any(|route| *route == routes::TRIGGER) {
+        text = format!("{text}, like this: {}", trigger_line(path, headers));
+    }
     refusal(StatusCode::METHOD_NOT_ALLOWED, &text)
+}
+
+/// The command that triggers the task of this path.
+fn trigger_line(path: &str, headers: &HeaderMap) -> String {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let of_a_host = |letter: char| letter.is_ascii_alphanumeric() || ".-_:[]".contains(letter);
+    let host: String = host.chars().filter(|letter| of_a_host(*letter)).collect();
+    let is_local = ["localhost", "127.", "[::1]"].iter().any(|local| host.starts_with(local));
+    let scheme = if is_local { "http" } else { "https" };
+    let url = format!("{scheme}://{host}{}", path.replace('\'', "%27"));
+    format!("curl '{url}' -H 'Authorization: Bearer YOUR_API_KEY' -d '{{\"payload\": {{}}}}'")
 }
 
 /// An error as it is told to whoever caused it.

@@ -38,7 +38,7 @@ pub const MAX_BODY_BYTES: usize = 4_718_592;
 pub fn finish(router: Router, origins: Origins) -> Router {
     // Deployed, a path's other methods come to a function that does not know the path.
     let nothing = |method: Method, uri: Uri, headers: HeaderMap| async move {
-        absent::answer(&uri, &headers).unwrap_or_else(|| error::nothing_there(&method, uri.path()))
+        absent::answer(&uri, &headers).unwrap_or_else(|| error::nothing_there(&method, uri.path(), &headers))
     };
     router
         .fallback(nothing)

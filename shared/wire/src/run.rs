@@ -88,6 +88,9 @@ pub struct RunFields {
     /// The key that it holds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub idempotency_key: Option<String>,
+    /// The key that it was triggered with and holds no more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub freed_idempotency_key: Option<String>,
     /// The batch that it is an item of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch_id: Option<BatchId>,
@@ -145,6 +148,7 @@ impl RunFields {
             base_cost_in_cents: 0,
             duration_ms: 0,
             idempotency_key: None,
+            freed_idempotency_key: None,
             batch_id: None,
             started_at: None,
             finished_at: None,

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::error::DisplayErrorContext;
 use clap::{Args, Subcommand};
 use oncekey_core::environment::{ApiKey, create, revoke, rotate};
 use oncekey_core::settings::ENVIRONMENTS_TABLE;
@@ -29,13 +30,16 @@ pub(crate) enum EnvCommand {
     Revoke(RevokeArgs),
 }
 
-/// Which tables: those that ONCEKEY_ENVIRONMENTS_TABLE names, with AWS's own settings and permissions, or those of the stack
-/// that runs on this machine.
+/// Which tables: those of a stack on AWS, or that ONCEKEY_ENVIRONMENTS_TABLE names, with AWS's own settings and permissions; or
+/// those of the stack that runs on this machine.
 #[derive(Args)]
 pub(crate) struct Tables {
     /// The data folder of the stack that runs on this machine
     #[arg(long, value_name = "DIR", default_value = ".oncekey")]
     data: PathBuf,
+    /// The CloudFormation stack on AWS, like oncekey
+    #[arg(long, value_name = "NAME", conflicts_with = "data")]
+    stack: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -75,19 +79,21 @@ pub(crate) async fn env(command: EnvCommand) -> Result<(), Failure> {
     let clock = Clock::system();
     match command {
         EnvCommand::Create(OneArgs { environment, tables }) => {
-            let key = create(&tables.store().await?, &clock, &environment).await?;
-            show_new(&environment, &key, tables.json);
+            let (store, place) = tables.store().await?;
+            let key = create(&store, &clock, &environment).await?;
+            show_new(&environment, &key, &place, tables.json);
         }
         EnvCommand::List(tables) => {
-            let records = tables.store().await?.api_keys().await?;
+            let records = tables.store().await?.0.api_keys().await?;
             list(&records, &clock, tables.json);
         }
         EnvCommand::Rotate(RotateArgs { overlap, of: OneArgs { environment, tables } }) => {
-            let key = rotate(&tables.store().await?, &clock, &environment, overlap).await?;
-            show_new(&environment, &key, tables.json);
+            let (store, place) = tables.store().await?;
+            let key = rotate(&store, &clock, &environment, overlap).await?;
+            show_new(&environment, &key, &place, tables.json);
         }
         EnvCommand::Revoke(RevokeArgs { of: OneArgs { environment, tables }, key }) => {
-            let record = revoke(&tables.store().await?, &clock, &environment, &key).await?;
+            let record = revoke(&tables.store().await?.0, &clock, &environment, &key).await?;
             match tables.json {
                 true => output::print_json(&to_json(&record, &clock)),
                 false => output::print(format_args!("{} of {environment} is revoked", record.hint)),
@@ -98,15 +104,26 @@ pub(crate) async fn env(command: EnvCommand) -> Result<(), Failure> {
 }
 
 impl Tables {
-    async fn store(&self) -> Result<Store, Failure> {
-        if let Ok(environments) = std::env::var(ENVIRONMENTS_TABLE) {
-            let client = aws_sdk_dynamodb::Client::new(&aws_settings().load().await);
-            return Ok(Store::new(client, TableNames { environments, ..tables::names("oncekey") }));
+    /// The tables, and which Oncekey's they are.
+    async fn store(&self) -> Result<(Store, String), Failure> {
+        let named = std::env::var(ENVIRONMENTS_TABLE).ok();
+        if self.stack.is_some() || named.is_some() {
+            let sdk = aws_settings().load().await;
+            let client = aws_sdk_dynamodb::Client::new(&sdk);
+            let region = sdk.region().map_or_else(String::new, |region| format!(" in {region}"));
+            let (environments, place) = match (&self.stack, named) {
+                (Some(stack), _) => (table_of(&client, stack, &region).await?, format!("the stack {stack}{region}")),
+                (None, named) => {
+                    let table = named.unwrap_or_default();
+                    (table.clone(), format!("the table {table}{region}"))
+                }
+            };
+            return Ok((Store::new(client, TableNames { environments, ..tables::names("oncekey") }), place));
         }
         let Some(endpoints) = Endpoints::read(&self.data) else {
             let folder = self.data.display();
             return Err(Failure::Usage(format!(
-                "no oncekey has run on {folder}: start one, name its folder with --data, or set {ENVIRONMENTS_TABLE} for AWS"
+                "no oncekey has run on {folder}: start one with `oncekey dev`, name its folder with --data, or its stack on AWS with --stack (or set {ENVIRONMENTS_TABLE})"
             )));
         };
         // On AWS a network may be slow to answer; here nobody answers when nobody is there.
@@ -115,14 +132,35 @@ impl Tables {
             return Err(Failure::NotDone(format!("no oncekey is running on {}: start it", self.data.display())));
         }
         let client = aws_sdk_dynamodb::Client::new(&sdk_config(&endpoints.dynamodb).await);
-        Ok(Store::new(client, tables::names("oncekey")))
+        Ok((Store::new(client, tables::names("oncekey")), endpoints.url))
     }
 }
 
-fn show_new(environment: &EnvironmentId, key: &ApiKey, json: bool) {
+/// The environments table of a stack, as CloudFormation names it: no other call is needed than DynamoDB's own.
+async fn table_of(client: &aws_sdk_dynamodb::Client, stack: &str, region: &str) -> Result<String, Failure> {
+    let start = format!("{stack}-EnvironmentsTable-");
+    let asked = client.list_tables().exclusive_start_table_name(&start).limit(2).send().await;
+    let found = asked
+        .map_err(|error| Failure::NotDone(format!("dynamodb:ListTables failed: {}", DisplayErrorContext(error))))?;
+    let tables: Vec<&String> = found.table_names().iter().filter(|name| name.starts_with(&start)).collect();
+    match tables.as_slice() {
+        [table] => Ok((*table).clone()),
+        [] => Err(Failure::NotDone(format!(
+            "there is no stack {stack} of Oncekey{region}: say its name, and its region in AWS_REGION"
+        ))),
+        _ => Err(Failure::NotDone(format!(
+            "{stack} has had several tables of environments{region}: set {ENVIRONMENTS_TABLE} to its output `Environments`"
+        ))),
+    }
+}
+
+fn show_new(environment: &EnvironmentId, key: &ApiKey, place: &str, json: bool) {
     match json {
-        true => output::print_json(&json!({ "environment": environment, "apiKey": key.reveal() })),
-        false => output::print(format_args!("{environment}  {}\nThis is the only time it is shown.", key.reveal())),
+        true => output::print_json(&json!({ "environment": environment, "apiKey": key.reveal(), "oncekey": place })),
+        false => output::print(format_args!(
+            "{environment}  {}\nIt opens {place}. This is the only time it is shown.",
+            key.reveal()
+        )),
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Stack(#[from] StackError),
     #[error(transparent)]
     Client(oncekey_client::Error),
+    #[error("no Oncekey at {0}: start one with `oncekey dev`, or say in TRIGGER_API_URL where one is")]
+    Nobody(String),
     #[error("no Oncekey answers: {0}\nstart one with `oncekey dev`, or say in TRIGGER_API_URL where one is")]
     Unreachable(oncekey_client::Error),
     #[error(transparent)]
@@ -31,7 +33,10 @@ pub(crate) enum Failure {
 impl From<oncekey_client::Error> for Failure {
     fn from(error: oncekey_client::Error) -> Self {
         match error {
-            oncekey_client::Error::Unreachable(_) => Self::Unreachable(error),
+            oncekey_client::Error::Unreachable(why) if why.is_connect() && why.url().is_some() => {
+                Self::Nobody(why.url().map(|url| url.origin().ascii_serialization()).unwrap_or_default())
+            }
+            oncekey_client::Error::Unreachable(why) => Self::Unreachable(oncekey_client::Error::Unreachable(why)),
             other => Self::Client(other),
         }
     }
@@ -48,7 +53,12 @@ pub(crate) fn end_of(run: Run) -> Result<(), Failure> {
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Stack(_) | Self::Client(_) | Self::Unreachable(_) | Self::Core(_) | Self::NotDone(_) => 1,
+            Self::Stack(_)
+            | Self::Client(_)
+            | Self::Nobody(_)
+            | Self::Unreachable(_)
+            | Self::Core(_)
+            | Self::NotDone(_) => 1,
             Self::Usage(_) => 2,
             Self::RunFailed { .. } => 3,
             Self::KeyIsFree { .. } => 4,

@@ -51,12 +51,18 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
 /// Prints runs as a table.
 pub(crate) fn print_runs(runs: &[Run]) {
     let row = |run: &Run| {
-        let key = run.idempotency_key.as_deref().map(visible).unwrap_or_default();
+        let key = key(run).unwrap_or_default();
         let took = run.started_at.map(|_| milliseconds(run.duration_ms)).unwrap_or_default();
         let [id, task] = [run.id.to_string(), run.task_identifier.to_string()];
         [id, run.status.to_string(), task, key, run.created_at.to_string(), took]
     };
     print(table(["RUN", "STATUS", "TASK", "KEY", "CREATED", "TOOK"], runs.iter().map(row)));
+}
+
+/// The key that a run was triggered with, and whether it holds that no more.
+fn key(run: &Run) -> Option<String> {
+    let freed = || run.freed_idempotency_key.as_deref().map(|key| format!("{} (freed)", visible(key)));
+    run.idempotency_key.as_deref().map(visible).or_else(freed)
 }
 
 /// Prints all that is known of a run.
@@ -67,7 +73,7 @@ pub(crate) fn print_run(run: &Run) {
         ("run", Some(run.id.to_string())),
         ("status", Some(run.status.to_string())),
         ("task", Some(run.task_identifier.to_string())),
-        ("key", run.idempotency_key.as_deref().map(visible)),
+        ("key", key(run)),
         ("tags", tags),
         ("created", Some(run.created_at.to_string())),
         ("delayed until", shown(run.delayed_until)),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt;
 use oncekey_client::{BulkActionType, Client, Run};
@@ -48,6 +49,9 @@ pub(crate) struct ListArgs {
     /// With this tag
     #[arg(long)]
     tag: Option<String>,
+    /// Triggered with this idempotency key, whoever holds it now: its text or its hash
+    #[arg(long, short, value_parser = NonEmptyStringValueParser::new())]
+    key: Option<String>,
     /// Of this batch
     #[arg(long)]
     batch: Option<String>,
@@ -135,6 +139,9 @@ async fn list(args: ListArgs) -> Result<(), Failure> {
     }
     if let Some(tag) = &args.tag {
         list = list.tag(tag);
+    }
+    if let Some(key) = &args.key {
+        list = list.idempotency_key(key);
     }
     if let Some(batch) = &args.batch {
         list = list.batch(batch);

@@ -344,6 +344,18 @@ async fn what_cannot_be_meant_is_told_on_a_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_its_run_holds_no_more_is_marked_in_the_list() {
+    let Some(place) = Place::own_stack() else { return };
+    let oncekey = Oncekey::start(place).await;
+    oncekey.finished(&oncekey.keyed("fail", "k").await.id).await;
+    let visitor = Visitor::signed_in(&oncekey, DEV).await;
+    assert!(visitor.get("/runs?key=k").await.contains("k (freed)"));
+    oncekey.keyed("echo", "k").await;
+    let page = visitor.get("/runs?key=k").await;
+    assert_eq!((page.matches("(freed)").count(), page.matches("class=\"key\"").count()), (1, 2), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_page_of_a_key_frees_no_later_claim_of_it() {
     let Some(place) = Place::own_stack() else { return };
     let oncekey = Oncekey::start(place).await;

@@ -189,7 +189,12 @@ async fn a_wrong_method_is_told_the_right_one() {
     let oncekey = Oncekey::anywhere().await;
     let (status, refused) = answer(oncekey.get("/api/v1/tasks/echo/trigger")).await;
     assert_eq!(status, 405);
-    assert_eq!(refused["error"], "/api/v1/tasks/echo/trigger has no GET: use POST");
+    let told = refused["error"].as_str().expect("a text");
+    let line = told.strip_prefix("/api/v1/tasks/echo/trigger has no GET: use POST, like this: curl 'http").expect(told);
+    assert!(
+        line.ends_with("/api/v1/tasks/echo/trigger' -H 'Authorization: Bearer YOUR_API_KEY' -d '{\"payload\": {}}'"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
