@@ -63,6 +63,24 @@ export const shared = task({ id: "shared-key", run: async ({ url }: any) => {
   await wait.for({ days: 1 });
   return both.map(({ n }) => n);
 } });
+export const redirected = task({ id: "redirected", run: async ({ url }: any) => {
+  const both = await Promise.all(["manual", "follow"].map(async (redirect: any) => { await sleep(Math.random() * 40); return (await fetch(url + "/moved", { redirect })).status; }));
+  await wait.for({ days: 1 });
+  return both;
+} });
+export const same = task({ id: "same", run: async ({ url, alike }: any) => {
+  const both = await Promise.all([1, 2].map(async () => { await sleep(Math.random() * 40); return post(url + (alike ? "/alike" : "/take"), {}); }));
+  await wait.for({ days: 1 });
+  return both.map(({ n }) => n);
+} });
+export const polls = task({ id: "polls", run: async ({ url }: any) => {
+  const seen = [];
+  for (let poll = 0; poll < 3; poll += 1) {
+    seen.push((await post(url + "/take", {})).n);
+    if (poll < 2) await wait.for({ days: 1 });
+  }
+  return seen;
+} });
 export const timed = task({ id: "timed", run: async ({ url }: any) => {
   const both = await Promise.all([post(url + "/x", { at: Math.random() }), post(url + "/x", { at: Math.random() })]);
   await wait.for({ days: 1 });
@@ -167,7 +185,8 @@ before(async () => {
     const n = arrived.length;
     if (pathname === "/slow") await new Promise((resolve) => setTimeout(resolve, 120));
     if (pathname === "/never") return;
-    if (pathname === "/redirect") return response.writeHead(302, { location: "/to" }).end();
+    if (pathname === "/alike") return response.writeHead(200, { "content-type": "application/json" }).end('{"n":0}');
+    if (pathname === "/redirect" || pathname === "/moved") return response.writeHead(302, { location: "/to" }).end();
     if (pathname.startsWith("/status/")) return response.writeHead(Number(pathname.split("/")[2]), "as it is").end("x");
     if (pathname === "/early") return response.socket.end("HTTP/1.1 150 Wait\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx");
     if (pathname === "/gzip") return response.writeHead(200, { "content-encoding": "gzip", "content-length": packed.length }).end(packed);
@@ -252,6 +271,27 @@ test("a key of the request tells which is which, whatever its body", async () =>
   const result = await through("keyed", { url });
   assert.deepEqual(output(result).toSorted(), [1, 2]);
   assert.equal(arrived.length, 2);
+});
+
+test("one that follows a redirection and one that does not are two", async () => {
+  const result = await through("redirected", { url });
+  assert.deepEqual(output(result), [302, 200]);
+  assert.deepEqual(arrived.toSorted(), ["GET /moved", "GET /moved", "GET /to"]);
+});
+
+test("two that say the same may change places where they are answered the same, and else they are an effect", async () => {
+  assert.deepEqual(output(await through("same", { url, alike: true })), [0, 0]);
+  assert.equal(arrived.length, 2);
+  host.onWait = undefined;
+  await host.begin("same", { url }, { record: true });
+  await host.message(({ type }) => type === "wait");
+  assert.match(host.effects.join(), /^fetched the same more than once, and was not answered the same \(give each an idempotency-key\), from 127\.0\.0\.1/);
+  await host.kill();
+});
+
+test("the same may be asked for after each wait", async () => {
+  assert.deepEqual(output(await through("polls", { url })), [1, 2, 3]);
+  assert.equal(arrived.length, 3);
 });
 
 test("a key that two requests share does not", async () => {

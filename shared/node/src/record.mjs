@@ -21,6 +21,7 @@ export class Recorder {
   #run;
   #recorded = [];
   #left = [];
+  #told = [];
   #open = new Set();
   #parked = new Map();
   #live = true;
@@ -40,6 +41,7 @@ export class Recorder {
     this.#run = run;
     this.#recorded = exchanges.toSorted((one, other) => one.id - other.id);
     this.#left = [...this.#recorded];
+    this.#told = [...this.#recorded];
     this.#ids = exchanges.reduce((most, { id }) => Math.max(most, id), 0);
     this.#total = exchanges.reduce((sum, record) => sum + JSON.stringify(record).length, 0);
     this.#live = !replaying;
@@ -171,10 +173,13 @@ export class Recorder {
       body: body.chunks && Buffer.concat(body.chunks).toString("base64"),
     };
     const size = JSON.stringify(record).length;
-    if (size > LARGEST_RECORD || this.#total + size > LARGEST_TOTAL) {
+    if (this.#told.some((other) => isSame(other, record) && !isAnsweredAlike(other, record))) {
+      lost("fetched the same more than once, and was not answered the same (give each an idempotency-key), from");
+    } else if (size > LARGEST_RECORD || this.#total + size > LARGEST_TOTAL) {
       lost("fetched more than can be recorded from");
     } else if (!closed) {
       this.#total += size;
+      this.#told.push(record);
       close({ type: "recorded", id, record });
     }
     return answered(record, signal);
@@ -184,14 +189,27 @@ export class Recorder {
 /** Headers that are another each time, and tell nothing of what is asked for. */
 const VOLATILE = /^(traceparent|tracestate|baggage|b3|x-b3-.*|x-request-id|x-correlation-id|x-amzn-trace-id|sentry-trace|date|idempotency-key)$/;
 
-/** What stands for a body, and for who asks: two who ask for the same in other headers are two. The boundary of a form is another each time. */
+/** Whether either could be taken for the other when the run is started again: they say the same, and no wait ended between them. */
+const isSame = (one, other) => one.what === other.what && one.key === other.key && one.print === other.print && one.after === other.after;
+
+/** Whether it makes no difference which of two answers somebody gets. */
+function isAnsweredAlike(one, other) {
+  const told = ({ status, url, body, headers }) => JSON.stringify([status, url, body, headers.filter(([name]) => !VOLATILE.test(name))]);
+  return told(one) === told(other);
+}
+
+/** How a request is made, where Node's `fetch` heeds it, with what it is unless somebody says otherwise. */
+const MADE = { redirect: "follow", integrity: "", credentials: "same-origin", cache: "default", mode: "cors", referrer: "about:client" };
+
+/** What stands for a body, and for who asks and how: two who ask for the same in other headers are two. The boundary of a form is another each time. */
 function print(request, sent) {
   const boundary = /^multipart\/form-data;.*boundary=("?)([^";]+)\1/.exec(request.headers.get("content-type") ?? "")?.[2];
   const plain = (text) => (boundary ? text.replaceAll(boundary, "boundary") : text);
   const said = (name, value) => (name === "authorization" ? claims(value) : plain(value));
   const telling = [...request.headers].filter(([name]) => !VOLATILE.test(name));
   const headers = telling.map(([name, value]) => `${name}: ${said(name, value)}\n`);
-  return sha(headers.join("") + plain(sent.toString("latin1")));
+  const made = Object.entries(MADE).filter(([name, usual]) => request[name] !== usual).map(([name]) => `:${name} ${request[name]}\n`);
+  return sha(made.join("") + headers.join("") + plain(sent.toString("latin1")));
 }
 
 /** Who asks. A token that a task signs for itself is another each time: it is the same if it claims the same, but for when. */
