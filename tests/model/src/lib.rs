@@ -5,8 +5,9 @@
 //! parent that suspends while its children end. [`delay`] has the start of a delayed run that is moved, and the schedules that
 //! carry it there, and [`cron`] a schedule whose ticks are a chain of messages. [`token`] has what runs wait for until somebody
 //! completes it or its time is over, [`debounce`] triggers that push the start of a run that is there, [`declare`] deployments
-//! that declare schedules, and [`flow`] the limit of a queue, and who is parked until there is room. Each can be given a fault, a
-//! [`Mutant`](trigger::Mutant), that its properties must find: a check that has never failed shows little.
+//! that declare schedules, [`flow`] the limit of a queue, and who is parked until there is room, and [`rate`] how often turns of a
+//! queue start. Each can be given a fault, a [`Mutant`](trigger::Mutant), that its properties must find: a check that has never
+//! failed shows little.
 //!
 //! The model follows `shared/core` step by step: one action of the model is one call to DynamoDB or SQS.
 
@@ -15,6 +16,7 @@ pub mod debounce;
 pub mod declare;
 pub mod delay;
 pub mod flow;
+pub mod rate;
 pub mod token;
 pub mod trigger;
 pub mod wait;

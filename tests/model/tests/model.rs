@@ -6,6 +6,7 @@ use oncekey_model::debounce::{self, Debounce};
 use oncekey_model::declare::{self, Declare};
 use oncekey_model::delay::{self, Delay};
 use oncekey_model::flow::{self, Flow, Setting};
+use oncekey_model::rate::{self, Rate};
 use oncekey_model::token::{self, Token};
 use oncekey_model::trigger::{self, OnHeld, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
@@ -106,6 +107,25 @@ fn faults_planted_in_a_debounce_are_found() {
         };
         let planted = Debounce { triggers: 3, deaths: 1, resends: 1, mutant: Some(mutant) };
         finds(&format!("{mutant:?}"), search(planted), invariants);
+    }
+}
+
+#[test]
+fn the_rate_of_a_queue_holds() {
+    holds("rate, three runs", search(Rate { runs: 3, deaths: 0, failures: 0, until: 5, ..Rate::plain() }));
+    holds("rate, two runs", search(Rate::plain()));
+}
+
+#[test]
+fn faults_planted_in_a_rate_are_found() {
+    for mutant in rate::Mutant::ALL {
+        let invariants: &[&str] = match mutant {
+            rate::Mutant::AnyAttempt => &["R112"],
+            rate::Mutant::SendOnce => &["R113"],
+            rate::Mutant::SetUnchecked => &["R111", "R112"],
+            _ => &["R111"],
+        };
+        finds(&format!("{mutant:?}"), search(Rate { mutant: Some(mutant), ..Rate::plain() }), invariants);
     }
 }
 
