@@ -50,7 +50,7 @@ pub(crate) async fn trigger_task(
     Submitted { visitor, fields }: Submitted,
 ) -> Result<Page, Failure> {
     let outcome = match triggered(&app, &visitor, &fields).await {
-        Ok(triggered) => render_answer(&triggered, app.clock.now()),
+        Ok((triggered, warning)) => render_answer(&triggered, warning.as_deref(), app.clock.now()),
         // What is wrong with a field is said beside the form.
         Err(error @ (Error::Invalid { .. } | Error::TooLarge(_) | Error::Unprocessable(_))) => {
             html! { p.error role="alert" { (error) } }
@@ -61,7 +61,7 @@ pub(crate) async fn trigger_task(
     Ok(page(&visitor, &fields, &known, outcome))
 }
 
-async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Triggered, Error> {
+async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(Triggered, Option<String>), Error> {
     let payload = fields.given("payload").map(|text| {
         serde_json::from_str::<&RawValue>(text)
             .map_err(|error| Error::invalid("payload", format!("it is not JSON: {error}")))
@@ -81,11 +81,12 @@ async fn triggered(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Trig
     let task = TaskId::parse(fields.get("task"))?;
     // Named by the form: reloading the answer sends the same request again, which makes no second run (I3).
     let request_id = RequestId::from_caller(fields.get("request"))?;
-    let envelope = Envelope::new(visitor.environment.clone(), task, request_id, app.clock.now());
-    trigger(app, parse_json::<TriggerBody<'_>>(body.as_bytes())?.check(envelope)?).await
+    let envelope = Envelope::new(visitor.environment.clone(), task.clone(), request_id, app.clock.now());
+    let triggered = trigger(app, parse_json::<TriggerBody<'_>>(body.as_bytes())?.check(envelope)?).await?;
+    Ok((triggered, app.tasks.warning(&visitor.environment, &task).await))
 }
 
-fn render_answer(Triggered { handle, key, .. }: &Triggered, now: Timestamp) -> Markup {
+fn render_answer(Triggered { handle, key, .. }: &Triggered, warning: Option<&str>, now: Timestamp) -> Markup {
     let (word, why) = match key.as_ref().map(|outcome| outcome.status) {
         None => ("created", "No key was given, so every trigger makes a run of its own."),
         Some(KeyStatus::Created) => ("created", "Nobody held the key, so this trigger made the run."),
@@ -100,6 +101,7 @@ fn render_answer(Triggered { handle, key, .. }: &Triggered, now: Timestamp) -> M
     html! {
         section.card #outcome role="status" {
             p { (badge_of(if handle.is_cached { Kind::Idle } else { Kind::Good }, word)) " " (why) }
+            @if let Some(warning) = warning { p.error { (warning) } }
             dl.details {
                 dt { "Run" } dd { a.id href=(format!("/runs/{}", handle.id)) { (handle.id) } }
                 @if let Some(outcome) = key {

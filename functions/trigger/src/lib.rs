@@ -88,15 +88,18 @@ async fn trigger_task(
     let envelope = Envelope {
         key: key_headers(&headers)?,
         traceparent: header_text(&headers, "traceparent")?.map(str::to_owned),
-        ..Envelope::new(permit.environment().clone(), task, request_id(&headers)?, app.clock.now())
+        ..Envelope::new(permit.environment().clone(), task.clone(), request_id(&headers)?, app.clock.now())
     };
     let (body, ignored) = Ignored::parse::<TriggerBody<'_>>(&body)?;
     let ignored = told_unless_by_hand(&headers, ignored)?;
     let request = permit.admit(body.check(envelope)?)?;
-    let triggered = trigger(&app, request).await?;
+    let warning = app.tasks.warning(permit.environment(), &task);
+    let (triggered, warning) = tokio::join!(trigger(&app, request), warning);
+    let triggered = triggered?;
     // Who has a public token knows a key, perhaps, and not therefore the run that another has made under it.
     let reads = permit.has_made(&triggered).then(|| format!("read:runs:{}", triggered.handle.id));
     let mut answer = answer(triggered);
     answer.ignored = ignored;
+    answer.warnings.extend(warning);
     Ok((permit.handle_headers(reads, app.clock.now()), Json(answer)))
 }

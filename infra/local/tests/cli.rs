@@ -268,6 +268,18 @@ fn r80_a_schedule_is_created_once_for_its_key_and_changed_by_the_next() {
 }
 
 #[test]
+fn r130_a_trigger_of_a_task_that_no_worker_has_declared_says_so() {
+    let stack = Stack::start();
+    let manifest = stack.file("manifest.json", r#"{"tasks":[{"id":"digest"}]}"#);
+    assert_eq!(stack.run(&["workers", "declare", "mail", &format!("@{manifest}")]).code, 0);
+    let warned = stack.run(&["trigger", "digset"]);
+    assert!(warned.code == 0 && warned.out.contains("created"), "{}", warned.err);
+    assert!(warned.err.starts_with("oncekey: no worker has declared the task digset in local/dev"), "{}", warned.err);
+    assert_eq!(stack.run(&["trigger", "digest"]).err, "");
+    assert_eq!(stack.run(&["trigger", "echo"]).err, "");
+}
+
+#[test]
 fn r97_a_worker_is_declared_listed_and_removed_with_its_schedules() {
     let stack = Stack::start();
     let listed = stack.run(&["workers", "list"]).out;

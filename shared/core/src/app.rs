@@ -15,6 +15,7 @@ use crate::queue::schedules::{EventBridge, Scheduler};
 use crate::queue::{QueueUrls, Queues};
 use crate::settings::Settings;
 use crate::store::{Store, TableNames};
+use crate::tasks::KnownTasks;
 use crate::telemetry::lines::Lines;
 
 /// How long connecting to AWS may take.
@@ -46,6 +47,8 @@ pub struct App {
     pub environments: Environments,
     /// What holds for queues, as it was known lately.
     pub limits: KnownLimits,
+    /// The tasks that workers have declared, as they were known lately.
+    pub tasks: KnownTasks,
     /// The time.
     pub clock: Clock,
     /// What tasks have written, where that is kept here.
@@ -69,6 +72,7 @@ impl App {
             blobs,
             environments: Environments::new(store.clone(), clock.clone()),
             limits: KnownLimits::new(store.clone(), clock.clone()),
+            tasks: KnownTasks::new(store.clone(), clock.clone()),
             queues: Queues::new(sqs, urls, clock.clone()),
             store,
             clock,

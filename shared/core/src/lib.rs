@@ -30,6 +30,7 @@ pub mod settings;
 mod signed;
 pub mod span;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;
 pub mod token;
 

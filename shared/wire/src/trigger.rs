@@ -68,13 +68,16 @@ pub struct Handle {
     /// What was said and nobody reads, each with what may have been meant.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub ignored: Vec<String>,
+    /// What may be a mistake though it was done, such as a task that no worker has declared.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub warnings: Vec<String>,
 }
 
 impl Handle {
     /// The answer to a trigger without a key.
     #[must_use]
     pub fn new(id: RunId, is_cached: bool) -> Self {
-        Self { id, is_cached, task_identifier: None, idempotency: None, ignored: Vec::new() }
+        Self { id, is_cached, task_identifier: None, idempotency: None, ignored: Vec::new(), warnings: Vec::new() }
     }
 }
 

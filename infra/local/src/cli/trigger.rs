@@ -111,6 +111,9 @@ pub(crate) async fn trigger(args: TriggerArgs) -> Result<(), Failure> {
         trigger = trigger.option("tags", &args.tag);
     }
     let handle = trigger.await?;
+    for warning in &handle.warnings {
+        eprintln!("oncekey: {warning}");
+    }
     if !args.wait {
         match args.remote.json {
             true => output::print_json(&handle),

@@ -18,17 +18,26 @@ use crate::stack::queues::VISIBILITY_FACTOR;
 
 /// What the functions serve over HTTP.
 pub(super) fn routes(apps: &Apps, worker: Worker) -> Router {
-    let app = |function: Function| apps.of(&function).app.clone();
+    let app = |function: Function| beside(&worker, &apps.of(&function).app);
     Router::new()
         .merge(oncekey_function_trigger::router(app(Function::Trigger)))
         .merge(oncekey_function_reset::router(app(Function::Reset)))
         .merge(oncekey_function_runs::router(app(Function::Runs)))
-        .merge(oncekey_function_dashboard::router_beside(app(Function::Dashboard), move || worker.ids()))
+        .merge(oncekey_function_dashboard::router_beside(app(Function::Dashboard), {
+            let worker = worker.clone();
+            move || worker.ids()
+        }))
+}
+
+/// The app of a function beside a worker, whose tasks it knows.
+fn beside(worker: &Worker, app: &App) -> App {
+    let worker = worker.clone();
+    App { tasks: app.tasks.clone().beside(move || worker.ids()), ..app.clone() }
 }
 
 /// What tasks in child processes are served: by their worker, with its permissions.
-pub(super) fn routes_of_tasks(apps: &Apps, url: String) -> Router {
-    let app = &reached_at(url, &apps.of(&Function::Worker(QueueName::default())).app);
+pub(super) fn routes_of_tasks(apps: &Apps, worker: &Worker, url: String) -> Router {
+    let app = &reached_at(url, &beside(worker, &apps.of(&Function::Worker(QueueName::default())).app));
     Router::new()
         .merge(oncekey_function_trigger::router(app.clone()))
         .merge(oncekey_function_reset::router(app.clone()))

@@ -193,7 +193,7 @@ impl Stack {
 
     /// The routes of the API, for the tasks of a worker in this process.
     pub fn routes(&self) -> Router {
-        oncekey_http::finish(routes_of_tasks(&self.apps, self.url()), Origins::none())
+        oncekey_http::finish(routes_of_tasks(&self.apps, &self.worker, self.url()), Origins::none())
     }
 
     /// The domain, on this stack's tables and queues.

@@ -26,6 +26,7 @@ mod hosted;
 mod ingest;
 mod journal;
 mod keys;
+mod known_tasks;
 mod large;
 mod leases;
 mod limits;

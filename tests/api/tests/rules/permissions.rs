@@ -98,6 +98,8 @@ async fn drive(oncekey: &Oncekey, queue: &str) {
     let trigger = |task: &'static str, body: Value| oncekey.trigger(task, in_queue(body));
     let all = trigger("all", json!({ "payload": 0, "options": { "idempotencyKey": "all" } })).await;
     trigger("all", json!({ "payload": 0, "options": { "idempotencyKey": "all" } })).await;
+    // Whether anybody has declared it is looked up.
+    oncekey.trigger("nobodys", json!({ "options": { "delay": "1h" } })).await;
     let packet = trigger("child", there.clone()).await;
     let large = trigger("child", json!({ "payload": noise(250_000) })).await;
     assert_eq!(oncekey.try_trigger("child", absent.clone()).await.0, StatusCode::BAD_REQUEST);
