@@ -1,10 +1,12 @@
 // What tasks in TypeScript cost: the start of a process from a package for Lambda, a warm run's CPU in the task's process, and runs
-// end to end through the real binary.
+// end to end through the real binary; beside a service of Restate in Node.js, if tests/bench/peers/run has installed that.
 //
-// npm ci --prefix tests/node; cargo build --release -p oncekey; node tests/bench/typescript.mjs [--starts 10] [--runs 2000] [--workers 2]
+// npm ci --prefix tests/node; cargo build --release -p oncekey
+// node tests/bench/typescript.mjs [--starts 10] [--runs 2000] [--workers 2] [--peers target/peers]
 
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
@@ -13,7 +15,7 @@ import { fileURLToPath } from "node:url";
 import { folder, startHost } from "../node/host.mjs";
 import { startTasks } from "../node/stack.mjs";
 
-const { values } = parseArgs({ options: { starts: { type: "string", default: "10" }, runs: { type: "string", default: "2000" }, workers: { type: "string", default: "2" } } });
+const { values } = parseArgs({ options: { starts: { type: "string", default: "10" }, runs: { type: "string", default: "2000" }, workers: { type: "string", default: "2" }, peers: { type: "string" } } });
 const runs = Number(values.runs);
 const TASKS = `import { task } from "@trigger.dev/sdk";\nexport const echo = task({ id: "echo", run: async (payload: any) => payload });\n`;
 const TICK_MS = 1000 / Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
@@ -61,6 +63,44 @@ async function warm() {
   await host.stop();
 }
 
+/** Does something so many times, 32 at a time. */
+async function atOnce(count, make) {
+  let next = 0;
+  await Promise.all(Array.from({ length: 32 }, async () => {
+    while (next < count) await make(next++);
+  }));
+}
+
+/** The same task as a service of Restate, whose server is a process of its own. */
+async function restate(installed) {
+  const data = mkdtempSync(path.join(tmpdir(), "restate-"));
+  const server = spawn(path.join(installed, "node_modules/@restatedev/restate-server-linux-x64/bin/restate-server"), ["--no-logo"], {
+    stdio: "ignore", env: { ...process.env, RESTATE_BASE_DIR: data, RESTATE_BIND_IP: "127.0.0.1", RESTATE_ADVERTISED_HOST: "127.0.0.1", RESTATE_LISTEN_MODE: "tcp", RESTATE_DISABLE_TELEMETRY: "true", RUST_LOG: "error" },
+  });
+  const service = spawn(process.execPath, [path.join(installed, "restate.mjs")], { stdio: "ignore", env: { ...process.env, PORT: "9080", RESTATE_LOGGING: "ERROR", NODE_ENV: "production" } });
+  const json = (body) => ({ method: "POST", headers: { "content-type": "application/json", accept: "application/json" }, body: JSON.stringify(body) });
+  const ask = async (url, body) => (await fetch(url, json(body))).json();
+  for (let tries = 0; !(await fetch("http://127.0.0.1:9070/deployments", json({ uri: "http://127.0.0.1:9080" })).catch(() => {}))?.ok; tries += 1) {
+    if (tries > 100) throw new Error("Restate does not start");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  const load = async (count) => {
+    await atOnce(count, (run) => ask("http://127.0.0.1:8080/bench/echo/send", { run }));
+    const left = { query: "select count(*) as n from sys_invocation where status <> 'completed'" };
+    while ((await ask("http://127.0.0.1:9070/query", left)).rows[0].n > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  await load(200);
+  const used = () => [cpu(server.pid), cpu(service.pid)];
+  const before = used();
+  const began = performance.now();
+  await load(runs);
+  const seconds = (performance.now() - began) / 1000;
+  const [host, child] = used().map((now, place) => (now - before[place]) / runs);
+  row("echo as a service of Restate in Node.js", `${(runs / seconds).toFixed(0)} per s`, `server ${host.toFixed(2)} ms CPU`, `process ${child.toFixed(2)} ms CPU`);
+  for (const child of [service, server]) child.kill("SIGKILL");
+  rmSync(data, { recursive: true, force: true });
+}
+
 async function whole() {
   const stack = await startTasks({ "trigger/tasks.ts": TASKS }, { tasks: "trigger", profile: "release", args: ["--workers", values.workers], env: { RUST_LOG: "warn" } });
   const processes = () => {
@@ -69,13 +109,7 @@ async function whole() {
   };
   const load = async (count) => {
     const ids = [];
-    let next = 0;
-    await Promise.all(Array.from({ length: 32 }, async () => {
-      while (next < count) {
-        const run = next++;
-        ids.push(await stack.trigger("echo", { run }));
-      }
-    }));
+    await atOnce(count, async (run) => ids.push(await stack.trigger("echo", { run })));
     for (const id of ids) await stack.end(id, 300);
   };
   await load(200);
@@ -93,3 +127,4 @@ async function whole() {
 await starts();
 await warm();
 await whole();
+if (values.peers) await restate(path.resolve(values.peers));

@@ -62,6 +62,33 @@ impl Load {
         Row::new("parents that await a child", start.elapsed(), server.cpu() - cpu, latencies)
     }
 
+    /// Runs with a key each and options of their own, from the first trigger to the last run's end: how many a second.
+    pub(crate) async fn keyed_runs(&self, name: &str, count: usize, options: impl Fn(usize) -> Value) -> f64 {
+        let url = &format!("{}/api/v1/tasks/echo/trigger", self.url);
+        let request = |key: &str| {
+            let number = key.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default();
+            let mut options = options(number);
+            options["idempotencyKey"] = key.into();
+            let body = json!({ "payload": { "n": 1 }, "options": options });
+            self.http.post(url).bearer_auth("tr_dev_local").body(body.to_string())
+        };
+        let start = Instant::now();
+        self.send((0..count).map(|n| format!("{name}-{n}")).collect(), request).await;
+        self.drained().await;
+        count as f64 / start.elapsed().as_secs_f64()
+    }
+
+    /// Asks something else of the API: the status and the answer.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (reqwest::StatusCode, Value) {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth("tr_dev_local");
+        if let Some(body) = body {
+            request = request.body(body.to_string());
+        }
+        let response = request.send().await.unwrap();
+        (response.status(), response.json().await.unwrap())
+    }
+
     /// Queues runs that are all due at one moment, then lets them drain: the lines of both.
     pub(crate) async fn queue_and_drain(&self, server: &Server, count: usize) -> String {
         let start = Instant::now();
@@ -136,7 +163,7 @@ impl Load {
 
     /// Waits until no run and no completion is left on a queue. A message is on the next queue before it leaves the last
     /// one, so what is nowhere in three looks at both has gone.
-    async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         let mut empty = 0;
         while empty < 3 {
             let left = self.depth("oncekey-runs").await + self.depth("oncekey-completions").await;

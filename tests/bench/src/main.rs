@@ -7,6 +7,7 @@
 
 mod cold;
 mod function;
+mod limits;
 mod load;
 mod measure;
 mod meter;
@@ -63,6 +64,18 @@ enum Command {
         #[arg(long, default_value = "docs/benchmarks.svg")]
         plot: PathBuf,
     },
+    /// Measure limits of queues: what they cost, what tenants wait for beside a busy one, and how parked runs drain
+    Limits {
+        /// Tenants, each with a place
+        #[arg(long, default_value_t = 1_000)]
+        tenants: usize,
+        /// Runs that one of them has queued
+        #[arg(long, default_value_t = 10_000)]
+        busy: usize,
+        /// Runs that are parked, and then drained one after the other
+        #[arg(long, default_value_t = 10_000)]
+        parked: usize,
+    },
     /// Queue many runs, then let them drain; then keep on for a while, to see memory stay flat
     Storm {
         /// Runs to queue
@@ -93,6 +106,7 @@ async fn main() {
         Some(Command::Serve { data }) => serve(data).await,
         Some(Command::Cold { built }) => cold::cold(&built).await,
         Some(Command::Peers { installed, built, plot }) => peers::peers(&installed, &built, &plot).await,
+        Some(Command::Limits { tenants, busy, parked }) => limits::limits(tenants, busy, parked).await,
         Some(Command::Storm { queued, minutes, rate, data }) => storm(queued, minutes, rate, data).await,
         None => measure(cli).await,
     }
