@@ -21,7 +21,6 @@ export class Recorder {
   #run;
   #recorded = [];
   #left = [];
-  #told = [];
   #open = new Set();
   #parked = new Map();
   #live = true;
@@ -41,7 +40,6 @@ export class Recorder {
     this.#run = run;
     this.#recorded = exchanges.toSorted((one, other) => one.id - other.id);
     this.#left = [...this.#recorded];
-    this.#told = [...this.#recorded];
     this.#ids = exchanges.reduce((most, { id }) => Math.max(most, id), 0);
     this.#total = exchanges.reduce((sum, record) => sum + JSON.stringify(record).length, 0);
     this.#live = !replaying;
@@ -173,13 +171,14 @@ export class Recorder {
       body: body.chunks && Buffer.concat(body.chunks).toString("base64"),
     };
     const size = JSON.stringify(record).length;
-    if (this.#told.some((other) => isSame(other, record) && !isAnsweredAlike(other, record))) {
+    if (this.#recorded.some((other) => isSame(other, record) && !isAnsweredAlike(other, record))) {
       lost("fetched the same more than once, and was not answered the same (give each an idempotency-key), from");
     } else if (size > LARGEST_RECORD || this.#total + size > LARGEST_TOTAL) {
       lost("fetched more than can be recorded from");
     } else if (!closed) {
       this.#total += size;
-      this.#told.push(record);
+      // Of a run that is over nothing is left to the next.
+      if (!run.over) this.#recorded.push(record);
       close({ type: "recorded", id, record });
     }
     return answered(record, signal);
