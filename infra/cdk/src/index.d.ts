@@ -63,6 +63,7 @@ export declare class Oncekey extends Construct {
   /**
    * A worker with the tasks of a folder, in a stack of its own that is deployed after this. A folder with a `manifest.json` is what `oncekey build`
    * wrote; any other is built, with the package `oncekey` of its project. Throws if it does not build, or a queue or a task is there already.
+   * Until its stack is deployed triggers of its tasks fail, and may be sent again: put the stacks of those who trigger them behind it.
    */
   addTasks(folder: string, props?: TasksProps): Tasks;
   /**
