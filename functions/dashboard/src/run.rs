@@ -133,13 +133,16 @@ fn facts(run: &Run, now: Timestamp) -> Markup {
     }
 }
 
-/// What a suspended run waits for, and until when, with buttons to complete its tokens.
+/// What a run waits for, and until when, with buttons to complete its tokens.
 fn waits(session: &Session, run: &Run, waiting: &WaitingFor, now: Timestamp) -> Markup {
     let more = waiting.run_count.saturating_sub(waiting.runs.len() as u64);
     html! {
         div.note #waiting-for {
             p {
-                "Waits "
+                "Waits"
+                @if let Some(place) = &waiting.place { ", " (place) "; " a href="/queues" { "its queue" } }
+                @if waiting.worker { " for a worker to take it up" }
+                " "
                 @for (number, awaited) in waiting.runs.iter().enumerate() {
                     @if number == 0 { "for " } @else { ", " }
                     @if let Some(task) = &awaited.task_identifier { (task) " " }
@@ -215,7 +218,9 @@ fn details(run: &Run, now: Timestamp) -> Markup {
             @if let Some(successor) = &run.replaced_by {
                 dt { "Replaced by" } dd { a.id href=(format!("/runs/{successor}")) { (successor) } }
             }
-            dt { "Queue" } dd { (run.spec.queue) }
+            @if let Some(queue) = run.queue() { dt { "Queue" } dd { (queue) } }
+            @if let Some(key) = options.concurrency_key() { dt { "Concurrency key" } dd { (key) } }
+            @if let Some(seconds) = options.priority() { dt { "Priority" } dd { (seconds) " s" } }
             @if run.tags().next().is_some() { dt { "Tags" } dd { @for tag in run.tags() { span.tag { (tag) } " " } } }
             @if let Some(seconds) = options.max_duration { dt { "Limit" } dd { (seconds) " s an attempt" } }
             @if options.test { dt { "Test" } dd { "yes" } }

@@ -28,6 +28,9 @@ pub(crate) fn retrieved(
     let mut view = RetrievedRun::new(fields(run, Some(holds_key), now), env(run), family(run));
     view.attempt_count = if run.started_at.is_some() { run.turn.attempt } else { 0 };
     view.attempts = run.attempts();
+    view.queue = run.queue();
+    view.concurrency_key = run.spec.options.concurrency_key().map(str::to_owned);
+    view.priority = run.spec.options.priority().cloned();
     view.related_runs.root = relative(lineage.map(|line| &line.root));
     view.related_runs.parent = relative(lineage.map(|line| &line.parent));
     view.related_runs.children = run.children.iter().filter_map(|child| relative(Some(child))).collect();

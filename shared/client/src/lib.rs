@@ -52,14 +52,14 @@ pub use error::Error;
 pub use key::Key;
 pub use oncekey_wire::options::misnamed;
 pub use oncekey_wire::{
-    Attempt, AttemptError, AttemptStatus, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport, BatchStatus,
-    BulkAction, BulkActionId, BulkActionStatus, BulkActionType, BulkActionsPage, BulkCounts, BulkSelection,
-    CreatedToken, Debounce, DeclaredCron, DeployedTask, Deployment, Env, EnvironmentId, Family, Generator, Handle,
-    HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease, KeyStatus, Manifest, OnMissed, OnOverlap, Pages,
-    Processing, Queue, QueueConcurrency, QueueLabel, QueueType, RelatedRun, RelatedRuns, Reported, Run, RunError,
-    RunFields, RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage, Scope, TaskId,
-    Timestamp, Token, TokenId, TokenOptions, TokenStatus, TokensPage, TriggerFunction, TriggerOptions, WaitingFor,
-    WorkerName,
+    Attempt, AttemptError, AttemptStatus, AwaitedPlace, AwaitedRun, BatchHandle, BatchId, BatchItemError, BatchReport,
+    BatchStatus, BulkAction, BulkActionId, BulkActionStatus, BulkActionType, BulkActionsPage, BulkCounts,
+    BulkSelection, CreatedToken, Debounce, DeclaredCron, DeployedTask, Deployment, Env, EnvironmentId, Family,
+    Generator, Handle, HeldKey, Idempotency, Json, KeyGroup, KeyHash, KeyRelease, KeyStatus, Manifest, OnMissed,
+    OnOverlap, Pages, Processing, Queue, QueueConcurrency, QueueLabel, QueueType, RelatedRun, RelatedRuns, Reported,
+    Run, RunError, RunFields, RunId, RunSchedule, RunStatus, Schedule, ScheduleEnvironment, ScheduleId, SchedulesPage,
+    Scope, TaskId, Timestamp, Token, TokenId, TokenOptions, TokenStatus, TokensPage, TriggerFunction, TriggerOptions,
+    WaitingFor, WorkerName,
 };
 pub use queues::Queues;
 pub use runs::{ListRuns, Page, Runs};

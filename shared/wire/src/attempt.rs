@@ -1,11 +1,10 @@
-//! A run's attempts and what it waits for, as the API tells them.
+//! A run's attempts, as the API tells them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::RunError;
-use crate::ids::{RunId, TaskId, TokenId};
 use crate::reported::Reported;
 use crate::time::{Timestamp, iso};
 
@@ -94,46 +93,5 @@ impl Attempt {
     #[must_use]
     pub fn new(number: u32) -> Self {
         Self { number, status: AttemptStatus::Pending.into(), started_at: None, completed_at: None, error: None }
-    }
-}
-
-/// What a suspended run waits for. Whichever comes first wakes it.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct WaitingFor {
-    /// The moment, if it waits for one.
-    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
-    pub until: Option<Timestamp>,
-    /// Runs whose end it waits for: up to ten of them.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub runs: Vec<AwaitedRun>,
-    /// How many runs those are in all.
-    pub run_count: u64,
-    /// Wait tokens whose end it waits for.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub tokens: Vec<TokenId>,
-}
-
-/// A run that another waits for.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct AwaitedRun {
-    /// Its id.
-    pub id: RunId,
-    /// Its task, if its record is there.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub task_identifier: Option<TaskId>,
-}
-
-impl AwaitedRun {
-    /// A run of a task.
-    #[must_use]
-    pub fn new(id: RunId, task: Option<TaskId>) -> Self {
-        Self { id, task_identifier: task }
     }
 }

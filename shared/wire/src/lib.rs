@@ -27,8 +27,9 @@ mod status;
 mod time;
 mod token;
 mod trigger;
+mod waiting;
 
-pub use attempt::{Attempt, AttemptError, AttemptStatus, AwaitedRun, WaitingFor};
+pub use attempt::{Attempt, AttemptError, AttemptStatus};
 pub use batch::{BatchHandle, BatchItemError, BatchReport, BatchStatus, ItemsAnswer, Processing};
 pub use bulk::{
     BulkAction, BulkActionHandle, BulkActionStatus, BulkActionType, BulkActionsPage, BulkCounts, BulkSelection,
@@ -60,3 +61,4 @@ pub use status::RunStatus;
 pub use time::Timestamp;
 pub use token::{CompletedToken, CreatedToken, Token, TokenOptions, TokenStatus, TokensPage};
 pub use trigger::{Handle, HeldKey, Idempotency, KeyStatus, ResetAnswer};
+pub use waiting::{AwaitedPlace, AwaitedRun, WaitingFor};

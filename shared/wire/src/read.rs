@@ -3,13 +3,16 @@
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 
-use crate::attempt::{Attempt, WaitingFor};
+use crate::attempt::Attempt;
 use crate::error::RunError;
 use crate::json::Json;
+use crate::queues::QueueLabel;
 use crate::reported::Reported;
 use crate::run::{Env, RelatedRuns, RunFields, TriggerFunction};
 use crate::schedule::RunSchedule;
+use crate::waiting::WaitingFor;
 
 /// A run. What only a retrieved run has, from `depth` on, a list leaves out. What every view has stands in
 /// [`Run::fields`] and is read as if it stood here: `run.status`.
@@ -32,9 +35,18 @@ pub struct Run {
     /// Its attempts, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub attempts: Vec<Attempt>,
-    /// What it waits for, if it is suspended.
+    /// What it waits for, if it is suspended or has yet to start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiting_for: Option<WaitingFor>,
+    /// The queue that its trigger named, or in which it has, or had, a place.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub queue: Option<QueueLabel>,
+    /// The key that it was given: the limit of its queue holds for the runs of each such key by themselves.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub concurrency_key: Option<String>,
+    /// By how many seconds it counts as older than it is, among those that wait for a place, if it was given that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub priority: Option<Number>,
     /// Attempts that have started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub attempt_count: Option<u32>,
@@ -75,7 +87,9 @@ mod tests {
 
     use super::*;
     use crate::run::{Family, RelatedRun, RetrievedRun, RunItem};
-    use crate::{AttemptError, AwaitedRun, BatchId, Generator, RunId, RunStatus, ScheduleId, TaskId, Timestamp};
+    use crate::{
+        AttemptError, AwaitedPlace, AwaitedRun, BatchId, Generator, RunId, RunStatus, ScheduleId, TaskId, Timestamp,
+    };
 
     /// A run of which everything is said.
     fn full() -> RetrievedRun {
@@ -118,6 +132,8 @@ mod tests {
         (attempt.started_at, attempt.completed_at) = (Some(moment), Some(moment));
         let mut waiting = WaitingFor::default();
         (waiting.until, waiting.run_count) = (Some(moment), 1);
+        let queue = QueueLabel::parse("mail").expect("a queue");
+        (waiting.worker, waiting.place) = (true, Some(AwaitedPlace::new(queue.clone())));
         waiting.runs = vec![AwaitedRun::new(fields.id.clone(), Some(fields.task_identifier.clone()))];
         RetrievedRun {
             run: fields,
@@ -126,6 +142,9 @@ mod tests {
             attempts: vec![attempt],
             attempt_count: 3,
             waiting_for: Some(waiting),
+            queue: Some(queue),
+            concurrency_key: Some("c".to_owned()),
+            priority: Some(60.into()),
             related_runs: RelatedRuns {
                 root: Some(related.clone()),
                 parent: Some(related.clone()),

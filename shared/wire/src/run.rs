@@ -1,16 +1,18 @@
 //! Runs as the API writes them. How a client reads them is in `read.rs`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
-use crate::attempt::{Attempt, WaitingFor};
+use crate::attempt::Attempt;
 use crate::error::RunError;
 use crate::ids::{BatchId, EnvironmentId, RunId, TaskId};
 use crate::json::Json;
+use crate::queues::QueueLabel;
 use crate::reported::Reported;
 use crate::schedule::RunSchedule;
 use crate::status::RunStatus;
 use crate::time::{Timestamp, iso};
+use crate::waiting::WaitingFor;
 
 /// The call that triggered a run. The names are the wire's.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -282,9 +284,19 @@ pub struct RetrievedRun {
     pub attempts: Vec<Attempt>,
     /// Attempts that have started.
     pub attempt_count: u32,
-    /// What it waits for, if it is suspended.
+    /// What it waits for, if it is suspended or has yet to start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiting_for: Option<WaitingFor>,
+    /// The queue that its trigger named, or in which it has, or had, a place.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub queue: Option<QueueLabel>,
+    /// The key that it was given: the limit of its queue holds for the runs of each such key by themselves.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub concurrency_key: Option<String>,
+    /// By how many seconds it counts as older than it is, among those that wait for a place, if it was given that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>))]
+    pub priority: Option<Number>,
     /// Its parent, root and children.
     pub related_runs: RelatedRuns,
     /// The schedule whose tick triggered it.
@@ -320,6 +332,9 @@ impl RetrievedRun {
             attempts: Vec::new(),
             attempt_count: 0,
             waiting_for: None,
+            queue: None,
+            concurrency_key: None,
+            priority: None,
             related_runs: RelatedRuns::default(),
             schedule: None,
             payload: None,

@@ -75,6 +75,7 @@ pub(crate) fn print_run(run: &Run) {
         ("task", Some(run.task_identifier.to_string())),
         ("key", key(run)),
         ("tags", tags),
+        ("queue", Some(placement(run)).filter(|parts| !parts.is_empty())),
         ("created", Some(run.created_at.to_string())),
         ("delayed until", shown(run.delayed_until)),
         ("started", shown(run.started_at)),
@@ -96,8 +97,24 @@ pub(crate) fn print_run(run: &Run) {
     }
 }
 
-/// What a suspended run waits for, and until when.
+/// Its queue, and what else decides when it is given a place there.
+fn placement(run: &Run) -> String {
+    let parts = [
+        run.queue.as_ref().map(ToString::to_string),
+        run.concurrency_key.as_ref().map(|key| format!("concurrency key {key}")),
+        run.priority.as_ref().map(|seconds| format!("priority {seconds}")),
+    ];
+    visible(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+/// What a run waits for, and until when.
 fn waits(waiting: &WaitingFor) -> String {
+    if let Some(place) = &waiting.place {
+        return visible(&place.to_string());
+    }
+    if waiting.worker {
+        return "for a worker to take it up".to_owned();
+    }
     let named = |awaited: &AwaitedRun| match &awaited.task_identifier {
         Some(task) => format!("{task} ({})", awaited.id),
         None => awaited.id.to_string(),

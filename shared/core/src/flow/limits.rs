@@ -15,7 +15,7 @@ use crate::store::Store;
 /// How long what is known of an environment's queues is gone by: a change holds from then on.
 const KNOWN_FOR: Duration = Duration::from_secs(5);
 /// The most places that a lane has, whatever its limit is: one item holds them, of 400 KB at most.
-const MOST_PLACES: u32 = 2_000;
+pub(crate) const MOST_PLACES: u32 = 2_000;
 /// Most environments that are remembered.
 const MAX_KNOWN: usize = 1_000;
 

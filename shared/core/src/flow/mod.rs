@@ -9,5 +9,6 @@ mod limits;
 mod places;
 
 pub use lane::{Lane, Line};
+pub(crate) use limits::MOST_PLACES;
 pub use limits::{Bound, EnvironmentSetting, KnownLimits, Limits, Overridden, QueueSetting, Subject};
 pub use places::{Holder, Parked, Place, Places, Source};

@@ -274,6 +274,12 @@ impl Run {
         first.iter().chain(self.added_tags.iter().filter(|tag| !first.contains(tag)))
     }
 
+    /// The queue in which it has, or had, a place, or that its trigger named. Of others its task decides, when they start.
+    #[must_use]
+    pub fn queue(&self) -> Option<QueueLabel> {
+        self.lane.clone().or_else(|| self.spec.options.queue())
+    }
+
     /// When the first attempt may start: what its trigger said, or a reschedule after it.
     #[must_use]
     pub fn delayed_until(&self) -> Option<Timestamp> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oncekey_wire::{BatchId, EnvironmentId, KeyHash, QueueLabel, RunId, TaskId, TriggerFunction};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::beside::Beside;
 use super::kept::KEPT;
@@ -155,10 +155,16 @@ impl RunOptions {
         self.placement.get("concurrencyKey")?.as_str()
     }
 
-    /// How much earlier than others of its age it is given a place, in milliseconds.
+    /// How much earlier than others of its age it is given a place, in seconds, if its trigger said so.
+    #[must_use]
+    pub fn priority(&self) -> Option<&Number> {
+        self.placement.get("priority")?.as_number()
+    }
+
+    /// The same in milliseconds.
     #[must_use]
     pub fn priority_millis(&self) -> i64 {
-        let seconds = self.placement.get("priority").and_then(Value::as_f64).unwrap_or_default();
+        let seconds = self.priority().and_then(Number::as_f64).unwrap_or_default();
         // A whole number of milliseconds, far within its bounds: it was read so.
         #[expect(clippy::cast_possible_truncation, reason = "a cast ends at the bounds")]
         let millis = (seconds * 1_000.0).round() as i64;

@@ -25,7 +25,7 @@ use crate::protocol::until;
 use crate::waits::DrainedButDelayed;
 
 /// Units that each call used, by operation.
-type Units = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
+pub(crate) type Units = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
 
 /// Carries out one call, asking for its capacity, and takes that out of the answer again. A refused conditional write
 /// reports no capacity, and costs what AWS charges for it: one unit, as items here are under 1 KB.
@@ -56,14 +56,14 @@ fn counting(units: &Units, database: &Database, operation: &str, body: &[u8]) ->
     (status, answer.to_string())
 }
 
-const COSTS_UNTOLD: &str = "DynamoDB Local does not tell what a request to a table with indexes consumes";
+pub(crate) const COSTS_UNTOLD: &str = "DynamoDB Local does not tell what a request to a table with indexes consumes";
 
 /// A stack whose DynamoDB calls are counted.
-async fn counted(place: Place) -> (Oncekey, Units) {
+pub(crate) async fn counted(place: Place) -> (Oncekey, Units) {
     counted_with(place, oncekey_function_worker::worker()).await
 }
 
-async fn counted_with(place: Place, worker: Worker) -> (Oncekey, Units) {
+pub(crate) async fn counted_with(place: Place, worker: Worker) -> (Oncekey, Units) {
     let units = Units::default();
     let counted = Arc::clone(&units);
     let url = database_behind(move |database, operation, body| counting(&counted, database, operation, &body)).await;
@@ -80,7 +80,7 @@ fn waiting_worker(wait: Task) -> Worker {
     Worker::new().task(wait).task(child)
 }
 
-fn take(units: &Units) -> (f64, f64) {
+pub(crate) fn take(units: &Units) -> (f64, f64) {
     let used = std::mem::take(&mut *units.lock().unwrap());
     let sum = |reads: bool| {
         let is_read = |operation: &str| ["GetItem", "BatchGetItem", "Query"].contains(&operation);

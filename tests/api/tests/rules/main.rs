@@ -56,4 +56,5 @@ mod triggering;
 mod version_before;
 mod waits;
 mod wake_ups;
+mod why;
 mod window;
