@@ -1,4 +1,4 @@
-// The commands of the README and of docs/ do what is said: each block for a shell is run, or stands in a list with the reason
+// The commands of the README, of docs/ and beside the examples do what is said: each block for a shell is run, or stands in a list with the reason
 // why not, and what it prints is compared with the page.
 
 import assert from "node:assert/strict";
@@ -6,7 +6,7 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { blocksOf, commandsOf, nameOf, pages } from "./page.mjs";
+import { blocksOf, commandsOf, filesOf, nameOf, pages } from "./page.mjs";
 import { compare, Ids } from "./printed.mjs";
 import { Session } from "./session.mjs";
 
@@ -22,6 +22,12 @@ const NOT_RUN = [
   ["docs/operations.md", "oncekey env create acme/prod --stack oncekey", AWS],
   ["docs/typescript.md", "npm init -y && npm i @trigger.dev/sdk@4.8", "it installs from a registry: the folder of the test has the package"],
   ["docs/typescript.md", "oncekey dev --tasks trigger", GOES_ON],
+  ["examples/my-ts-worker/README.md", "npm install", `it installs from a registry; and ${GOES_ON}`],
+  ["examples/my-ts-worker/README.md", "cargo lambda build --release --package oncekey-function-worker-node", AWS],
+  ["examples/my-ts-worker/README.md", "sam deploy --config-env prod --parameter-overrides", AWS],
+  ["examples/my-worker/README.md", "sam build --template-file template.yaml", AWS],
+  ["examples/my-worker/README.md", `sam deploy --config-env prod --parameter-overrides 'Stage=prod MoreRunQueues="{\\"my-worker\\": \\"<QueueUrl>\\"}"'`, AWS],
+  ["examples/my-worker/README.md", `curl "$TRIGGER_API_URL/api/v1/tasks/invite/trigger" -H "Authorization: Bearer $TRIGGER_SECRET_KEY"`, AWS],
 ];
 
 /** Pages that are read in a row, by a reader with these files, who has started `oncekey dev` with these arguments. */
@@ -29,6 +35,10 @@ const READINGS = [
   { pages: ["README.md", "docs/tour.md"] },
   { pages: ["docs/cli.md"], files: { "items.ndjson": [1, 2, 3].map((n) => `{"task": "echo", "payload": ${n}}\n`).join("") } },
   { pages: ["docs/typescript.md"], files: { "trigger/tasks.ts": (await blocksOf("docs/typescript.md", "ts"))[0] }, dev: ["--tasks", "trigger"] },
+  {
+    pages: ["examples/my-ts-worker/README.md"],
+    files: await filesOf("examples/my-ts-worker/src/trigger", "src/trigger"), dev: ["--tasks", "src/trigger"],
+  },
 ];
 
 const isRun = (page, block) => !NOT_RUN.some(([at, name]) => at === page && name === nameOf(block));

@@ -5,10 +5,18 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** The pages whose commands are run: the README first, then docs/. */
+/** The pages whose commands are run: the README, docs/ and what is beside the examples. */
 export async function pages() {
   const docs = (await readdir(`${root}docs`)).filter((name) => name.endsWith(".md")).sort();
-  return ["README.md", ...docs.map((name) => `docs/${name}`)];
+  const examples = (await readdir(`${root}examples`)).sort();
+  return ["README.md", ...docs.map((name) => `docs/${name}`), ...examples.map((name) => `examples/${name}/README.md`)];
+}
+
+/** The files of a folder of the repository, by their names under another. */
+export async function filesOf(folder, under) {
+  const names = await readdir(`${root}${folder}`);
+  const texts = await Promise.all(names.map((name) => readFile(`${root}${folder}/${name}`, "utf8")));
+  return Object.fromEntries(names.map((name, at) => [`${under}/${name}`, texts[at]]));
 }
 
 /** The blocks of a page in one language, as their texts. */

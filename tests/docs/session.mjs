@@ -105,7 +105,7 @@ export class Session {
 
   async stop() {
     // With what it has started, should a command still go on.
-    process.kill(-this.shell.pid, "SIGKILL");
+    if (this.shell.exitCode === null) process.kill(-this.shell.pid, "SIGKILL");
     await this.stack.stop();
     await rm(this.folder, { recursive: true, force: true });
   }
