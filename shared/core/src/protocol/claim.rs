@@ -11,10 +11,10 @@ use crate::clock::{CLOCKS_APART, Timestamp};
 use crate::error::Error;
 use crate::key::{IdempotencyKey, KeyRelease};
 use crate::protocol::debounce::stands_for;
-use crate::protocol::fingerprint::{other_request, request_fingerprint};
+use crate::protocol::fingerprint::{guard_payload, other_request, request_fingerprint};
 use crate::protocol::overdue::end_if_overdue;
 use crate::protocol::replace::{bar, make_way};
-use crate::request::held::{OnKeyHeld, OnPayloadMismatch};
+use crate::request::held::OnKeyHeld;
 use crate::request::{Parentage, TriggerRequest};
 use crate::run::Run;
 use crate::store::{Claimed, KeyAddress, KeyRecord};
@@ -69,7 +69,7 @@ pub async fn claim(
         release: request.release,
         ..KeyRecord::new(own.clone(), Some(key), now, request.window.end(now))
     };
-    let address = KeyAddress { environment: &request.environment, place: key.place(&request.task), hash: &key.hash };
+    let address = KeyAddress::of_key(&request.environment, &request.task, key);
     let (mut dead, mut replaced) = (None, false);
     for _ in 0..ROUNDS {
         match app.store.claim_key(address, &record, dead.as_ref()).await? {
@@ -154,17 +154,6 @@ fn claimer_lives(request: &TriggerRequest) -> Duration {
     match request.parentage {
         Parentage::Known(_) => WORKER_LIVES,
         Parentage::None | Parentage::Named(_) => FUNCTION_LIVES,
-    }
-}
-
-/// Refuses a duplicate with another payload than that of the run `holder`, if its trigger asked for that.
-pub(super) fn guard_payload(guard: OnPayloadMismatch, key: &str, holder: &RunId) -> Result<(), Error> {
-    match guard {
-        OnPayloadMismatch::Ignore => Ok(()),
-        OnPayloadMismatch::Error => Err(Error::Unprocessable(format!(
-            "idempotency key {key:?} is held by {holder}, which was triggered with another payload: send that payload, or \
-             another key"
-        ))),
     }
 }
 

@@ -18,7 +18,7 @@ use oncekey_wire::RunId;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::protocol::fingerprint::{other_request, request_fingerprint};
+use crate::protocol::fingerprint::{guard_payload, other_request, request_fingerprint, was_helped};
 use crate::protocol::keep::keep_for_start;
 use crate::protocol::overdue::end_if_overdue;
 use crate::protocol::plan::Planned;
@@ -27,7 +27,7 @@ use crate::request::debounce::{Debounce, DebounceMode};
 use crate::request::{Parentage, TriggerRequest};
 use crate::run::status::RunStatus;
 use crate::run::{KEPT, Lineage, Pusher, Run, RunSpec, SURELY_KEPT};
-use crate::store::{DebounceClaim, Debounced, KeyRecord, Move, Moved};
+use crate::store::{DebounceClaim, Debounced, KeyAddress, KeyRecord, Move, Moved};
 
 /// How often the key is tried while others take it, or its run is pushed by others.
 const ROUNDS: u32 = 50;
@@ -82,9 +82,7 @@ pub(super) async fn push(app: &App, trigger: &Trigger<'_>) -> Result<Option<Run>
         match holders_run(app, &holder).await? {
             // A claimer that died; or whose run is long over and deleted.
             None if app.clock.now().since(holder.created_at) > SURELY_KEPT => dead = Some(holder),
-            None if trigger.is_too_late(app.clock.now().plus(trigger.debounce.delay), holder.created_at) => {
-                dead = Some(holder);
-            }
+            // However long ago: a message that it has sent could make its run beside another.
             None => trigger.help(app, holder).await?,
             Some(run) if run.last_pusher().is_some_and(|last| last.run_id == *own) => {
                 return trigger.leave_alias(app, run).await.map(Some);
@@ -133,6 +131,7 @@ fn alias_of(pusher: &Pusher, run: &Run, now: Timestamp) -> Run {
     let spec = RunSpec {
         key: pusher.key.clone(),
         fingerprint: Some(pusher.fingerprint.clone()),
+        helped: pusher.helped,
         ..RunSpec::new(run.spec.environment.clone(), run.spec.task.clone(), pusher.created_at)
     };
     Run::alias(pusher.run_id.clone(), spec, run.id.clone(), now)
@@ -173,16 +172,28 @@ impl Trigger<'_> {
             created_at: self.own.created_at,
             key: self.planned.spec_of(self.own).key,
             fingerprint: request_fingerprint(self.request),
+            helped: self.own.run_id != self.named(),
         }
+    }
+
+    /// The run that its request names.
+    fn named(&self) -> RunId {
+        let TriggerRequest { environment, task, request_id, .. } = self.request;
+        RunId::named(environment, task, request_id)
     }
 
     /// The run that an earlier try of this request has pushed, or that of a claimer whom it helps.
     async fn answered_before(&self, app: &App, alias: Run) -> Result<Run, Error> {
-        let TriggerRequest { environment, task, request_id, .. } = self.request;
-        let is_own = alias.id == RunId::named(environment, task, request_id);
+        let is_own = alias.id == self.named();
         let is_same = alias.spec.fingerprint == Some(request_fingerprint(self.request));
         if is_own && !is_same && !matches!(self.request.parentage, Parentage::Known(_)) {
-            return Err(other_request());
+            // Whoever helped it, when it had claimed its key and died, has pushed in its name with another payload.
+            let TriggerRequest { environment, task, key, .. } = self.request;
+            let address = |key| KeyAddress::of_key(environment, task, key);
+            let Some(key) = key.as_ref().filter(|key| was_helped(&alias, Some(address(key)))) else {
+                return Err(other_request());
+            };
+            guard_payload(self.request.on_payload_mismatch, key.display_text(), &alias.id)?;
         }
         stands_for(app, alias).await
     }

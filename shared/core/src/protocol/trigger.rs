@@ -16,9 +16,9 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::payload::Payload;
-use crate::protocol::claim::{Claim, KeyStatus, claim, guard_payload, key_held};
+use crate::protocol::claim::{Claim, KeyStatus, claim, key_held};
 use crate::protocol::debounce;
-use crate::protocol::fingerprint::{other_request, request_fingerprint};
+use crate::protocol::fingerprint::{guard_payload, other_request, request_fingerprint, was_helped};
 use crate::protocol::plan::Planned;
 use crate::queue::message::RunMessage;
 use crate::request::held::OnKeyHeld;
@@ -139,7 +139,8 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
     let there = app.store.create_run(&run).await?;
     if let Some(there) = &there {
         // An earlier try of this request has pushed another run, a moment ago.
-        if there.pushed_to.is_some() && !is_of_another_request(there, &run) {
+        let is_own = was_helped(there, KeyAddress::of_run(&run)) || !is_of_another_request(there, &run);
+        if there.pushed_to.is_some() && is_own {
             return Ok(answered_with(debounce::stands_for(app, there.clone()).await?, key));
         }
         // A key that was claimed for it names that run with another moment, so the next trigger takes it for free.
@@ -148,7 +149,7 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
         }
         // A task that calls again after a wait may call with another moment in its payload: its calls are told apart by number.
         if from_outside && is_of_another_request(there, &run) {
-            if !of_one_claim(there, &run) && !was_helped(there, &run) {
+            if !of_one_claim(there, &run) && !was_helped(there, KeyAddress::of_run(&run)) {
                 return Err(other_request());
             }
             // Of two who made the run of this claim, or of an earlier one of this request, the other was first.
@@ -157,7 +158,7 @@ async fn claim_and_send(app: &App, mut request: TriggerRequest) -> Result<Trigge
             key = key.map(|key| KeyOutcome { status, ..key });
         }
     }
-    let is_own = !helps && there.as_ref().is_some_and(|there| was_helped(there, &run));
+    let is_own = !helps && there.as_ref().is_some_and(|there| was_helped(there, KeyAddress::of_run(&run)));
     if refuses && status == KeyStatus::Cached && !is_own {
         // It was helped into being, and is its claimer's.
         return Err(key_held(&shown, &run.id));
@@ -189,17 +190,8 @@ async fn as_it_is_now(app: &App, environment: &EnvironmentId, payload: Payload) 
 
 /// Whether both were made for the same claim of a key.
 fn of_one_claim(there: &Run, run: &Run) -> bool {
-    of_one_key(there, run) && there.spec.created_at == run.spec.created_at
-}
-
-/// Whether a helper made the run that is there, for a claim of the same key: its payload says nothing of the request that names it,
-/// which may claim the key again once it was freed.
-fn was_helped(there: &Run, run: &Run) -> bool {
-    there.spec.helped && of_one_key(there, run)
-}
-
-fn of_one_key(there: &Run, run: &Run) -> bool {
-    KeyAddress::of_run(run).is_some_and(|key| KeyAddress::of_run(there) == Some(key))
+    let key = KeyAddress::of_run(run);
+    key.is_some() && KeyAddress::of_run(there) == key && there.spec.created_at == run.spec.created_at
 }
 
 /// Whether the run that is there was asked for with another key or payload than `run`.

@@ -80,6 +80,9 @@ pub struct Pusher {
     pub key: Option<ClaimedKey>,
     /// A fingerprint of what it asked for.
     pub fingerprint: String,
+    /// Whether that run would have been another request's, which had claimed a key and died.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub helped: bool,
 }
 
 /// Where a run stands in its family.

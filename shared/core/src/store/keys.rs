@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use oncekey_wire::{EnvironmentId, RunId};
+use oncekey_wire::{EnvironmentId, RunId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -101,7 +101,13 @@ impl<'a> KeyAddress<'a> {
     #[must_use]
     pub fn of_run(run: &'a Run) -> Option<Self> {
         let key = &run.spec.key.as_ref()?.key;
-        Some(Self { environment: &run.spec.environment, place: key.place(&run.spec.task), hash: &key.hash })
+        Some(Self::of_key(&run.spec.environment, &run.spec.task, key))
+    }
+
+    /// The address of a key that a trigger of `task` names.
+    #[must_use]
+    pub fn of_key(environment: &'a EnvironmentId, task: &'a TaskId, key: &'a IdempotencyKey) -> Self {
+        Self { environment, place: key.place(task), hash: &key.hash }
     }
 
     fn partition_key(&self) -> AttributeValue {

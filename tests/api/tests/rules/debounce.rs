@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
-use oncekey_core::store::DebounceClaim;
-use oncekey_core::{KeyHash, RequestId, RunId};
+use oncekey_core::queue::message::RunMessage;
+use oncekey_core::run::beside::Kept;
+use oncekey_core::run::{Run, RunSpec};
+use oncekey_core::store::{DebounceClaim, KeyAddress, KeyRecord};
+use oncekey_core::{IdempotencyKey, KeyHash, RequestId, RunId};
 use oncekey_tests_api::{COUNTS_IN_REAL_TIME, Oncekey, PROD, Place, answer, dev, run_id, task};
 use oncekey_worker::{Context, Task, Worker};
 use reqwest::{Method, StatusCode};
@@ -280,6 +283,64 @@ async fn r89_whoever_claimed_a_debounce_key_and_died_is_helped_and_answered_with
         assert_eq!(*seen.lock().unwrap(), [json!(2)]);
         oncekey.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r89_a_claimer_that_died_is_helped_however_long_ago_since_its_message_may_come_yet() {
+    let Some(place) = Place::here_alone(COUNTS_IN_REAL_TIME) else { return };
+    let (oncekey, seen) = noting(place).await;
+    let debounce = json!({ "key": "k", "delay": "1h", "mode": "trailing", "maxDelay": "90m" });
+    let (store, now) = (&oncekey.app().store, oncekey.clock.now());
+    let claim =
+        DebounceClaim { run_id: named("1"), created_at: now, ends_at: now.plus(400 * 24 * HOUR), claimed: None };
+    store.claim_debounce((&dev(), &task("note"), &KeyHash::of_text("k")), &claim, None, now).await.unwrap();
+    oncekey.clock.advance(2 * HOUR);
+    let helper = pushed(&oncekey, "2", json!(2), debounce.clone()).await;
+    assert_eq!((&helper["id"], &helper["isCached"]), (&json!(named("1")), &json!(true)));
+    // The claimer's own message, that it had sent before it died.
+    let spec = RunSpec::new(dev(), task("note"), now);
+    let message = RunMessage::first(&Run::new(named("1"), spec, Some(Kept::Inline("1".to_owned()))));
+    oncekey.send("oncekey-runs", serde_json::to_string(&message).unwrap()).await;
+    let claimer = pushed(&oncekey, "1", json!(1), debounce).await;
+    assert_eq!(claimer["id"], json!(named("1")));
+    oncekey.clock.advance(2 * HOUR);
+    oncekey.finished(named("1").as_str()).await;
+    assert_eq!(*seen.lock().unwrap(), [json!(2)]);
+    assert_eq!(oncekey.all_runs().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r89_whoever_claimed_its_key_and_died_is_answered_with_what_was_pushed_in_its_name() {
+    let Some(place) = Place::own_stack() else { return };
+    let (oncekey, _) = noting(place).await;
+    let keyed = |payload: u8, more: Value| {
+        let mut body = debounced(&json!(payload), &hourly("leading"));
+        body["options"]["idempotencyKey"] = json!("a");
+        body["options"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let delayed = pushed(&oncekey, "1", json!(1), hourly("leading")).await;
+    let key = IdempotencyKey::from_wire("key", "a", None).unwrap();
+    let now = oncekey.clock.now();
+    let claim = KeyRecord::new(named("2"), Some(&key), now, now.plus(24 * HOUR));
+    let (environment, task) = (dev(), task("note"));
+    oncekey.app().store.claim_key(KeyAddress::of_key(&environment, &task, &key), &claim, None).await.unwrap();
+    let helper = asked(&oncekey, "3", &keyed(3, json!({}))).await;
+    assert_eq!((&helper["id"], &helper["isCached"]), (&delayed["id"], &json!(true)));
+    let claimer = asked(&oncekey, "2", &keyed(2, json!({}))).await;
+    assert_eq!((&claimer["id"], &claimer["isCached"]), (&delayed["id"], &json!(true)));
+    let guarded = keyed(2, json!({ "onPayloadMismatch": "error" })).to_string();
+    let post = oncekey.post("/api/v1/tasks/note/trigger", guarded).header("x-trigger-request-idempotency-key", "2");
+    let (status, told) = answer(post).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(told["error"].as_str().unwrap().contains("another payload"), "{told}");
+    // Used for another key, the request is refused as ever.
+    let mut other = keyed(2, json!({}));
+    other["options"]["idempotencyKey"] = json!("b");
+    let post = oncekey.post("/api/v1/tasks/note/trigger", other.to_string());
+    let (status, told) = answer(post.header("x-trigger-request-idempotency-key", "2")).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(told["error"].as_str().unwrap().contains("request id"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
