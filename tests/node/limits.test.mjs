@@ -11,6 +11,7 @@ import { startTasks } from "./stack.mjs";
 
 const TASKS = `
 import { queue, task } from "@trigger.dev/sdk";
+import { queue as limitedQueue } from "oncekey";
 
 const get = (url: string) => fetch(url).then((answer) => answer.text());
 export const tenants = queue({ name: "tenants", concurrencyLimit: 1 });
@@ -18,6 +19,8 @@ export const spare = queue({ name: "spare/one", concurrencyLimit: 7 });
 const retry = { maxAttempts: 20, minTimeoutInMs: 50, maxTimeoutInMs: 200, factor: 1 };
 export const work = task({ id: "work", queue: tenants, retry, run: async ({ url, name }: { url: string; name: string }) => get(url + "/" + name) });
 export const single = task({ id: "single", queue: { concurrencyLimit: 2 }, run: async () => 1 });
+export const paced = limitedQueue({ name: "paced", rateLimit: { limit: 60, period: "1m", burst: 2 } });
+export const call = task({ id: "call", queue: paced, run: async ({ url, name }: { url: string; name: string }) => get(url + "/" + name) });
 export const same = task({ id: "same", queue: "tenants", run: async () => 1 });
 `;
 
@@ -42,13 +45,30 @@ async function startWatch(pause) {
   return { seen, server, url: `http://127.0.0.1:${server.address().port}` };
 }
 
+test("r111: the rate that a queue of the package oncekey declares is kept", { timeout: 120_000 }, async () => {
+  const { seen, server, url } = await startWatch(0);
+  const stack = await startTasks({ "limits.ts": TASKS }, { args: ["--workers", "4"] });
+  try {
+    const { body } = await stack.call("GET", "/api/v1/queues/paced?type=custom");
+    assert.deepEqual(body.rateLimit, { limit: 60, period: "1m", burst: 2 });
+    const began = performance.now();
+    const runs = await Promise.all(Array.from({ length: 7 }, (_, n) => stack.trigger("call", { url, name: `one/${n}` })));
+    for (const run of runs) assert.equal((await stack.end(run)).status, "COMPLETED");
+    assert.ok(performance.now() - began > 4_000, "two at once, and five a second apart");
+    assert.equal(seen.began.length, 7);
+  } finally {
+    await stack.stop();
+    server.close();
+  }
+});
+
 test("r101: of each tenant one run executes at a time, of fifty of five, and all are done", { timeout: 240_000 }, async () => {
   const { seen, server, url } = await startWatch(60);
   const stack = await startTasks({ "limits.ts": TASKS }, { args: ["--workers", "8"] });
   try {
     configure({ baseURL: stack.url, accessToken: "tr_dev_local" });
     const { data } = await queues.list();
-    assert.deepEqual(data.map(({ name, type, concurrencyLimit }) => [name, type, concurrencyLimit]), [["spare/one", "custom", 7], ["single", "task", 2], ["tenants", "custom", 1]]);
+    assert.deepEqual(data.map(({ name, type, concurrencyLimit }) => [name, type, concurrencyLimit]), [["paced", "custom", null], ["spare/one", "custom", 7], ["single", "task", 2], ["tenants", "custom", 1]]);
     const items = Array.from({ length: 50 }, (_, n) => ({ payload: { url, name: `t${n % 5}/${n}` }, options: { concurrencyKey: `t${n % 5}` } }));
     const { batchId } = await tasks.batchTrigger("work", items);
     const runs = await stack.until(async () => {

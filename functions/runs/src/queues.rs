@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use oncekey_core::flow::{Overridden, QueueSetting};
+use oncekey_core::flow::{Overridden, QueueSetting, Rate};
 use oncekey_core::protocol::change::{self, change_queue};
 use oncekey_core::request::queue::{LimitBody, NamedBy, PauseBody, PauseEnvironmentBody};
 use oncekey_core::runs::queues::{QueueView, Queues, view};
@@ -183,7 +183,7 @@ async fn found(app: &App, environment: &EnvironmentId, queue: &QueueLabel) -> Re
 fn shown(view: QueueView) -> Queue {
     let QueueView { setting, running, parked } = view;
     let current = setting.limit();
-    let QueueSetting { queue, declared, overridden, paused, .. } = setting;
+    let QueueSetting { queue, declared, rate, overridden, paused, .. } = setting;
     Queue {
         id: queue.id(),
         name: queue.own_name().to_owned(),
@@ -199,5 +199,6 @@ fn shown(view: QueueView) -> Queue {
             overridden_at: overridden.map(|overridden| overridden.at),
             overridden_by: None,
         },
+        rate_limit: rate.map(Rate::to_wire),
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::cron::{Cron, OnMissed, OnOverlap, Plan};
 use crate::error::Error;
+use crate::flow::Rate;
 
 /// The most tasks that a worker has.
 pub const MAX_TASKS: usize = 1_000;
@@ -92,8 +93,9 @@ pub fn check(manifest: &Manifest, now: Timestamp) -> Result<(), Error> {
         return Err(Error::invalid("queues", format!("are {}; the limit is {MAX_QUEUES}", manifest.queues.len())));
     }
     let mut seen = BTreeSet::new();
-    for DeclaredQueue { name, concurrency_limit } in &manifest.queues {
+    for DeclaredQueue { name, concurrency_limit, rate_limit } in &manifest.queues {
         check_limit("queues", name, *concurrency_limit)?;
+        rate_limit.as_ref().map(|rate| Rate::from_wire(name, rate)).transpose()?;
         if !seen.insert(name) {
             return Err(Error::invalid("queues", format!("has {name} twice: give it one limit")));
         }
@@ -121,6 +123,8 @@ pub fn check_limit(field: &str, queue: &QueueLabel, limit: Option<u32>) -> Resul
 pub struct QueueDeclared {
     /// Its limit.
     pub limit: Option<u32>,
+    /// How often attempts of it start.
+    pub rate: Option<Rate>,
     /// The tasks whose runs are in it.
     pub tasks: BTreeSet<TaskId>,
 }
@@ -131,8 +135,11 @@ pub fn declared_queues(deployments: &[&StoredDeployment]) -> BTreeMap<QueueLabel
     let mut queues: BTreeMap<QueueLabel, QueueDeclared> = BTreeMap::new();
     let mut of_task = BTreeMap::new();
     for deployment in deployments {
-        for DeclaredQueue { name, concurrency_limit } in &deployment.manifest.queues {
-            queues.entry(name.clone()).or_default().limit = *concurrency_limit;
+        for DeclaredQueue { name, concurrency_limit, rate_limit } in &deployment.manifest.queues {
+            let queue = queues.entry(name.clone()).or_default();
+            queue.limit = *concurrency_limit;
+            // One that cannot be read any more says nothing.
+            queue.rate = rate_limit.as_ref().and_then(|rate| Rate::from_wire(name, rate).ok());
         }
         of_task.extend(deployment.manifest.tasks.iter().map(|task| (&task.id, &task.queue)));
     }

@@ -35,11 +35,13 @@ export async function build({ tasks, out, minify = false, external = [], host, a
   return ready.tasks;
 }
 
+const isLimited = (queue) => queue?.concurrencyLimit !== undefined || queue?.rateLimit !== undefined;
+
 /** What Oncekey is told of the package: `oncekey workers declare NAME @manifest.json`. */
 function manifestOf({ tasks, queues }) {
-  const limits = new Map(queues.map(({ name, concurrencyLimit }) => [name, concurrencyLimit]));
-  for (const { id, queue } of tasks) if (queue?.concurrencyLimit !== undefined) limits.set(queue.name ?? `task/${id}`, queue.concurrencyLimit);
-  const limited = [...limits].filter(([, limit]) => limit !== undefined).map(([name, concurrencyLimit]) => ({ name, concurrencyLimit }));
+  const limits = new Map(queues.map((queue) => [queue.name, queue]));
+  for (const { id, queue } of tasks) if (isLimited(queue)) limits.set(queue.name ?? `task/${id}`, queue);
+  const limited = [...limits].filter(([, queue]) => isLimited(queue)).map(([name, { concurrencyLimit, rateLimit }]) => ({ name, concurrencyLimit, rateLimit }));
   const declared = {
     tasks: tasks.map(({ id, queue, cron }) => ({ id, queue: queue?.name, cron })),
     ...(limited.length > 0 && { queues: limited }),

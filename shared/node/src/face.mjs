@@ -21,3 +21,12 @@ export async function step(name, effect) {
 export function stepKey(name) {
   return face(name).stepKey(name);
 }
+
+/**
+ * The SDK's `queue`, whose options have a `rateLimit` besides. Where tasks are only named, as in whoever triggers them, it declares
+ * nothing.
+ */
+export function queue(options) {
+  globalThis[FACE]?.queue?.(options);
+  return Object.assign(options, { [Symbol.for("trigger.dev/queue")]: true });
+}

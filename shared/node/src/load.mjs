@@ -3,6 +3,8 @@
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
+import { FACE } from "./face.mjs";
+
 /** Imports the bundle. Returns the SDK's core, its catalogue, what `ready` tells of the tasks, and the managers. */
 export async function load({ folder, core: entry, entries }, waits) {
   const { core, workers, TriggerTracer } = await import(pathToFileURL(path.resolve(folder, entry)).href);
@@ -19,6 +21,7 @@ export async function load({ folder, core: entry, entries }, waits) {
   core.runMetadata.setGlobalManager(managers.metadata);
   core.waitUntil.setGlobalManager(managers.until);
   core.runtime.setGlobalRuntimeManager(runtime(core, managers.metadata, waits));
+  globalThis[FACE] = { ...globalThis[FACE], queue: (options) => core.resourceCatalog.registerQueueMetadata(options) };
 
   for (const { file, source } of entries) {
     // What is registered while no file is being imported is dropped by the SDK.
@@ -38,13 +41,14 @@ export async function load({ folder, core: entry, entries }, waits) {
     if (concurrency?.inline || concurrency?.limits) {
       throw new Error(`${filePath}: task "${id}": concurrency is not supported: give it queue: { concurrencyLimit }, and its runs a concurrencyKey`);
     }
+    if (queue?.rateLimit) rate(`${filePath}: task "${id}"`, queue.rateLimit);
     return { id, filePath, queue, retry, maxDuration, machine, cron: schedule && declared(id, filePath, schedule) };
   });
-  const queues = catalog.listQueueManifests().map(({ name, concurrencyLimit, combinedConcurrencyLimit }) => {
+  const queues = catalog.listQueueManifests().map(({ name, concurrencyLimit, combinedConcurrencyLimit, rateLimit }) => {
     if (combinedConcurrencyLimit !== undefined) {
       throw new Error(`queue "${name}": combinedConcurrencyLimit is not supported: a concurrencyLimit holds for each concurrencyKey by itself`);
     }
-    return { name, concurrencyLimit };
+    return { name, concurrencyLimit, rateLimit: rateLimit && rate(`queue "${name}"`, rateLimit) };
   });
   if (tasks.length === 0) {
     throw new Error(`no file registers a task: ${entries.map(({ source }) => source).join(", ") || "there is none"}. A task is made by task({ id, run }) of @trigger.dev/sdk, and exported`);
@@ -59,6 +63,15 @@ function declared(id, filePath, { cron: pattern, timezone, environments, window 
     : environments !== undefined && !(Array.isArray(environments) && environments.every(isText)) ? `environments is no list, such as ["PRODUCTION"]` : undefined;
   if (wrong) throw new Error(`${filePath}: the cron of task "${id}" cannot be read: its ${wrong}`);
   return { pattern, timezone, environments, window };
+}
+
+/** How often attempts of a queue start, as the host is told; whether its numbers are in range is for the host to say. */
+function rate(whose, { limit, period, burst }) {
+  const isCount = (value) => Number.isInteger(value) && value >= 0;
+  const wrong = !isCount(limit) ? "limit is no whole number" : typeof period !== "string" ? `period is no text, such as "1m"`
+    : burst !== undefined && !isCount(burst) ? "burst is no whole number" : undefined;
+  if (wrong) throw new Error(`${whose}: its rateLimit cannot be read: its ${wrong}`);
+  return { limit, period, burst };
 }
 
 function inFile(source, error) {

@@ -50,6 +50,7 @@ export function offerSteps({ api, core, run }) {
     return current;
   };
   globalThis[FACE] = {
+    ...globalThis[FACE],
     async step(name, effect) {
       const current = mine(check(name));
       if (current.over) return never(current, `step "${name}"`);

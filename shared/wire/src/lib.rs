@@ -45,6 +45,7 @@ pub use options::{TriggerBody, TriggerOptions};
 pub use pages::Pages;
 pub use queues::{
     DeclaredQueue, EnvironmentPaused, MAX_CONCURRENCY, Queue, QueueConcurrency, QueueLabel, QueueType, QueuesPage,
+    RateLimit,
 };
 pub use read::Run;
 pub use release::KeyRelease;

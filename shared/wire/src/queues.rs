@@ -87,6 +87,22 @@ impl std::str::FromStr for QueueLabel {
     }
 }
 
+/// How often attempts of a queue start, of each concurrency key where one is given.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// Attempts that start in a period: 1 to 100,000.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
+    pub limit: u32,
+    /// The period, from one second to 30 days, such as `1m`.
+    pub period: String,
+    /// How many of them may start at once, where none has started for a while: one if absent, and then they start evenly.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
+    pub burst: Option<u32>,
+}
+
 /// A queue as code declares it.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +115,9 @@ pub struct DeclaredQueue {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "openapi", schema(maximum = 100_000))]
     pub concurrency_limit: Option<u32>,
+    /// How often attempts of its runs start; as often as they can if absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// What kind of queue one is.
@@ -154,6 +173,9 @@ pub struct Queue {
     pub concurrency_limit: Option<u32>,
     /// Where that comes from.
     pub concurrency: QueueConcurrency,
+    /// How often attempts of its runs start; absent if nothing says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// A page of queues.

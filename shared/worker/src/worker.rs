@@ -128,6 +128,10 @@ impl Worker {
         let mut declared: BTreeMap<QueueLabel, DeclaredQueue> = BTreeMap::new();
         for queue in queues.iter().cloned().chain(of_tasks) {
             let there = declared.entry(queue.name.clone()).or_insert_with(|| queue.clone());
+            if there.rate_limit != queue.rate_limit {
+                let text = format!("the queue {} has two rates: give it one", queue.name);
+                return Err(Error::Unprocessable(text));
+            }
             if there.concurrency_limit != queue.concurrency_limit {
                 let text = format!(
                     "the queue {} has two limits, {} and {}: give it one",

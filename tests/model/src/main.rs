@@ -8,6 +8,7 @@ use oncekey_model::debounce::{self, Debounce};
 use oncekey_model::declare::{self, Declare};
 use oncekey_model::delay::{self, Delay};
 use oncekey_model::flow::{self, Flow, Setting};
+use oncekey_model::rate::{self, Rate};
 use oncekey_model::token::{self, Token};
 use oncekey_model::trigger::{self, OnHeld, Protocol, Release};
 use oncekey_model::wait::{self, Wait};
@@ -88,6 +89,11 @@ fn main() {
         search(&format!("fault: {mutant:?}"), Debounce { mutant: Some(mutant), ..debounce.clone() });
     }
     limits();
+    search("rate: two runs, a duplicate, a death, a failure", Rate::plain());
+    search("rate: a run whose message is delivered too often", Rate::with_dead_letters());
+    for mutant in rate::Mutant::ALL {
+        search(&format!("fault: {mutant:?}"), mutant.planted());
+    }
     for mutant in cron::Mutant::ALL {
         search(&format!("fault: {mutant:?}"), Cron { mutant: Some(mutant), changes: 1, ..cron.clone() });
     }

@@ -18,11 +18,26 @@ pub enum Mutant {
     AnyAttempt,
     /// Who finds a turn delayed does not send its message again.
     SendOnce,
+    /// What is left of a message that was delivered too often is of no use to a run that has moved on.
+    DeadLetters,
+    /// An event in the place of such a message is of no use to a run that has moved on since.
+    LateEvents,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::SetUnchecked, Self::AnyAge, Self::AnyAttempt, Self::SendOnce];
+    pub const ALL: [Self; 6] =
+        [Self::SetUnchecked, Self::AnyAge, Self::AnyAttempt, Self::SendOnce, Self::DeadLetters, Self::LateEvents];
+
+    /// The fault, planted where it shows.
+    #[must_use]
+    pub fn planted(self) -> Rate {
+        let among = match self {
+            Self::DeadLetters | Self::LateEvents => Rate::with_dead_letters(),
+            _ => Rate::plain(),
+        };
+        Rate { mutant: Some(self), ..among }
+    }
 }
 
 /// What may happen, and what is wrong.
@@ -44,6 +59,8 @@ pub struct Rate {
     pub deaths: u8,
     /// How many attempts fail.
     pub failures: u8,
+    /// How many messages are delivered too often.
+    pub dead_letters: u8,
     /// The fault.
     pub mutant: Option<Mutant>,
 }
@@ -127,12 +144,16 @@ pub struct State {
     counter: u8,
     runs: Vec<Run>,
     messages: BTreeMap<Message, u8>,
+    /// Messages that were delivered too often, and events that were sent in their place.
+    dead: Vec<Message>,
+    events: Vec<Message>,
     handlers: Vec<Step>,
     /// When something started, and by which slot.
     starts: Vec<(u8, u8)>,
     duplicates: u8,
     deaths: u8,
     failures: u8,
+    dead_letters: u8,
 }
 
 /// One call, or what happens to one.
@@ -150,6 +171,12 @@ pub enum Action {
     Fail(usize),
     /// A handler dies.
     Die(usize),
+    /// A message is delivered too often.
+    Bury(usize),
+    /// A dead letter is looked at: is its turn still to come, an event says that its attempt crashed.
+    Exhume(usize),
+    /// Such an event is carried out.
+    End(usize),
 }
 
 impl State {
@@ -178,7 +205,32 @@ impl Rate {
     /// Two runs, a duplicate, a death, a failure, and three ticks.
     #[must_use]
     pub fn plain() -> Self {
-        Self { runs: 2, handlers: 2, burst: 1, grace: 1, until: 4, duplicates: 1, deaths: 1, failures: 1, mutant: None }
+        Self {
+            runs: 2,
+            handlers: 2,
+            burst: 1,
+            grace: 1,
+            until: 4,
+            duplicates: 1,
+            deaths: 1,
+            failures: 1,
+            dead_letters: 0,
+            mutant: None,
+        }
+    }
+
+    /// The same with a message that is delivered too often, while somebody handles it or after they died.
+    #[must_use]
+    pub fn with_dead_letters() -> Self {
+        Self { runs: 1, failures: 0, dead_letters: 1, until: 3, ..Self::plain() }
+    }
+
+    /// Sends the message of a run that has moved on from this turn, to wait for its slot.
+    fn follow_on(state: &mut State, message: Message) {
+        let run = &state.runs[message.run];
+        if run.status == Status::Queued && run.turn == (Turn { resume: message.turn.resume + 1, ..message.turn }) {
+            state.send(message.run);
+        }
     }
 
     fn taken(&self, state: &State, message: Message) -> Step {
@@ -286,11 +338,14 @@ impl Model for Rate {
             counter: 0,
             runs: vec![run; self.runs],
             messages: (0..self.runs).map(|run| (Message { run, turn, slot: None }, 1)).collect(),
+            dead: Vec::new(),
+            events: Vec::new(),
             handlers: vec![Step::Idle; self.handlers],
             starts: Vec::new(),
             duplicates: self.duplicates,
             deaths: self.deaths,
             failures: self.failures,
+            dead_letters: self.dead_letters,
         }]
     }
 
@@ -303,6 +358,11 @@ impl Model for Rate {
             actions.extend((0..state.messages.len()).map(Action::Duplicate));
         }
         let available = state.available().len();
+        if state.dead_letters > 0 {
+            actions.extend((0..state.messages.len()).map(Action::Bury));
+        }
+        actions.extend((0..state.dead.len()).map(Action::Exhume));
+        actions.extend((0..state.events.len()).map(Action::End));
         for (handler, step) in state.handlers.iter().enumerate() {
             if *step == Step::Idle {
                 actions.extend((0..available).map(|message| Action::Deliver(handler, message)));
@@ -347,6 +407,36 @@ impl Model for Rate {
                 }
                 state.handlers[handler] = Step::Idle;
             }
+            Action::Bury(at) => {
+                let message = *state.messages.keys().nth(at)?;
+                state.dead_letters -= 1;
+                *state.messages.get_mut(&message)? -= 1;
+                state.messages.retain(|_, copies| *copies > 0);
+                state.dead.push(message);
+            }
+            Action::Exhume(at) => {
+                let message = state.dead[at];
+                match &state.runs[message.run] {
+                    // Whoever is at work has a lease; it is looked at again when that is over.
+                    Run { status: Status::Executing, turn, .. } if *turn == message.turn => return None,
+                    Run { status: Status::Done, .. } => {}
+                    run if run.turn == message.turn => state.events.push(message),
+                    _ if self.mutant == Some(Mutant::DeadLetters) => {}
+                    _ => Self::follow_on(&mut state, message),
+                }
+                state.dead.remove(at);
+            }
+            Action::End(at) => {
+                let message = state.events[at];
+                match &state.runs[message.run] {
+                    Run { status: Status::Executing, turn, .. } if *turn == message.turn => return None,
+                    Run { status: Status::Done, .. } => {}
+                    run if run.turn == message.turn => state.next_attempt(message.run),
+                    _ if self.mutant == Some(Mutant::LateEvents) => {}
+                    _ => Self::follow_on(&mut state, message),
+                }
+                state.events.remove(at);
+            }
         }
         (state != *last).then_some(state)
     }
@@ -370,7 +460,8 @@ impl Model for Rate {
                 },
             ),
             Property::always("R113: whose message is gone is done", |_, state: &State| {
-                let is_left = |run: usize| state.messages.keys().any(|message| message.run == run);
+                let told = || state.messages.keys().chain(&state.dead).chain(&state.events);
+                let is_left = |run: usize| told().any(|message| message.run == run);
                 state.runs.iter().enumerate().all(|(run, one)| one.status == Status::Done || is_left(run))
             }),
             Property::sometimes("all are done", |_, state: &State| {

@@ -114,6 +114,7 @@ fn faults_planted_in_a_debounce_are_found() {
 fn the_rate_of_a_queue_holds() {
     holds("rate, three runs", search(Rate { runs: 3, deaths: 0, failures: 0, until: 5, ..Rate::plain() }));
     holds("rate, two runs", search(Rate::plain()));
+    holds("rate, a dead letter", search(Rate::with_dead_letters()));
 }
 
 #[test]
@@ -123,9 +124,10 @@ fn faults_planted_in_a_rate_are_found() {
             rate::Mutant::AnyAttempt => &["R112"],
             rate::Mutant::SendOnce => &["R113"],
             rate::Mutant::SetUnchecked => &["R111", "R112"],
+            rate::Mutant::DeadLetters | rate::Mutant::LateEvents => &["R113"],
             _ => &["R111"],
         };
-        finds(&format!("{mutant:?}"), search(Rate { mutant: Some(mutant), ..Rate::plain() }), invariants);
+        finds(&format!("{mutant:?}"), search(mutant.planted()), invariants);
     }
 }
 

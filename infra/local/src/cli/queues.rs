@@ -98,8 +98,9 @@ fn tell(remote: &Remote, queue: &Queue) {
     if remote.json {
         return output::print_json(queue);
     }
-    let [name, limit, running, queued, state] = row(queue);
-    output::print(format_args!("{name}  limit {limit}  {running} execute, {queued} wait  {state}"));
+    let [name, limit, rate, running, queued, state] = row(queue);
+    let rate = if queue.rate_limit.is_some() { format!("rate {rate}  ") } else { String::new() };
+    output::print(format_args!("{name}  limit {limit}  {rate}{running} execute, {queued} wait  {state}"));
 }
 
 async fn list(remote: &Remote) -> Result<(), Failure> {
@@ -112,17 +113,18 @@ async fn list(remote: &Remote) -> Result<(), Failure> {
         output::print("no queues: a task has one once its worker was deployed");
         return Ok(());
     }
-    output::print(output::table(["QUEUE", "LIMIT", "RUNNING", "WAITING", "STATE"], queues.iter().map(row)));
+    output::print(output::table(["QUEUE", "LIMIT", "RATE", "RUNNING", "WAITING", "STATE"], queues.iter().map(row)));
     Ok(())
 }
 
-fn row(queue: &Queue) -> [String; 5] {
+fn row(queue: &Queue) -> [String; 6] {
     let name = output::visible(&queue.name);
     let limit = |limit: Option<u32>| limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
     let declared = queue.concurrency.overridden.map(|_| format!(" (declared {})", limit(queue.concurrency.base)));
     [
         if queue.kind == QueueType::Task { format!("task/{name}") } else { name },
         limit(queue.concurrency_limit) + &declared.unwrap_or_default(),
+        queue.rate_limit.as_ref().map_or_else(|| "-".to_owned(), |rate| format!("{} a {}", rate.limit, rate.period)),
         // Of a queue without a limit nobody counts them.
         if queue.concurrency_limit.is_some() { queue.running.to_string() } else { "-".to_owned() },
         queue.queued.to_string(),

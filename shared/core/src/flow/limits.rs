@@ -8,6 +8,7 @@ use oncekey_wire::{EnvironmentId, QueueLabel, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::lane::{Lane, Line};
+use super::rate::Rate;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::store::Store;
@@ -38,6 +39,9 @@ pub struct QueueSetting {
     /// The limit that code declares.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub declared: Option<u32>,
+    /// How often attempts of each lane start, as code declares it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rate: Option<Rate>,
     /// The limit in its place.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub overridden: Option<Overridden>,
@@ -59,6 +63,7 @@ impl QueueSetting {
             queue,
             generation: 0,
             declared: None,
+            rate: None,
             overridden: None,
             paused: false,
             tasks: Vec::new(),
@@ -175,6 +180,12 @@ impl Limits {
     #[must_use]
     pub fn lane(&self, line: &Line) -> Lane {
         line.lane(|task| self.of_task.get(task).cloned().unwrap_or_else(|| QueueLabel::of_task(task)))
+    }
+
+    /// How often attempts of each lane of a queue start, if anything says so.
+    #[must_use]
+    pub fn rate(&self, queue: &QueueLabel) -> Option<Rate> {
+        self.queues.get(queue)?.rate
     }
 
     /// What holds for a queue.

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::flow::{Bound, Holder, Lane, Line, Place, QueueSetting, Source, Subject};
 use crate::protocol::hand_on::hand_on;
+use crate::protocol::pace::follow_on;
 use crate::queue::message::RunMessage;
 use crate::run::Run;
 use crate::store::{Moved, PURGED_AT_ONCE, PlacesWrite, Put};
@@ -31,10 +32,15 @@ pub(super) enum Admitted {
 ///
 /// # Errors
 /// [`Error::Aws`], [`Error::Unreadable`].
-pub(super) async fn admit(app: &App, message: &RunMessage, until: Timestamp) -> Result<Admitted, Error> {
-    let Some(line) = line(app, message).await? else { return Ok(Admitted::Free) };
+pub(super) async fn admit(
+    app: &App,
+    message: &RunMessage,
+    line: Option<&Line>,
+    until: Timestamp,
+) -> Result<Admitted, Error> {
+    let Some(line) = line else { return Ok(Admitted::Free) };
     let limits = app.limits.of(line.environment()).await?;
-    let lane = limits.lane(&line);
+    let lane = limits.lane(line);
     let known = limits.bound(&lane.queue);
     let is_given = message.given.is_some();
     if known.is_free() && !is_given {
@@ -62,7 +68,7 @@ pub(super) async fn admit(app: &App, message: &RunMessage, until: Timestamp) -> 
 }
 
 /// What decides in which lane a message's run is. None if there is no such run.
-async fn line(app: &App, message: &RunMessage) -> Result<Option<Line>, Error> {
+pub(super) async fn line(app: &App, message: &RunMessage) -> Result<Option<Line>, Error> {
     if let Some(line) = message.line() {
         return Ok(Some(line));
     }
@@ -139,17 +145,13 @@ pub(super) async fn let_go(app: &App, lane: Option<Lane>, message: &RunMessage, 
         Moved::To(run) | Moved::Refused(run) => Some(run),
         Moved::Gone => None,
     };
+    let is_followed = match run {
+        Some(run) => follow_on(app, message.turn, run).await?,
+        None => false,
+    };
     let Some(lane) = run.and_then(Lane::of).or(lane) else { return Ok(()) };
-    match run {
-        // Who moved it on may have died before it was put there.
-        Some(run) if run.parked && run.turn == message.turn.next_resume() => {
-            app.store.put_parked(&lane, run).await?;
-        }
-        _ => {
-            if let Some(name) = &message.given {
-                app.store.delete_parked(&lane, name, message.turn).await?;
-            }
-        }
+    if let Some(name) = message.given.as_ref().filter(|_| !is_followed) {
+        app.store.delete_parked(&lane, name, message.turn).await?;
     }
     hand_on(app, &lane, &Source::Turn(message.holder())).await.map(drop)
 }

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::flow::{Holder, Lane, Line, Source};
 use crate::protocol::hand_on::hand_on;
 use crate::protocol::keep::{expiry, keep_for_record};
+use crate::protocol::pace::follow_on;
 use crate::protocol::wait::{Spread, wake_waiters};
 use crate::queue::batch::Disposition;
 use crate::queue::message::{CompletionEvent, Outcome, Output, RunMessage};
@@ -54,7 +55,8 @@ async fn carry_out(app: &App, event: &CompletionEvent, makes_room: bool) -> Resu
         }
         moved => {
             if let Moved::Refused(run) = &moved {
-                park_if_moved_on(app, event, run).await?;
+                // The message of the turn may be gone: this event was sent in its place.
+                follow_on(app, event.turn, run).await?;
                 free(app, event, run).await?;
             }
             tracing::debug!(run_id = %event.run_id, attempt = event.turn.attempt, "stale completion event dropped");
@@ -116,15 +118,6 @@ async fn follow_up(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), 
         Spread::Whole => Ok(()),
         // There are more than one invocation should tell. Whoever was told is not there any more.
         Spread::Part => app.queues.send_completion(event).await,
-    }
-}
-
-/// Puts a run among those that are parked which was moved there from this turn by somebody who may have died since. The message of
-/// the turn is gone: this event was sent in its place.
-async fn park_if_moved_on(app: &App, event: &CompletionEvent, run: &Run) -> Result<(), Error> {
-    match Lane::of(run) {
-        Some(lane) if run.parked && run.turn == event.turn.next_resume() => app.store.put_parked(&lane, run).await,
-        _ => Ok(()),
     }
 }
 

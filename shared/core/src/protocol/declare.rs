@@ -141,8 +141,10 @@ async fn settle_queues(
     let mut writes = Vec::new();
     let mut set = |there: QueueSetting, wanted: QueueDeclared| {
         let tasks: Vec<TaskId> = wanted.tasks.into_iter().collect();
-        if (there.declared, &there.tasks) != (wanted.limit, &tasks) || renewed.contains(&there.queue) {
-            let next = QueueSetting { declared: wanted.limit, tasks, ..there.clone() };
+        if (there.declared, there.rate, &there.tasks) != (wanted.limit, wanted.rate, &tasks)
+            || renewed.contains(&there.queue)
+        {
+            let next = QueueSetting { declared: wanted.limit, rate: wanted.rate, tasks, ..there.clone() };
             writes.push(async move { follow(app, environment, &there, next).await.map(|written| written.is_some()) });
         }
     };
@@ -157,7 +159,7 @@ async fn settle_queues(
                 Some(wanted) => wanted,
                 None if tasks.contains(&there.queue) => QueueDeclared::default(),
                 // Of a queue that no code names any more, those that wait go on as they were told.
-                None => QueueDeclared { limit: there.declared, ..QueueDeclared::default() },
+                None => QueueDeclared { limit: there.declared, rate: there.rate, ..QueueDeclared::default() },
             };
             set(there, wanted);
         }

@@ -20,6 +20,7 @@ mod hand_on;
 mod hop;
 pub mod keep;
 pub mod overdue;
+mod pace;
 mod plan;
 mod replace;
 pub mod reset;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::app::App;
 use crate::clock::{CLOCKS_APART, Timestamp};
 use crate::error::Error;
-use crate::flow::Lane;
-use crate::protocol::admit::{Admitted, admit, let_go, park};
+use crate::flow::{Lane, Slot};
+use crate::protocol::admit::{Admitted, admit, let_go, line, park};
 use crate::protocol::hop::{is_replaced, send_on};
+use crate::protocol::pace::{Paced, follow_on, pace};
 use crate::protocol::wait::wake;
 use crate::queue::batch::Disposition;
 use crate::queue::message::RunMessage;
@@ -60,11 +61,29 @@ pub async fn start(
     let now = app.clock.now();
     let absent = message.absent(now);
     let lease_until = deadline.plus(CLOCKS_APART);
-    // On the heap: what it holds is in nobody's way who has no limit.
-    let lane = match Box::pin(admit(app, message, lease_until)).await? {
+    let line = line(app, message).await?;
+    // On the heap: what these hold is in nobody's way who has no limit.
+    let paced = Box::pin(pace(app, message, line.as_ref())).await?;
+    let is_paused = matches!(paced, Paced::Paused);
+    let slot = match paced {
+        Paced::Free | Paced::Paused => None,
+        Paced::In(slot) => Some(slot),
+        Paced::Later(_, slot, due_at) if due_at.since(now) < IN_PLACE => {
+            app.clock.sleep_until(due_at).await;
+            Some(slot)
+        }
+        Paced::Later(lane, slot, due_at) => {
+            let wait = Move::Pace { turn: message.turn, slot, due_at, absent: absent.as_ref() };
+            return Box::pin(pace_run(app, message, &lane, wait, now)).await;
+        }
+    };
+    let now = app.clock.now();
+    let lane = match Box::pin(admit(app, message, line.as_ref(), lease_until)).await? {
+        // Its queue goes on by now: it has a slot to take first.
+        Admitted::Free | Admitted::In(_) if is_paused => return Ok(Start::Nothing(Disposition::Leave)),
         Admitted::Free => None,
         Admitted::In(lane) => Some(lane),
-        Admitted::Full(lane) => return park_run(app, message, &lane, absent.as_ref(), now).await,
+        Admitted::Full(lane) => return park_run(app, message, &lane, slot, absent.as_ref(), now).await,
     };
     if let (Some(lane), Some(name)) = (&lane, &message.given) {
         app.store.delete_parked(lane, name, message.turn).await?;
@@ -78,6 +97,7 @@ pub async fn start(
         max_attempts: absent.as_ref().map(|run| max_attempts(&run.spec)),
         absent: absent.as_ref(),
         lane: lane.as_ref().map(|lane| &lane.queue),
+        slot,
     };
     let moved = match app.store.move_run(&message.run_id, take_up, now).await? {
         Moved::Refused(run) if run.lease_name.as_ref() == Some(&lease_name) => Moved::To(run),
@@ -95,10 +115,11 @@ async fn park_run(
     app: &App,
     message: &RunMessage,
     lane: &Lane,
+    slot: Option<Slot>,
     absent: Option<&Run>,
     now: Timestamp,
 ) -> Result<Start, Error> {
-    let wait = Move::Park { turn: message.turn, lane: &lane.queue, absent };
+    let wait = Move::Park { turn: message.turn, lane: &lane.queue, slot, absent };
     match app.store.move_run(&message.run_id, wait, now).await? {
         Moved::To(run) => {
             park(app, lane, message, &run).await?;
@@ -106,6 +127,24 @@ async fn park_run(
         }
         moved => not_moved(app, message, Some(lane.clone()), moved, now).await,
     }
+}
+
+/// Has a run wait for its slot.
+async fn pace_run(
+    app: &App,
+    message: &RunMessage,
+    lane: &Lane,
+    wait: Move<'_>,
+    now: Timestamp,
+) -> Result<Start, Error> {
+    let moved = app.store.move_run(&message.run_id, wait, now).await?;
+    let Moved::To(run) = &moved else { return not_moved(app, message, Some(lane.clone()), moved, now).await };
+    if message.given.is_some() {
+        let_go(app, Some(lane.clone()), message, &moved).await?;
+    } else {
+        follow_on(app, message.turn, run).await?;
+    }
+    Ok(Start::Nothing(Disposition::Done))
 }
 
 /// What is to be done about a turn that can neither be started nor parked: mostly nothing, but for the place that it may have.

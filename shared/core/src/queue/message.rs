@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::flow::{Holder, Lane, Line};
+use crate::flow::{Holder, Lane, Line, Slot};
 use crate::payload::PayloadType;
 use crate::payload::path::BlobPath;
 use crate::queue::name::QueueName;
@@ -48,6 +48,9 @@ pub struct RunMessage {
     /// The parked item of a turn that was given a place.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub given: Option<String>,
+    /// The slot that the attempt has taken of its queue's rate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub slot: Option<Slot>,
     /// On a first dispatch, the whole run, so that a worker can create it if the trigger died after sending.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub first: Option<FirstDispatch>,
@@ -77,6 +80,7 @@ impl RunMessage {
             due_at: run.retry_at,
             line: Some(Line::of(run)),
             given: None,
+            slot: run.slot,
             first: None,
         }
     }
@@ -131,6 +135,7 @@ impl RunMessage {
             due_at,
             line: None,
             given: None,
+            slot: None,
             first: None,
         }
     }
@@ -148,6 +153,7 @@ impl RunMessage {
             due_at: None,
             line: Some(lane.line()),
             given: Some(parked.to_owned()),
+            slot: None,
             first: None,
         }
     }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::flow::Slot;
 use crate::payload::PayloadType;
 use crate::payload::path::BlobPath;
 use crate::run::beside::{Beside, Kept};
@@ -68,7 +69,10 @@ pub struct Run {
     /// Whether its present turn waits for a place.
     #[serde(skip_serializing, default)]
     pub parked: bool,
-    /// How often it was parked: each time is a resume more.
+    /// The slot that its attempt has taken of its queue's rate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub slot: Option<Slot>,
+    /// How often it was parked, or waited for its slot: each time is a resume more.
     #[serde(skip_serializing, default)]
     pub parks: u32,
     /// Wake-ups so far that came while it was awake.
@@ -186,6 +190,7 @@ impl Run {
             turn: Turn::FIRST,
             lane: None,
             parked: false,
+            slot: None,
             parks: 0,
             wakes: 0,
             spent_ms: 0,

@@ -19,6 +19,7 @@ mod moves;
 mod notes;
 mod parked;
 mod places;
+mod rates;
 mod resets;
 mod runs;
 pub mod schema;

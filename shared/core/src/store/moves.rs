@@ -11,6 +11,7 @@ use super::expression::{Expression, moment, number, text};
 use super::runs::{item, read, run_key};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::flow::Slot;
 use crate::queue::message::{CompletionEvent, Outcome, Output};
 use crate::run::beside::Beside;
 use crate::run::failure::{Failure, KEPT_FAILURES};
@@ -37,6 +38,8 @@ pub enum Move<'a> {
         absent: Option<&'a Run>,
         /// The queue in which it has a place, if it needs one.
         lane: Option<&'a QueueLabel>,
+        /// The slot that it has of its queue's rate, if it needs one.
+        slot: Option<Slot>,
     },
     /// This turn, which is due, finds no place: the run is to wait for one, on its next turn.
     Park {
@@ -44,6 +47,19 @@ pub enum Move<'a> {
         turn: Turn,
         /// The queue whose place it waits for.
         lane: &'a QueueLabel,
+        /// The slot that it has of its queue's rate, if it needs one.
+        slot: Option<Slot>,
+        /// The run to make if it is absent.
+        absent: Option<&'a Run>,
+    },
+    /// The slot of this turn, which is due, is yet to come: the run is to wait for it, on its next turn.
+    Pace {
+        /// The turn.
+        turn: Turn,
+        /// The slot.
+        slot: Slot,
+        /// When that is due.
+        due_at: Timestamp,
         /// The run to make if it is absent.
         absent: Option<&'a Run>,
     },
@@ -139,7 +155,7 @@ impl Move<'_> {
         match self {
             Self::Start { .. } => Event::Start,
             Self::Suspend { .. } => Event::Suspend,
-            Self::Park { .. } => Event::Park,
+            Self::Park { .. } | Self::Pace { .. } => Event::Park,
             Self::Wake { .. } | Self::Rouse => Event::Wake,
             Self::Reschedule { .. } | Self::Push { .. } => Event::Reschedule,
             Self::End { outcome, .. } => outcome.event(),
@@ -152,6 +168,7 @@ impl Move<'_> {
             Self::Wake { .. } | Self::Rouse | Self::End { outcome: Outcome::Canceled { .. }, .. } => None,
             Self::Start { turn, .. }
             | Self::Park { turn, .. }
+            | Self::Pace { turn, .. }
             | Self::Suspend { turn, .. }
             | Self::Reschedule { turn, .. }
             | Self::Push { turn, .. }
@@ -183,8 +200,11 @@ impl Move<'_> {
             write.append("history", text(Moment { what, at: now }));
         }
         match self {
-            Self::Start { lease_until, lease_name, max_attempts, absent, lane, .. } => {
+            Self::Start { lease_until, lease_name, max_attempts, absent, lane, slot, .. } => {
                 write.remove("parked");
+                if let Some(slot) = slot {
+                    write.set("slot", text(slot.used()));
+                }
                 if let Some(lane) = lane {
                     write.set("lane", text(lane.as_str()));
                 }
@@ -198,28 +218,17 @@ impl Move<'_> {
                     make(&mut write, absent)?;
                 }
             }
-            Self::Park { turn, lane, absent } => {
-                write.set("resume", number(turn.next_resume().resume));
+            Self::Pace { turn, slot, due_at, absent } => {
+                wait_a_turn(&mut write, *turn, Some(*slot), *absent)?;
+                write.remove("parked");
+                write.set("retry_at", moment(*due_at));
+            }
+            Self::Park { turn, lane, slot, absent } => {
+                wait_a_turn(&mut write, *turn, *slot, *absent)?;
                 write.set("parked", AttributeValue::Bool(true));
-                write.count("parks");
                 write.set("lane", text(lane.as_str()));
-                if let Some(absent) = absent {
-                    make(&mut write, absent)?;
-                }
             }
-            Self::Suspend { waits, until, progress, .. } => {
-                write.set(
-                    "waiting_on",
-                    AttributeValue::Ss(waits.iter().map(|waiter| waiter.wait().to_string()).collect()),
-                );
-                match until {
-                    Some(until) => write.set("waits_until", moment(*until)),
-                    None => write.remove("waits_until"),
-                }
-                write.set("spent_ms", number(progress.spent.as_millis()));
-                write.set("segments", number(progress.segments));
-                note_children(&mut write, progress.children);
-            }
+            Self::Suspend { waits, until, progress, .. } => suspend(&mut write, waits, *until, *progress),
             Self::Wake { .. } | Self::Rouse => {
                 write.add("resume", 1);
                 write.remove("retry_at");
@@ -276,7 +285,7 @@ impl Move<'_> {
             condition = format!("{condition} AND {attempt} = {a} AND {resume} = {r}");
         }
         match self {
-            Self::Start { absent, .. } | Self::Park { absent, .. } => {
+            Self::Start { absent, .. } | Self::Park { absent, .. } | Self::Pace { absent, .. } => {
                 let (due, now) = (write.name("retry_at"), write.value(moment(now)));
                 condition = format!("{condition} AND (attribute_not_exists({due}) OR {due} <= {now})");
                 if absent.is_some() {
@@ -314,6 +323,29 @@ impl Move<'_> {
         }
         condition
     }
+}
+
+/// What a turn leaves that does not start: the next one is to, with the slot that it has.
+fn wait_a_turn(write: &mut Expression, turn: Turn, slot: Option<Slot>, absent: Option<&Run>) -> Result<(), Error> {
+    write.set("resume", number(turn.next_resume().resume));
+    write.count("parks");
+    if let Some(slot) = slot {
+        write.set("slot", text(slot));
+    }
+    absent.map_or(Ok(()), |absent| make(write, absent))
+}
+
+/// What a turn leaves that gives its worker up.
+fn suspend(write: &mut Expression, waits: &[Waiter], until: Option<Timestamp>, progress: Progress<'_>) {
+    let waits = waits.iter().map(|waiter| waiter.wait().to_string()).collect();
+    write.set("waiting_on", AttributeValue::Ss(waits));
+    match until {
+        Some(until) => write.set("waits_until", moment(until)),
+        None => write.remove("waits_until"),
+    }
+    write.set("spent_ms", number(progress.spent.as_millis()));
+    write.set("segments", number(progress.segments));
+    note_children(write, progress.children);
 }
 
 /// The fields of a run that is made by the move that starts it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oncekey_core::TaskId;
 use oncekey_core::run::retry::RetryPolicy;
-use oncekey_wire::{DeclaredCron, DeclaredQueue, MAX_CONCURRENCY, QueueLabel};
+use oncekey_wire::{DeclaredCron, DeclaredQueue, MAX_CONCURRENCY, QueueLabel, RateLimit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -101,9 +101,12 @@ impl Manifest {
     pub(crate) fn queue(&self, task: &TaskId) -> Result<Option<Queue>, String> {
         let Some(queue) = &self.queue else { return Ok(None) };
         let limit = queue.limit(&self.file_path)?;
-        let Some(name) = &queue.name else { return Ok(Some(Queue::of_task(task, limit))) };
+        let Some(name) = &queue.name else {
+            return Ok(Some(Queue { rate: queue.rate_limit.clone(), ..Queue::of_task(task, limit) }));
+        };
         let name = QueueLabel::parse(name).map_err(|error| format!("{}: {name:?}: {error}", self.file_path))?;
-        Ok(Some(Queue { name, limit: limit.map_or(Limit::Unsaid, |limit| Limit::Said(Some(limit))) }))
+        let limit = limit.map_or(Limit::Unsaid, |limit| Limit::Said(Some(limit)));
+        Ok(Some(Queue { name, limit, rate: queue.rate_limit.clone() }))
     }
 
     /// How long an attempt may take; a part of a second counts as a whole one.
@@ -135,6 +138,9 @@ pub(crate) struct QueueManifest {
     /// How many of its runs execute at a time.
     #[serde(default)]
     pub concurrency_limit: Option<f64>,
+    /// How often attempts of its runs start.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl QueueManifest {
@@ -143,7 +149,9 @@ impl QueueManifest {
         let Some(name) = &self.name else { return Ok(None) };
         let label = QueueLabel::parse(name).map_err(|error| format!("queue {name:?}: {error}"))?;
         let limit = self.limit(&format!("queue {name:?}"))?;
-        Ok(limit.map(|limit| DeclaredQueue { name: label, concurrency_limit: Some(limit) }))
+        let is_said = limit.is_some() || self.rate_limit.is_some();
+        let rate_limit = self.rate_limit.clone();
+        Ok(is_said.then_some(DeclaredQueue { name: label, concurrency_limit: limit, rate_limit }))
     }
 
     /// Its limit; `file` says where.

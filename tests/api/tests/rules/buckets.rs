@@ -87,7 +87,8 @@ async fn an_output_that_the_bucket_does_not_give_yet_is_no_failure_of_the_child(
     let held = json!({ "options": { "delay": "1h", "idempotencyKey": "k" } });
     let child = run_id(&oncekey.trigger("child", held).await.id);
     let (turn, lease_name) = (Turn::FIRST, "a test's");
-    let take_up = Move::Start { turn, lease_until: minute, lease_name, max_attempts: None, absent: None, lane: None };
+    let take_up =
+        Move::Start { turn, lease_until: minute, lease_name, max_attempts: None, absent: None, lane: None, slot: None };
     let Moved::To(child) = app.store.move_run(&child, take_up, app.clock.now()).await.unwrap() else {
         panic!("it is there")
     };

@@ -17,11 +17,11 @@ use oncekey_worker::{Child, Context, Task, Worker};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::budget_limits::LIMITS;
 use crate::dashboard::Visitor;
 use crate::faults::database_behind;
 use crate::journal::suspended;
 use crate::large::noise;
-use crate::protocol::until;
 use crate::waits::DrainedButDelayed;
 
 /// Units that each call used, by operation.
@@ -89,7 +89,7 @@ pub(crate) fn take(units: &Units) -> (f64, f64) {
     (sum(false), sum(true))
 }
 
-async fn settled(oncekey: &Oncekey) {
+pub(crate) async fn settled(oncekey: &Oncekey) {
     oncekey.drained("oncekey-runs").await;
     oncekey.drained("oncekey-completions").await;
 }
@@ -307,56 +307,6 @@ async fn the_budget_of_a_run_that_replaces_another_is_five_writes_more() {
     let (writes, reads) = take(&units);
     assert_eq!((writes, reads), (REPLACED.0 + 3.0, REPLACED.1 + LIMITS), "and the key, the run and its index entry");
 }
-
-/// What it takes to learn that nothing limits any queue: a worker asks every five seconds, and whoever ends a run that nobody started.
-const LIMITS: f64 = 0.5;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_budget_of_a_limit_holds() {
-    let Some(place) = Place::here_alone(COSTS_UNTOLD) else { return };
-    let open = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let held = std::sync::Arc::clone(&open);
-    let task = Task::new("held", move |_: Context, held_back: bool| {
-        let held = std::sync::Arc::clone(&held);
-        async move {
-            if held_back {
-                held.acquire().await.map_err(|_| oncekey_worker::TaskError::new("closed"))?.forget();
-            }
-            Ok(())
-        }
-    });
-    let (oncekey, units) = counted_with(place, Worker::new().task(task.concurrency(1))).await;
-    // The first makes the item of the places.
-    oncekey.trigger("held", json!({ "payload": false })).await;
-    settled(&oncekey).await;
-    take(&units);
-    oncekey.trigger("held", json!({ "payload": false })).await;
-    settled(&oncekey).await;
-    let (writes, reads) = take(&units);
-    assert_eq!(writes, 4.0 + 2.0, "a run, and a place that is taken and freed");
-    // Whether one waits; the places and who waits, before and after one is freed.
-    let finds = 0.5 + 2.0 * 2.0;
-    assert!([0.5 + finds, 0.5 + finds + LIMITS].contains(&reads), "a look for waiters, and those for places: {reads}");
-
-    let first = oncekey.trigger("held", json!({ "payload": true })).await;
-    oncekey.in_status(&first.id, "EXECUTING").await;
-    take(&units);
-    let second = oncekey.trigger("held", json!({ "payload": false })).await;
-    until(async || {
-        let stored = oncekey.app().store.run(&oncekey_tests_api::run_id(&second.id)).await.unwrap();
-        stored.is_some_and(|run| run.parked)
-    })
-    .await;
-    open.add_permits(1);
-    settled(&oncekey).await;
-    let (writes, _) = take(&units);
-    // The end of the first is a write, and hands its place on by another; the second is triggered, and ends.
-    let waited = writes - (2.0 + 4.0 + 2.0);
-    assert_eq!(waited, PARKED, "a refused place, a move, an item that is put and deleted");
-}
-
-/// Writes that it takes to wait for a place.
-const PARKED: f64 = 4.0;
 
 /// What it takes that a run under way makes way: two refused claims, its end, and its event's, which finds that made; it is
 /// looked at twice, the successor once, and whoever waits for it.

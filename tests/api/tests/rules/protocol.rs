@@ -23,7 +23,7 @@ fn key(text: &str) -> IdempotencyKey {
 }
 
 /// A run of `echo` with key `k`, as a trigger that is about to write it has it.
-fn run_to_be(oncekey: &Oncekey) -> Run {
+pub(super) fn run_to_be(oncekey: &Oncekey) -> Run {
     run_of_key(oncekey, RunId::named(&dev(), &task("echo"), &RequestId::fresh()), "k")
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::mutant::{Mutant, is_start};
 use super::tokens::PARTITION;
 use super::watch::{moment, text};
-use super::{World, crons};
+use super::{World, crons, rates};
 use crate::network::Pending;
 use crate::queue::COMPLETIONS;
 
@@ -120,30 +120,34 @@ impl World<'_> {
         }
     }
 
+    /// Carries a call of SQS out.
+    fn send_or_receive(&mut self, operation: &str, call: &Pending) -> (u16, String) {
+        let process = call.process;
+        if operation == "SendMessage" && call.body["QueueUrl"].as_str().is_some_and(|url| url.ends_with(COMPLETIONS)) {
+            self.let_go(process);
+        }
+        let refusal = (operation == "SendMessage")
+            .then(|| oncekey::aws::sqs::refusal(self.forget_escapes(&call.body).to_string().as_bytes()))
+            .flatten();
+        if let Some((status, why)) = refusal {
+            // What is sent again is refused again: nothing of ours may be.
+            self.recorder.lock().broken.push(format!("process {process}: SQS refuses its message: {why}"));
+            return (status, why);
+        }
+        self.recorder.lock().note(|| {
+            let body = call.body["MessageBody"].as_str().unwrap_or_default();
+            let place = body.find("\"run_id\"").unwrap_or(0);
+            format!("process {process}: {operation} {:.160}", &body[place..])
+        });
+        (200, self.queues.call(operation, &call.body, self.clock.now()).to_string())
+    }
+
     /// Carries a call out, and watches what it does.
     pub(super) fn take_effect(&mut self, call: &Pending) -> (u16, String) {
         let operation = call.target.split('.').next_back().unwrap_or_default();
         let process = call.process;
         if call.is_of_sqs() {
-            if operation == "SendMessage"
-                && call.body["QueueUrl"].as_str().is_some_and(|url| url.ends_with(COMPLETIONS))
-            {
-                self.let_go(process);
-            }
-            let refusal = (operation == "SendMessage")
-                .then(|| oncekey::aws::sqs::refusal(self.forget_escapes(&call.body).to_string().as_bytes()))
-                .flatten();
-            if let Some((status, why)) = refusal {
-                // What is sent again is refused again: nothing of ours may be.
-                self.recorder.lock().broken.push(format!("process {process}: SQS refuses its message: {why}"));
-                return (status, why);
-            }
-            self.recorder.lock().note(|| {
-                let body = call.body["MessageBody"].as_str().unwrap_or_default();
-                let place = body.find("\"run_id\"").unwrap_or(0);
-                format!("process {process}: {operation} {:.160}", &body[place..])
-            });
-            return (200, self.queues.call(operation, &call.body, self.clock.now()).to_string());
+            return self.send_or_receive(operation, call);
         }
         if call.is_of_scheduler() {
             self.recorder.lock().note(|| format!("process {process}: {operation} {}", call.body["Name"]));
@@ -175,6 +179,10 @@ impl World<'_> {
             return (200, "{}".to_owned());
         }
         let (status, answer) = oncekey::aws::dynamodb::execute(self.database, operation, body.to_string().as_bytes());
+        let is_counter = run.starts_with(rates::COUNTERS);
+        if is_counter && status == 200 {
+            self.slot_taken(&run, &serde_json::from_str(&answer).unwrap_or_default());
+        }
         let answer = self.forget_parts(operation, &body, answer);
         self.recorder.lock().note(|| {
             let why: Value = serde_json::from_str(&answer).unwrap_or_default();
@@ -202,7 +210,7 @@ impl World<'_> {
             self.token_written(&key);
         } else if writes && status == 200 && run.starts_with(crons::PARTITION) {
             self.time_noted(&key, &body);
-        } else if writes && status == 200 {
+        } else if writes && status == 200 && !is_counter {
             if !run.is_empty() && !self.partitions.contains(&run) {
                 self.partitions.push(run.clone());
             }
@@ -221,6 +229,7 @@ impl World<'_> {
             self.holders.insert(process);
             self.held.insert(text(&started["Attributes"], "run_id"), (process, until));
             self.look_at_limits(process, &started["Attributes"]);
+            self.look_at_rates(process, &started["Attributes"]);
         }
         (status, answer)
     }

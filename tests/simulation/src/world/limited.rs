@@ -6,10 +6,16 @@ use fastrand::Rng;
 use oncekey_core::EnvironmentId;
 
 use super::caller::Caller;
+use super::slots::Slots;
 
 /// Whether there are limits in the schedule of this seed.
 fn has_limits(seed: u64) -> bool {
     seed.is_multiple_of(4)
+}
+
+/// Whether there is a rate besides.
+fn has_rate(seed: u64) -> bool {
+    seed.is_multiple_of(8)
 }
 
 /// The limits of a schedule.
@@ -24,6 +30,8 @@ pub(super) struct Limits {
     /// Whether all was let go on, now that nothing fails; and how often it was looked for what nobody told of.
     pub(super) is_open: bool,
     pub(super) sweeps: u32,
+    /// How often attempts start, if that is limited too.
+    pub(super) slots: Option<Slots>,
 }
 
 impl Limits {
@@ -38,6 +46,7 @@ impl Limits {
             changes: if random.bool() { random.u32(1..=6) } else { 0 },
             is_open: false,
             sweeps: 0,
+            slots: has_rate(seed).then(|| Slots::of(&mut random)),
         })
     }
 }

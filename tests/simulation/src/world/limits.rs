@@ -1,6 +1,6 @@
 //! Limits: how many runs of a queue may execute at a time, who changes that, and whether there were ever more.
 
-use oncekey_core::flow::{Overridden, QueueSetting};
+use oncekey_core::flow::{Overridden, QueueSetting, Rate};
 use oncekey_core::protocol::change::{change_queue, give_all};
 use oncekey_wire::QueueLabel;
 use serde_json::{Value, json};
@@ -19,9 +19,15 @@ impl World<'_> {
         let Some(limits) = &self.limits else { return };
         let tasks: Vec<Value> = TASKS.iter().chain([&APPROVAL]).map(|task| json!({ "S": task })).collect();
         for environment in &limits.environments {
-            let item = json!({ "run_id": { "S": format!("queues#{environment}") }, "item": { "S": format!("queue#{QUEUE}") },
+            let mut item = json!({ "run_id": { "S": format!("queues#{environment}") }, "item": { "S": format!("queue#{QUEUE}") },
                 "queue": { "S": QUEUE }, "generation": { "N": "1" }, "declared": { "N": limits.first.to_string() },
                 "tasks": { "L": tasks }, "updated_at": { "N": "0" } });
+            if let Some(slots) = &limits.slots {
+                let Rate { limit, period_ms, burst } = slots.rate;
+                let number = |number: u64| json!({ "N": number.to_string() });
+                let rate = json!({ "limit": number(limit.into()), "period_ms": number(period_ms), "burst": number(burst.into()) });
+                item["rate"] = json!({ "M": rate });
+            }
             self.execute("PutItem", &json!({ "TableName": "runs", "Item": item }));
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use oncekey_core::Timestamp;
 use serde_json::{Value, json};
 
+use super::rates::COUNTERS;
 use super::watch::text;
 use super::{Work, World};
 use crate::network::Process;
@@ -65,6 +66,10 @@ pub enum Mutant {
     Ticks,
     /// A place is taken whether or not there is room.
     Places,
+    /// A rate's counter that was idle is set whatever it says by now.
+    Slots,
+    /// Whoever takes a slot is told that it is due.
+    Unpaced,
     /// A run that is parked is not put among those that are.
     Parked,
     /// What a deployment declares is written whatever has followed it.
@@ -100,6 +105,7 @@ impl World<'_> {
             Some(Mutant::Completions) if condition == "#status = :waiting AND timeout_at > :now" => all(),
             Some(Mutant::Ticks) if condition == "generation = :generation AND next_at = :at" => all(),
             Some(Mutant::Places) if condition.contains("(size(#holders) <") => open("(size(#holders) <"),
+            Some(Mutant::Slots) if condition.ends_with("next_slot < :now") => all(),
             Some(Mutant::Start) if is_start(Some(&condition)) => all(),
             Some(Mutant::Suspend) if condition.contains("(attribute_not_exists(#wakes)") => {
                 open("(attribute_not_exists(#wakes)")
@@ -135,6 +141,9 @@ impl World<'_> {
     /// The planted fault of an answer: a part of an item is not there.
     pub(super) fn forget_parts(&self, operation: &str, body: &Value, answer: String) -> String {
         let of_claim = ["fingerprint", "helped_from"];
+        if self.mutant == Some(Mutant::Unpaced) && text(&body["Key"], "run_id").starts_with(COUNTERS) {
+            return json!({ "Attributes": { "next_slot": { "N": "0" } } }).to_string();
+        }
         // Of a run with a key: who misuses a request's id is still told so by the claim that is its own.
         let makes_run = body["Item"]["spec"]["S"].as_str().is_some_and(|spec| spec.contains("\"key\":"));
         let claims = operation == "PutItem" && body["TableName"] == "keys";
