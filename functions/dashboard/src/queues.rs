@@ -11,6 +11,7 @@ use crate::door::Submitted;
 use crate::form::token;
 use crate::format::{Kind, badge_of};
 use crate::page::{Failure, Page, inside, live};
+use crate::runs::encoded;
 use crate::session::{Session, Visitor};
 
 /// Most queues that the page shows: each is counted anew.
@@ -79,7 +80,7 @@ fn row(QueueView { setting, running, parked }: &QueueView) -> Markup {
     html! {
         tr {
             td {
-                div.key { (setting.queue) }
+                div.key { a href=(format!("/runs?queue={}", encoded(setting.queue.as_str()))) { (setting.queue) } }
                 @if setting.paused { (badge_of(Kind::Stopped, "paused")) }
                 @for task in setting.tasks.iter().take(5) { div.muted { (task) } }
                 @if setting.tasks.len() > 5 { div.muted { "and " (setting.tasks.len() - 5) " more tasks" } }

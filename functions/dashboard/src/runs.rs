@@ -18,7 +18,7 @@ const SIZE: usize = 50;
 /// Spans that the filter offers.
 const PERIODS: [&str; 4] = ["1h", "1d", "7d", "30d"];
 /// What a filter may say.
-pub(crate) const FIELDS: [&str; 6] = ["task", "status", "tag", "key", "period", "schedule"];
+pub(crate) const FIELDS: [&str; 7] = ["task", "status", "tag", "key", "queue", "period", "schedule"];
 
 /// Shows a page of the list.
 pub(crate) async fn runs(State(app): State<App>, visitor: Visitor, Query(query): Query) -> Result<Page, Failure> {
@@ -71,6 +71,7 @@ pub(crate) fn filter(query: &Fields, now: Timestamp) -> Result<Filter, Error> {
         statuses: status.transpose()?.map(|status| vec![status]),
         tasks: query.given("task").map(TaskId::parse).transpose()?.into_iter().collect(),
         tags: query.given("tag").map(str::to_owned).into_iter().collect(),
+        queues: query.given("queue").map(str::to_owned).into_iter().collect(),
         key: query.given("key").map(|text| KeyHash::from_wire("key", text)).transpose()?,
         schedules: query.given("schedule").map(ScheduleId::parse).transpose()?.into_iter().collect(),
         from: period.transpose()?.map(back),
@@ -95,6 +96,7 @@ fn filters(query: &Fields) -> Markup {
             }
             (text("tag", "Tag"))
             (text("key", "Key, as text or hash"))
+            (text("queue", "Queue"))
             label { "Created within"
                 select name="period" {
                     option value="" { "any time" }

@@ -240,6 +240,11 @@ impl ListRuns {
         self.with("filter[batch]", batch.as_ref())
     }
 
+    /// In this queue; `task/` and the task's id is the one of a task that names none.
+    pub fn queue(self, queue: &str) -> Self {
+        self.with("filter[queue]", queue)
+    }
+
     /// Triggered by this schedule.
     pub fn schedule(self, schedule: impl AsRef<str>) -> Self {
         self.with("filter[schedule]", schedule.as_ref())

@@ -163,6 +163,8 @@ struct BulkFilter {
     task_identifier: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tag: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    queue: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,6 +208,12 @@ impl BulkSelection {
     #[must_use]
     pub fn tag(self, tag: &str) -> Self {
         self.with(|filter| filter.tag.push(tag.to_owned()))
+    }
+
+    /// In this queue, or in one of several that are said; `task/` and the task's id is the one of a task that names none.
+    #[must_use]
+    pub fn queue(self, queue: &str) -> Self {
+        self.with(|filter| filter.queue.push(queue.to_owned()))
     }
 
     /// New runs of this batch.

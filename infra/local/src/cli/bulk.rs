@@ -42,6 +42,9 @@ struct FilterArgs {
     /// With this tag; given several times, with one of them
     #[arg(long)]
     tag: Vec<String>,
+    /// In this queue; `task/ID` is the one of a task that names none
+    #[arg(long)]
+    queue: Option<String>,
     /// Of this batch
     #[arg(long)]
     batch: Option<String>,
@@ -66,6 +69,9 @@ impl FilterArgs {
         for tag in &self.tag {
             selection = selection.tag(tag);
         }
+        if let Some(queue) = &self.queue {
+            selection = selection.queue(queue);
+        }
         if let Some(batch) = &self.batch {
             selection = selection.batch(batch);
         }
@@ -79,6 +85,7 @@ impl FilterArgs {
             ("status", &self.status),
             ("task", &self.task),
             ("tag", &Some(self.tag.join(" or ")).filter(|tags| !tags.is_empty())),
+            ("queue", &self.queue),
             ("batch", &self.batch),
             ("schedule", &self.schedule),
             ("period", &self.period),

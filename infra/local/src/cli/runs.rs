@@ -52,6 +52,9 @@ pub(crate) struct ListArgs {
     /// Triggered with this idempotency key, whoever holds it now: its text or its hash
     #[arg(long, short, value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
+    /// In this queue; `task/ID` is the one of a task that names none
+    #[arg(long)]
+    queue: Option<String>,
     /// Of this batch
     #[arg(long)]
     batch: Option<String>,
@@ -142,6 +145,9 @@ async fn list(args: ListArgs) -> Result<(), Failure> {
     }
     if let Some(key) = &args.key {
         list = list.idempotency_key(key);
+    }
+    if let Some(queue) = &args.queue {
+        list = list.queue(queue);
     }
     if let Some(batch) = &args.batch {
         list = list.batch(batch);

@@ -1,15 +1,17 @@
 //! Listing an environment's runs, newest first, by pages that stay put.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use oncekey_wire::{BatchId, EnvironmentId, QueueLabel, RunId, TaskId};
+use oncekey_wire::{BatchId, EnvironmentId, RunId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::cron::ScheduleId;
 use crate::error::Error;
+use crate::flow::{Limits, Line};
 use crate::key::KeyHash;
 use crate::protocol::overdue;
 use crate::run::Run;
@@ -55,11 +57,10 @@ pub struct Filter {
     pub to: Option<Timestamp>,
 }
 
-/// Whether a run is in this queue: by the name that its trigger or its code gave it, or that of the one that carries it.
-fn is_in(run: &Run, queue: &str) -> bool {
-    let named = run.lane.clone().or_else(|| run.spec.options.queue());
-    let named = named.unwrap_or_else(|| QueueLabel::of_task(&run.spec.task));
-    queue == named.as_str() || queue == run.spec.queue.as_str()
+/// Whether a run is in this queue: that in which it has had a place or its trigger named, or else its task's as it is now; or the one
+/// that carries it.
+fn is_in(run: &Run, queue: &str, limits: &Limits) -> bool {
+    queue == limits.lane(&Line::of(run)).queue.as_str() || queue == run.spec.queue.as_str()
 }
 
 impl Filter {
@@ -73,13 +74,14 @@ impl Filter {
         !any || self.statuses.is_some() || self.is_test.is_some() || self.parent.is_some() || self.key.is_some()
     }
 
-    fn matches(&self, run: &Run) -> bool {
+    /// `limits` tell the queues of tasks, if queues are asked for.
+    fn matches(&self, run: &Run, limits: &Limits) -> bool {
         fn among<T: PartialEq>(wanted: &[T], has: &T) -> bool {
             wanted.is_empty() || wanted.contains(has)
         }
         self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&run.status))
             && among(&self.tasks, &run.spec.task)
-            && (self.queues.is_empty() || self.queues.iter().any(|queue| is_in(run, queue)))
+            && (self.queues.is_empty() || self.queues.iter().any(|queue| is_in(run, queue, limits)))
             && (self.batches.is_empty() || run.spec.batch.as_ref().is_some_and(|batch| self.batches.contains(batch)))
             && (self.schedules.is_empty()
                 || run.spec.options.schedule.as_ref().is_some_and(|of| self.schedules.contains(&of.id)))
@@ -166,6 +168,10 @@ pub async fn list(
     size: usize,
 ) -> Result<Page, Error> {
     let ascending = matches!(from, PageStart::Before(_));
+    let limits = match filter.queues.is_empty() {
+        true => Arc::default(),
+        false => app.limits.of(environment).await?,
+    };
     let (mut place, end) = bounds(filter, from);
     let look = if filter.leaves_out() { MAX_PAGE } else { MAX_PAGE.min(size + 1) };
     let mut found: Vec<Run> = Vec::new();
@@ -175,7 +181,7 @@ pub async fn list(
         let places = next_places(app, environment, (&place, &end), ascending, look).await?;
         let exhausted = places.len() < look;
         let mut runs = runs_in_order(app, &places).await?;
-        runs.retain(|run| filter.matches(run));
+        runs.retain(|run| filter.matches(run, &limits));
         app.store.read_metadata(&mut runs).await?;
         found.extend(runs);
         examined += places.len();

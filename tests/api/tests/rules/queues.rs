@@ -208,3 +208,42 @@ async fn r109_what_waits_in_a_queue_that_no_code_names_any_more_goes_on_under_it
     assert_eq!(told["concurrencyLimit"], 1);
     assert_eq!(oncekey.finished(&run).await["status"], "COMPLETED");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r132_a_queue_finds_its_runs_also_before_and_without_a_place() {
+    let Some(oncekey) = running().await else { return };
+    let delayed = async |task: &str, queue: Value| {
+        let options = json!({ "delay": "1h", "queue": queue });
+        oncekey.trigger(task, json!({ "options": options })).await.id
+    };
+    let found = async |queue: &str| {
+        let page = oncekey.list(&format!("filter[queue]={queue}")).await;
+        page["data"].as_array().unwrap().iter().map(|run| run["id"].clone()).collect::<Vec<_>>()
+    };
+    let by_code = delayed("news", Value::Null).await;
+    let own = delayed("plain", Value::Null).await;
+    let named = delayed("plain", json!({ "name": "elsewhere" })).await;
+    assert_eq!(found("mail/out").await, [json!(by_code)]);
+    assert_eq!(found("task/plain").await, [json!(own)]);
+    assert_eq!(found("elsewhere").await, [json!(named)]);
+    assert!(found("task/news").await.is_empty(), "its code names another");
+    let page = Visitor::signed_in(&oncekey, DEV).await.get("/runs?queue=mail%2Fout").await;
+    assert!(page.contains(&by_code) && !page.contains(&own), "{page}");
+
+    // Without a limit nobody takes a place, nor notes the queue: a run is in that which its task has now.
+    let manifest = json!({ "tasks": [{ "id": "plain", "queue": "free" }] });
+    let deploy = oncekey.request(Method::PUT, "/api/v1/workers/other").body(manifest.to_string());
+    assert_eq!(answer(deploy).await.0, StatusCode::OK);
+    oncekey.clock.advance(std::time::Duration::from_secs(6));
+    let done = oncekey.trigger("plain", json!({})).await.id;
+    assert_eq!(oncekey.finished(&done).await["queue"], Value::Null);
+    assert_eq!(found("free").await, [json!(done), json!(own)]);
+
+    let filter = json!({ "action": "cancel", "filter": { "queue": ["free", "elsewhere"] } });
+    let (status, told) = answer(oncekey.post("/api/v1/bulk-actions", filter.to_string())).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{told}");
+    for run in [&own, &named] {
+        oncekey.in_status(run, "CANCELED").await;
+    }
+    assert_eq!(oncekey.run(&by_code).await["status"], "DELAYED");
+}
