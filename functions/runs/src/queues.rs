@@ -14,7 +14,8 @@ use crate::query::{form_pairs, page};
 
 /// Lists queues
 ///
-/// Those that code declares, that tasks have, or of which something was said.
+/// Those that code declares or that tasks have; and others while runs are parked in them, they are paused, or another limit than the
+/// declared one holds for them.
 #[utoipa::path(
     get,
     path = routes::LIST_QUEUES.path,

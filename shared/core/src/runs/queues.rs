@@ -1,4 +1,5 @@
-//! Queues as people look at them: those that code declares, that a task has, or of which something was said.
+//! Queues as people look at them: those that code declares, that a task has, that are paused or have a limit that was put in place of
+//! the declared one, and those in which runs are parked.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +42,10 @@ impl Queues {
         let deployments = app.store.deployments(environment).await?;
         let tasks = deployments.iter().flat_map(|deployment| &deployment.manifest.tasks);
         let of_tasks = tasks.map(|task| task.queue.clone().unwrap_or_else(|| QueueLabel::of_task(&task.id)));
-        let names = of_tasks.chain(limits.queues().keys().cloned()).collect();
+        let declared = deployments.iter().flat_map(|deployment| &deployment.manifest.queues);
+        let mut names: BTreeSet<_> = of_tasks.chain(declared.map(|queue| queue.name.clone())).collect();
+        let left = left(app, environment, &limits, &names).await?;
+        names.extend(left);
         Ok(Self { limits, names })
     }
 
@@ -69,6 +73,25 @@ impl Queues {
         let views: Vec<_> = names.into_iter().map(|name| view(app, environment, setting(name))).collect();
         stream::iter(views).buffered(AT_ONCE).try_collect().await
     }
+}
+
+/// Those that no code names any more, and for which something holds all the same, or in which runs are parked.
+async fn left(
+    app: &App,
+    environment: &EnvironmentId,
+    limits: &Limits,
+    named: &BTreeSet<QueueLabel>,
+) -> Result<Vec<QueueLabel>, Error> {
+    let others = limits.queues().values().filter(|setting| !named.contains(&setting.queue));
+    let looks: Vec<_> = others
+        .map(|setting| async move {
+            let holds = setting.paused || setting.overridden.is_some();
+            let is_left = holds || app.store.next_parked_lane(environment, &setting.queue, None).await?.is_some();
+            Ok::<_, Error>(is_left.then(|| setting.queue.clone()))
+        })
+        .collect();
+    let left: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    Ok(left.into_iter().flatten().collect())
 }
 
 /// How a queue stands that this holds for.

@@ -247,3 +247,35 @@ async fn r132_a_queue_finds_its_runs_also_before_and_without_a_place() {
     }
     assert_eq!(oncekey.run(&by_code).await["status"], "DELAYED");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r133_a_queue_that_no_code_names_is_listed_while_runs_are_parked_in_it_or_something_holds_for_it() {
+    let Some(oncekey) = running().await else { return };
+    let listed = async || {
+        let (_, page) = answer(oncekey.get("/api/v1/queues")).await;
+        page["data"].as_array().unwrap().iter().any(|queue| queue["name"] == "gone")
+    };
+    let visitor = Visitor::signed_in(&oncekey, DEV).await;
+    let manifest =
+        json!({ "tasks": [{ "id": "late", "queue": "gone" }], "queues": [{ "name": "gone", "concurrencyLimit": 0 }] });
+    let deploy = oncekey.request(Method::PUT, "/api/v1/workers/other").body(manifest.to_string());
+    assert_eq!(answer(deploy).await.0, StatusCode::OK);
+    oncekey.clock.advance(std::time::Duration::from_secs(6));
+    let run = oncekey.trigger("late", json!({})).await.id;
+    until(async || queue(&oncekey, "custom", "gone").await.1["queued"] == 1).await;
+
+    assert_eq!(answer(oncekey.request(Method::DELETE, "/api/v1/workers/other")).await.0, StatusCode::OK);
+    assert!(listed().await, "a run is parked in it");
+    post(&oncekey, "gone/pause", json!({ "type": "custom", "action": "pause" })).await;
+    answer(oncekey.post(&format!("/api/v2/runs/{run}/cancel"), "")).await;
+    oncekey.drained("oncekey-completions").await;
+    assert!(listed().await, "it is paused");
+    post(&oncekey, "gone/concurrency/override", json!({ "type": "custom", "concurrencyLimit": 1 })).await;
+    post(&oncekey, "gone/pause", json!({ "type": "custom", "action": "resume" })).await;
+    assert!(listed().await, "it has a limit of its own");
+    let (status, told) = post(&oncekey, "gone/concurrency/reset", json!({ "type": "custom" })).await;
+    assert_eq!((status, &told["concurrencyLimit"]), (StatusCode::OK, &json!(0)));
+    until(async || !listed().await).await;
+    assert!(!visitor.get("/queues").await.contains(">gone<"));
+    assert_eq!(queue(&oncekey, "custom", "gone").await.0, StatusCode::NOT_FOUND);
+}
