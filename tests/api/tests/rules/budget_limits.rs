@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use oncekey_tests_api::{Place, run_id};
+use oncekey_core::QueueLabel;
+use oncekey_tests_api::{Place, dev};
 use oncekey_worker::{Context, Queue, Task, TaskError, Worker};
 use serde_json::{Value, json};
 
@@ -43,12 +44,11 @@ async fn the_budget_of_a_limit_holds() {
     oncekey.in_status(&first.id, "EXECUTING").await;
     take(&units);
     let second = oncekey.trigger("held", json!({ "payload": false })).await;
-    until(async || {
-        let stored = oncekey.app().store.run(&run_id(&second.id)).await.unwrap();
-        stored.is_some_and(|run| run.parked)
-    })
-    .await;
+    let queue = QueueLabel::parse("task/held").unwrap();
+    until(async || oncekey.app().store.parked_count(&dev(), &queue).await.unwrap() == 1).await;
     open.add_permits(1);
+    // Its message comes when the first has ended: until then the queues are empty.
+    oncekey.finished(&second.id).await;
     settled(&oncekey).await;
     let (writes, _) = take(&units);
     // The end of the first is a write, and hands its place on by another; the second is triggered, and ends.
