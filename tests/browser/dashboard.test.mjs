@@ -389,9 +389,24 @@ test("queues show their limits, are paused and go on, and fit a phone", async ()
     await row.getByText("paused").waitFor();
     await picture(page, name);
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page is no wider than its window");
+    const button = await row.getByRole("button", { name: "Resume" }).boundingBox();
+    assert.ok(button.x + button.width <= width, "the button is seen whole, without moving the table");
     await row.getByRole("button", { name: "Resume" }).click();
     await row.getByRole("button", { name: "Pause" }).waitFor();
     assert.deepEqual(page.problems, []);
+    await page.close();
+  }
+});
+
+test("a key that is held no more is marked so, however long it is and narrow the page", async () => {
+  const run = await trigger(stack.url, "fail", { options: { idempotencyKey: `freed-${"z".repeat(80)}`, maxAttempts: 1 } });
+  await finished(stack.url, run.id);
+  for (const [width, colorScheme] of [[1280, "light"], [1280, "dark"], [390, "light"], [390, "dark"]]) {
+    const page = await visit("/runs?task=fail", { viewport: { width, height: 700 }, colorScheme });
+    const mark = await page.locator("tr", { hasText: "freed-zzz" }).getByText("(freed)").boundingBox();
+    assert.ok(mark.x + mark.width <= width);
+    assert.ok(await page.evaluate(() => [...document.querySelectorAll(".scroll")].every((one) => one.scrollWidth <= one.clientWidth)), "no table has to be moved");
+    await picture(page, `freed-${width}-${colorScheme}`);
     await page.close();
   }
 });

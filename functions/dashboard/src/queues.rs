@@ -67,10 +67,13 @@ fn form_of_buttons(session: &Session, are_paused: bool) -> Markup {
 
 fn table(views: &[QueueView], more: usize) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll { table.queues {
             thead { tr { th { "Queue" } th { "Limit" } th.roomy { "Running" } th { "Waiting" } th {} } }
             tbody { @for view in views { (row(view)) } }
         } }
+        @if views.iter().any(|view| view.setting.limit().is_some()) {
+            p.muted { "Of runs with a concurrency key, a limit holds for those of each key by themselves." }
+        }
         @if more > 0 { p.muted { (more) " more are not shown here." } }
     }
 }
@@ -80,7 +83,7 @@ fn row(QueueView { setting, running, parked }: &QueueView) -> Markup {
     html! {
         tr {
             td {
-                div.key { a href=(format!("/runs?queue={}", encoded(setting.queue.as_str()))) { (setting.queue) } }
+                div.key { (link(&setting.queue)) }
                 @if setting.paused { (badge_of(Kind::Stopped, "paused")) }
                 @for task in setting.tasks.iter().take(5) { div.muted { (task) } }
                 @if setting.tasks.len() > 5 { div.muted { "and " (setting.tasks.len() - 5) " more tasks" } }
@@ -104,6 +107,11 @@ fn row(QueueView { setting, running, parked }: &QueueView) -> Markup {
             }
         }
     }
+}
+
+/// A queue, which leads to its runs.
+pub(crate) fn link(queue: &QueueLabel) -> Markup {
+    html! { a href=(format!("/runs?queue={}", encoded(queue.as_str()))) title=(queue) { (queue) } }
 }
 
 /// Pauses a queue, or all of them, or lets them go on.

@@ -140,7 +140,7 @@ fn waits(session: &Session, run: &Run, waiting: &WaitingFor, now: Timestamp) -> 
         div.note #waiting-for {
             p {
                 "Waits"
-                @if let Some(place) = &waiting.place { ", " (place) "; " a href="/queues" { "its queue" } }
+                @if let Some(place) = &waiting.place { ", " (place) }
                 @if waiting.worker { " for a worker to take it up" }
                 " "
                 @for (number, awaited) in waiting.runs.iter().enumerate() {
@@ -218,7 +218,7 @@ fn details(run: &Run, now: Timestamp) -> Markup {
             @if let Some(successor) = &run.replaced_by {
                 dt { "Replaced by" } dd { a.id href=(format!("/runs/{successor}")) { (successor) } }
             }
-            @if let Some(queue) = run.queue() { dt { "Queue" } dd { (queue) } }
+            @if let Some(queue) = run.queue() { dt { "Queue" } dd { (crate::queues::link(&queue)) } }
             @if let Some(key) = options.concurrency_key() { dt { "Concurrency key" } dd { (key) } }
             @if let Some(seconds) = options.priority() { dt { "Priority" } dd { (seconds) " s" } }
             @if run.tags().next().is_some() { dt { "Tags" } dd { @for tag in run.tags() { span.tag { (tag) } " " } } }

@@ -170,7 +170,7 @@ fn table<'a>(runs: impl Iterator<Item = (&'a Run, &'a bool)>, now: Timestamp) ->
                         td {
                             a href=(format!("/runs/{}", run.id)) { (run.spec.task) }
                             @for tag in run.tags() { " " span.tag { (tag) } }
-                            @if let Some(claimed) = &run.spec.key { div.key { (claimed.key.display_text()) @if !holds { " (freed)" } } }
+                            @if let Some(claimed) = &run.spec.key { (keyed(claimed.key.display_text(), *holds)) }
                         }
                         td { (format::moment(run.spec.created_at, now)) }
                         td.number.roomy { @if let Some(took) = format::took(run, now) { (format::span(took)) } }
@@ -179,6 +179,11 @@ fn table<'a>(runs: impl Iterator<Item = (&'a Run, &'a bool)>, now: Timestamp) ->
             }
         } }
     }
+}
+
+/// The key that a run was triggered with. Long ones are cut, and the mark of one that it holds no more is not.
+fn keyed(key: &str, holds: bool) -> Markup {
+    html! { div.keyed { div.key title=(key) { (key) } @if !holds { span.muted { "(freed)" } } } }
 }
 
 /// The same without tags and keys, for where there is less room.

@@ -349,7 +349,7 @@ async fn a_key_that_its_run_holds_no_more_is_marked_in_the_list() {
     let oncekey = Oncekey::start(place).await;
     oncekey.finished(&oncekey.keyed("fail", "k").await.id).await;
     let visitor = Visitor::signed_in(&oncekey, DEV).await;
-    assert!(visitor.get("/runs?key=k").await.contains("k (freed)"));
+    assert!(visitor.get("/runs?key=k").await.contains(">k</div><span class=\"muted\">(freed)<"));
     oncekey.keyed("echo", "k").await;
     let page = visitor.get("/runs?key=k").await;
     assert_eq!((page.matches("(freed)").count(), page.matches("class=\"key\"").count()), (1, 2), "{page}");
