@@ -7,7 +7,7 @@ use oncekey_wire::{AwaitedPlace, AwaitedRun, RunId};
 
 use crate::app::App;
 use crate::error::Error;
-use crate::flow::{Lane, MOST_PLACES, QueueSetting};
+use crate::flow::{Holder, Lane, MOST_PLACES, QueueSetting};
 use crate::protocol::overdue;
 use crate::run::Run;
 use crate::run::status::RunStatus;
@@ -46,7 +46,8 @@ async fn parked(app: &App, run: &Run) -> Result<Option<WaitingFor>, Error> {
     )?;
     let mut place = AwaitedPlace::new(lane.queue);
     place.concurrency_key = lane.key;
-    place.running = places.live_without(None, app.clock.now()) as u64;
+    // One that it was given itself is in nobody's way: its message is coming.
+    place.running = places.live_without(Some(&Holder::of(run)), app.clock.now()) as u64;
     place.concurrency_limit = queue.as_ref().and_then(QueueSetting::limit).map(|limit| limit.min(MOST_PLACES));
     place.paused = queue.is_some_and(|queue| queue.paused);
     place.environment_paused = environment.is_some_and(|all| all.paused);

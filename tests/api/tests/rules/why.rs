@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use oncekey::Options;
+use oncekey_core::flow::{self, Holder, Lane};
 use oncekey_core::protocol::change::{change_queue, pause_environment};
-use oncekey_tests_api::{DEV, Oncekey, Place, answer, dev};
+use oncekey_tests_api::{DEV, Oncekey, Place, answer, dev, run_id};
 use oncekey_wire::QueueLabel;
 use oncekey_worker::{Context, Queue, Task, TaskError, Worker};
 use serde_json::{Value, json};
@@ -80,6 +81,12 @@ async fn r131_a_run_that_is_parked_says_in_which_queue_and_why_there_is_no_place
     assert_eq!(oncekey.run(&run).await["waitingFor"]["place"], place);
     change_queue(app, &dev(), &mail, |setting| setting.paused = false).await.unwrap();
     assert_eq!(told(&visitor, &run).await, "Waits, parked: the environment is paused");
+
+    let stored = app.store.run(&run_id(&run)).await.unwrap().unwrap();
+    let own = flow::Place { until: app.clock.now().plus(Duration::from_secs(60)), from: None, parked: None };
+    let (lane, holder) = (Lane::of(&stored).unwrap(), Holder::of(&stored));
+    assert!(app.store.take_place(&lane, &holder, &own, 3, app.clock.now()).await.unwrap().is_none());
+    assert_eq!(oncekey.run(&run).await["waitingFor"]["place"]["running"], 2, "its own is in nobody's way");
 
     answer(oncekey.post(&format!("/api/v2/runs/{run}/cancel"), "")).await;
     let shown = oncekey.run(&run).await;
