@@ -65,6 +65,7 @@ fn fields(run: &Run, holds_key: Option<bool>, now: Timestamp) -> RunFields {
     fields.tags = run.tags().cloned().collect();
     fields.duration_ms = duration_ms(run, now);
     fields.idempotency_key = key(true).map(shown);
+    fields.idempotency_key_expires_at = key(true).map(|claimed| claimed.window_ends_at);
     fields.freed_idempotency_key = key(false).map(shown);
     fields.batch_id.clone_from(&run.spec.batch);
     fields.started_at = run.started_at;

@@ -197,6 +197,8 @@ fn runs_are_listed_shown_cancelled_replayed_and_watched() {
     let id = id.as_str().unwrap();
     let list = stack.run(&["runs", "list", "--tag", "a", "--status", "delayed"]);
     assert!(list.out.starts_with("RUN") && list.out.contains(id), "{}", list.out);
+    assert_eq!(stack.run(&["runs", "list", "--queue", "task/echo"]).out, list.out);
+    assert_eq!(stack.run(&["runs", "list", "--queue", "mail"]).out, "no runs\n");
     assert_eq!(stack.run(&["runs", "cancel", id]).out.trim(), format!("{id}  CANCELED"));
     let run = stack.run(&["runs", "get", id, "--json"]).json();
     assert_eq!((&run["payload"], &run["ttl"]), (&1.into(), &"600s".into()));

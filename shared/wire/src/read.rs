@@ -114,6 +114,7 @@ mod tests {
             base_cost_in_cents: 0,
             duration_ms: 7,
             idempotency_key: Some("k".to_owned()),
+            idempotency_key_expires_at: Some(moment),
             freed_idempotency_key: Some("j".to_owned()),
             batch_id: BatchId::parse("batch_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").ok(),
             started_at: Some(moment),

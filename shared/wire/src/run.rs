@@ -90,6 +90,10 @@ pub struct RunFields {
     /// The key that it holds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub idempotency_key: Option<String>,
+    /// Until when it holds that, unless its end or a reset frees it before.
+    #[serde(with = "iso::option", skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub idempotency_key_expires_at: Option<Timestamp>,
     /// The key that it was triggered with and holds no more.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub freed_idempotency_key: Option<String>,
@@ -150,6 +154,7 @@ impl RunFields {
             base_cost_in_cents: 0,
             duration_ms: 0,
             idempotency_key: None,
+            idempotency_key_expires_at: None,
             freed_idempotency_key: None,
             batch_id: None,
             started_at: None,

@@ -69,11 +69,13 @@ fn key(run: &Run) -> Option<String> {
 pub(crate) fn print_run(run: &Run) {
     let shown = |moment: Option<Timestamp>| moment.map(|moment| moment.to_string());
     let tags = Some(visible(&run.tags.join(", "))).filter(|tags| !tags.is_empty());
+    let until = shown(run.idempotency_key_expires_at).map(|until| format!(", held until {until}")).unwrap_or_default();
     let lines = [
         ("run", Some(run.id.to_string())),
         ("status", Some(run.status.to_string())),
         ("task", Some(run.task_identifier.to_string())),
-        ("key", key(run)),
+        ("key", key(run).map(|key| key + &until)),
+        ("triggered by", Some(origin(run)).filter(|parts| !parts.is_empty())),
         ("tags", tags),
         ("queue", Some(placement(run)).filter(|parts| !parts.is_empty())),
         ("created", Some(run.created_at.to_string())),
@@ -95,6 +97,18 @@ pub(crate) fn print_run(run: &Run) {
             print(format_args!("{name:<14} {}", value.replace('\n', &format!("\n{:15}", ""))));
         }
     }
+}
+
+/// The run, the schedule and the batch that it comes from, as far as there are any.
+fn origin(run: &Run) -> String {
+    let parent = run.related_runs.as_ref().and_then(|related| related.parent.as_ref()).map(|parent| &parent.run);
+    let named = |key: &Option<String>| key.as_ref().map(|key| format!(" ({})", visible(key))).unwrap_or_default();
+    let parts = [
+        parent.map(|parent| format!("{} ({})", parent.task_identifier, parent.id)),
+        run.schedule.as_ref().map(|of| format!("schedule {}{}", of.id, named(&of.deduplication_key))),
+        run.batch_id.as_ref().map(|batch| format!("batch {batch}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Its queue, and what else decides when it is given a place there.
