@@ -59,8 +59,9 @@ class World {
 
 /** One execution of a program, from the top. Ends with its result, or with `suspended`. */
 function execute(tree, world, random, { suspendable }) {
+  let sleeping = 0;
   const order = new Order();
-  order.start(world.exchanges);
+  order.start(world.exchanges, { rests: true });
   const said = [];
   const fetching = new Set();
   let alive = true;
@@ -86,6 +87,7 @@ function execute(tree, world, random, { suspendable }) {
       throw new Error(`an effect: ${what}`);
     },
     order,
+    beside: () => waits.size + sleeping,
     async send(request) {
       if (!alive) return forever;
       const what = `${request.url}#${request.headers.get("x-op")}`;
@@ -145,7 +147,9 @@ function execute(tree, world, random, { suspendable }) {
     }),
     async sleep({ turns: usual }) {
       const turns = strict(tree) ? usual : random.below(6);
+      sleeping += 1;
       for (let left = turns; left > 0; left -= 1) await turn();
+      sleeping -= 1;
       return alive ? 0 : forever;
     },
     async seq({ parts }) {

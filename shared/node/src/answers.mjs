@@ -49,10 +49,12 @@ function bodyOf(chunks, more, signal) {
   return new ReadableStream({
     type: "bytes",
     start(controller) {
-      over = onAbort(signal, (reason) => {
+      const broken = (reason) => {
         controller.error(reason);
         void more?.cancel(reason).catch(() => {});
-      });
+      };
+      over = onAbort(signal, broken);
+      if (signal?.aborted) broken(signal.reason);
     },
     async pull(controller) {
       let chunk;

@@ -79,7 +79,7 @@ export class Api {
       if (method !== "POST" || step || !JOURNALLED.test(url.pathname)) return response;
       const body = await response.arrayBuffer();
       // The run does not get one after which the SDK asks once more, and a replay has no such answer.
-      if (!isAskedAgain(response)) await this.order.answer();
+      if (!isAskedAgain(response)) await this.order.answer(`${method} ${url.pathname}`);
       return new Response(response.status === 204 ? null : body, response);
     } finally {
       this.#open.delete(number);

@@ -11,7 +11,34 @@ import { isHeeded } from "./requests.mjs";
 let hidden = 0;
 
 /** How much works in the thread pool that Node does not tell of. */
-export const hiddenWork = () => hidden;
+export const hiddenWork = () => hidden + transforming();
+
+/** What may yet follow from an answer without a timer or a socket: the thread pool, files, and what is put off to the next turn. */
+export const follows = () => hiddenWork() + process.getActiveResourcesInfo().filter((kind) => /^(FSReq|CloseReq|Immediate)/.test(kind)).length;
+
+/** Streams that compress, with a chunk under way. */
+const packing = new Set();
+
+/** How many of them work: one whose reader has enough waits for that. */
+function transforming() {
+  for (const stream of packing) if (stream.destroyed) packing.delete(stream);
+  return [...packing].filter(({ readableLength, readableHighWaterMark }) => readableLength < readableHighWaterMark).length;
+}
+
+function countPacking() {
+  const base = Object.getPrototypeOf(Object.getPrototypeOf(zlib.Gzip.prototype));
+  for (const name of ["_transform", "_flush"]) {
+    replace(base, name, (original) =>
+      function (...args) {
+        const done = args.pop();
+        packing.add(this);
+        return Reflect.apply(original, this, [...args, (...results) => {
+          packing.delete(this);
+          return done(...results);
+        }]);
+      });
+  }
+}
 
 /** What was begun beside, and is not over, whatever it waits for: a body that is a stream may wait for anything. */
 let begun = 0;
@@ -56,6 +83,7 @@ function countTimedSignals() {
 /** Counts what Node does not tell of. */
 export function countHidden() {
   countTimedSignals();
+  countPacking();
   const done = () => {
     hidden -= 1;
   };
@@ -108,7 +136,7 @@ export class Loop {
   /** How much is under way beside the host's own answers. */
   busy() {
     const now = kinds();
-    let count = hidden + begun + heededTimers();
+    let count = hiddenWork() + begun + heededTimers();
     for (const [kind, number] of now) {
       // What was there and ended must not hide what begins later.
       const first = Math.min(this.#first.get(kind) ?? 0, number);

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 
 import { answer, restOf } from "./answers.mjs";
 import { currentRun, never } from "./context.mjs";
-import { hasStream, signalOf } from "./requests.mjs";
+import { hasStream, onAbort, signalOf } from "./requests.mjs";
 
 /** The largest body that is recorded, in bytes. */
 export const LARGEST_BODY = 64 * 1024;
@@ -28,11 +28,11 @@ export class Recorder {
   #ids = 0;
 
   /**
-   * `say(message)` tells the host, `effect(what)` notes an effect, `order` is in which order answers are given, and
-   * `send(request)` sends over sockets that are not watched.
+   * `say(message)` tells the host, `effect(what)` notes an effect, `order` is in which order answers are given, `beside()` counts
+   * what else is under way but for recorded fetches, and `send(request)` sends over sockets that are not watched.
    */
-  constructor({ say, effect, order, send }) {
-    Object.assign(this, { say, effect, order, send });
+  constructor({ say, effect, order, beside, send }) {
+    Object.assign(this, { say, effect, order, beside, send });
   }
 
   /** A run begins. It was suspended before if it is replayed: `exchanges` is what it had recorded. */
@@ -89,6 +89,7 @@ export class Recorder {
     request.signal.throwIfAborted();
     const signal = signalOf(input, init);
     const mine = Symbol("fetch");
+    const before = this.order.all;
     this.#open.add(mine);
     try {
       const sent = request.body ? Buffer.from(await request.clone().arrayBuffer()) : Buffer.alloc(0);
@@ -97,14 +98,17 @@ export class Recorder {
       // What an earlier run left going takes nothing that is recorded of this one.
       if (run !== this.#run || run.over) return await this.send(request);
       const what = `${request.method} ${request.url}`;
-      const asked = { what, print: print(request, sent), key: request.headers.get("idempotency-key") ?? undefined };
+      // One that is aborted before it goes out leaves no record, so it must not take another's.
+      request.signal.throwIfAborted();
+      const alone = this.open === 1 && this.beside() === 0;
+      const asked = { what, print: print(request, sent), key: request.headers.get("idempotency-key") ?? undefined, asked: before, alone };
       const found = this.#claim(asked);
       if (found) {
-        await this.order.exchange(found.id);
+        await this.order.exchange(found.id, what);
         return answered(found, signal);
       }
       if (this.behind || !this.#live) {
-        await new Promise((resolve) => this.#parked.set(resolve, what));
+        await this.#park(request, what);
         if (run.over) return never(run, what);
       }
       request.signal.throwIfAborted();
@@ -127,6 +131,15 @@ export class Recorder {
     this.#left.splice(this.#left.indexOf(found), 1);
     this.#release();
     return found;
+  }
+
+  /** Until all of before was asked for again. Who is aborted meanwhile has sent nothing, and will not. */
+  async #park({ signal }, what) {
+    let over;
+    await new Promise((resolve, reject) => {
+      this.#parked.set(resolve, what);
+      over = onAbort(signal, (reason) => this.#parked.delete(resolve) && reject(reason));
+    }).finally(() => over());
   }
 
   #release() {
@@ -165,6 +178,11 @@ export class Recorder {
       lost("fetched what cannot be recorded (a stream, or much) from");
       return answer(response, { ...body, signal });
     }
+    await this.order.fetched(asked.what);
+    if (request.signal.aborted) {
+      lost("sent something, and did not wait for the answer, to");
+      throw request.signal.reason;
+    }
     const record = {
       id, ...asked, after: this.order.given, status: response.status, statusText: response.statusText, url: response.url,
       redirected: response.redirected, type: response.type, headers: [...response.headers],
@@ -188,8 +206,14 @@ export class Recorder {
 /** Headers that are another each time, and tell nothing of what is asked for. */
 const VOLATILE = /^(traceparent|tracestate|baggage|b3|x-b3-.*|x-request-id|x-correlation-id|x-amzn-trace-id|sentry-trace|date|idempotency-key)$/;
 
-/** Whether either could be taken for the other when the run is started again: they say the same, and no wait ended between them. */
-const isSame = (one, other) => one.what === other.what && one.key === other.key && one.print === other.print && one.after === other.after;
+/**
+ * Whether either could be taken for the other when the run is started again: they say the same, and something else was going on
+ * when either was made, so that nobody knows which comes first then. Old records do not tell of that.
+ */
+function isSame(one, other) {
+  const isAlone = ({ alone = true }) => alone;
+  return one.what === other.what && one.key === other.key && one.print === other.print && !(isAlone(one) && isAlone(other));
+}
 
 /** Whether it makes no difference which of two answers somebody gets. */
 function isAnsweredAlike(one, other) {

@@ -65,11 +65,11 @@ export class Runner {
     metadata.reset();
     metadata.runId = run.id;
     metadata.runIdIsRoot = execution.run.rootTaskRunId === undefined;
-    order.start(exchanges ?? []);
+    this.records = Boolean(record) || (exchanges ?? []).length > 0;
+    order.start(exchanges ?? [], { rests: this.records });
     waits.start();
     api.start();
     recorder.start(run, { exchanges: exchanges ?? [], replaying: Boolean(replaying) });
-    this.records = Boolean(record) || (exchanges ?? []).length > 0;
     if (replaying) quiet.replay(() => recorder.behind);
     const ctx = core.TaskRunContext.parse(execution);
     core.taskContext.setGlobalTaskContext({ ctx, worker, isWarmStart: this.#count > 0 });

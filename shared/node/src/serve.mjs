@@ -9,7 +9,7 @@ import { currentStep } from "./context.mjs";
 import { watchEffects } from "./effects.mjs";
 import { load } from "./load.mjs";
 import { Order } from "./order.mjs";
-import { Loop, aside, countHidden, hiddenWork } from "./pending.mjs";
+import { Loop, aside, countHidden, follows, hiddenWork } from "./pending.mjs";
 import { described, listen, say } from "./pipe.mjs";
 import { Quiet } from "./quiet.mjs";
 import { Recorder } from "./record.mjs";
@@ -58,7 +58,7 @@ export async function serve() {
     noteRequests();
     const usual = ordinary();
 
-    const order = new Order();
+    const order = new Order({ follows });
     let loop;
     const waits = new Waits({ say, order });
     const api = new Api({
@@ -71,6 +71,7 @@ export async function serve() {
       say,
       effect: effects.effect,
       order,
+      beside: () => api.open.length + waits.open.length + loop.busy(),
       send: (request) => fetch(request, { dispatcher: recorded }),
     });
     globalThis.fetch = function (input, init) {
@@ -97,7 +98,7 @@ export async function serve() {
         // What was told before is heard by then, and what follows from it has begun.
         await new Promise(setImmediate);
         await new Promise(setImmediate);
-        say({ type: "looked", look, open: api.open.length + recorder.open + order.held + hiddenWork() });
+        say({ type: "looked", look, open: api.open.length + recorder.open + order.held.length + hiddenWork() });
       },
       live: () => {
         quiet.live();

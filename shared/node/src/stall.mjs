@@ -12,14 +12,15 @@ export function watchForStall({ say, api, waits, recorder, order, loop, run }) {
   setInterval(() => {
     const calls = api.parked;
     const fetches = recorder.parked;
+    // An answer that waits for others: who waits for it is a call, a recorded fetch, or a wait.
     const held = order.held;
-    const now = run() && calls.length + fetches.length + held + waits.open.length > 0 && api.open.length + recorder.open === calls.length + fetches.length + held && loop.busy() === 0
-      ? JSON.stringify([run().id, calls, fetches, recorder.unmade, waits.open, order.given])
-      : undefined;
+    const stand = calls.length + fetches.length + held.length - waits.held;
+    const isStill = api.open.length + recorder.open === stand && stand + waits.open.length > 0 && loop.busy() === 0;
+    const now = run() && isStill ? JSON.stringify([run().id, calls, fetches, recorder.unmade, held, waits.open, order.all]) : undefined;
     looks = now !== undefined && now === before ? looks + 1 : 0;
     before = now;
     if (now === undefined || looks < LOOKS || now === said) return;
     said = now;
-    say({ type: "stalled", calls, fetches, unmade: recorder.unmade, waits: waits.open });
+    say({ type: "stalled", calls, fetches, unmade: recorder.unmade, held, waits: waits.open });
   }, LOOK_MS).unref();
 }
