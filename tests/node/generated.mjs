@@ -25,16 +25,20 @@ function dice(seed) {
 }
 
 /** A program: a tree of what is done one after the other, at once, or in a race. */
-function program(random, depth = 0, state = { ops: 0, timed: random.chance(0.3) }) {
+function program(random, depth = 0, state = { ops: 0, timed: random.chance(0.3), odd: random.chance(0.4), jitter: random.chance(0.3) }) {
   const kind = depth === 0 ? 0 : random.below(depth > 3 ? 4 : 10);
   if (kind > 0 && kind < 7) {
     state.ops += 1;
     if (kind <= 3) {
       // Some say the same as others; of some programs some tell the time, and are not known again.
-      return { op: "fetch", name: random.chance(0.25) ? "same" : `f${state.ops}`, timed: state.timed && random.chance(0.2), turns: random.below(6) };
+      // Some are aborted before they go out, never waited for, or answered with more than can be recorded.
+      const how = state.odd && random.chance(0.3) ? ["abort", "left", "large"][random.below(3)] : "plain";
+      return { op: "fetch", how, name: random.chance(0.25) ? "same" : `f${state.ops}`, timed: state.timed && random.chance(0.2), turns: random.below(6) };
     }
     if (kind <= 5) return { op: "wait", name: `w${state.ops}`, turns: random.below(8) };
-    return { op: "sleep", turns: random.below(6) };
+    // Work of the thread pool takes another time in each execution, and so do pauses of some programs.
+    if (random.chance(0.4)) return { op: "io" };
+    return { op: "sleep", turns: random.below(6), jitter: state.jitter };
   }
   const op = depth === 0 || kind === 0 || kind === 7 ? "seq" : kind === 8 ? "all" : "race";
   const parts = Array.from({ length: 1 + random.below(4) }, () => program(random, depth + 1, state));
@@ -53,6 +57,8 @@ class World {
   exchanges = [];
   /** What each fetch of the program was answered. */
   told = new Map();
+  /** Who won each race. */
+  won = new Map();
   /** Ends of waits in the order in which they were given. */
   given = [];
 }
@@ -60,7 +66,8 @@ class World {
 /** One execution of a program, from the top. Ends with its result, or with `suspended`. */
 function execute(tree, world, random, { suspendable }) {
   let sleeping = 0;
-  const order = new Order();
+  let working = 0;
+  const order = new Order({ follows: () => working, later: setImmediate });
   order.start(world.exchanges, { rests: true });
   const said = [];
   const fetching = new Set();
@@ -79,7 +86,7 @@ function execute(tree, world, random, { suspendable }) {
       }
       if (message.type !== "effect") return;
       // Two that say the same, and were answered otherwise: from then on the host starts it no more from the top.
-      if (!/^fetched the same more than once/.test(message.what)) throw new Error(`an effect: ${message.what}`);
+      if (!/^fetched (the same more than once|what cannot be recorded)/.test(message.what)) throw new Error(`an effect: ${message.what}`);
       fetching.delete(message.fetching);
       isEffect = true;
     },
@@ -87,14 +94,15 @@ function execute(tree, world, random, { suspendable }) {
       throw new Error(`an effect: ${what}`);
     },
     order,
-    beside: () => waits.size + sleeping,
+    beside: () => waits.size + sleeping + working,
     async send(request) {
       if (!alive) return forever;
       const what = `${request.url}#${request.headers.get("x-op")}`;
       world.arrived.push(what);
       const n = world.arrived.length;
       for (let turns = Number(request.headers.get("x-turns")); turns > 0; turns -= 1) await turn();
-      return alive ? new Response(JSON.stringify({ n, name: request.headers.get("x-op"), to: await request.text() })) : forever;
+      const more = request.headers.get("x-how") === "large" ? "x".repeat(70_000) : "";
+      return alive ? new Response(JSON.stringify({ n, name: request.headers.get("x-op"), to: await request.text(), more })) : forever;
     },
   });
   const run = { id: "run", over: false };
@@ -122,11 +130,18 @@ function execute(tree, world, random, { suspendable }) {
   };
   const ops = {
     async fetch(node) {
-      const { name, timed, turns } = node;
+      const { name, how, timed, turns } = node;
       const says = timed ? String(world.arrived.length * 1000 + Math.random()) : name;
-      const answer = await recorder.fetch(`http://outside/${name}`, {
-        method: "POST", body: says, headers: { "x-op": name, "x-turns": String(turns) },
+      const control = new AbortController();
+      const open = recorder.fetch(`http://outside/${name}`, {
+        method: "POST", body: says, signal: control.signal, headers: { "x-op": name, "x-turns": String(turns), "x-how": how },
       });
+      if (how === "abort") {
+        control.abort();
+        return open.then(() => { throw new Error(`${name} was aborted, and answered`); }, () => "aborted");
+      }
+      if (how === "left") return void open.catch(() => {});
+      const answer = await open;
       const body = await answer.json();
       if (body.name !== name || body.to !== says) throw new Error(`${name}, which says ${says}, got the answer of ${body.name} to ${body.to}`);
       if (!alive) return forever;
@@ -145,8 +160,14 @@ function execute(tree, world, random, { suspendable }) {
         if (alive && waits.has(name)) await end(name);
       })();
     }),
-    async sleep({ turns: usual }) {
-      const turns = strict(tree) ? usual : random.below(6);
+    async io() {
+      working += 1;
+      for (let left = random.below(8); left > 0; left -= 1) await turn();
+      working -= 1;
+      return alive ? 0 : forever;
+    },
+    async sleep({ turns: usual, jitter }) {
+      const turns = strict(tree) && !jitter ? usual : random.below(6);
       sleeping += 1;
       for (let left = turns; left > 0; left -= 1) await turn();
       sleeping -= 1;
@@ -158,7 +179,16 @@ function execute(tree, world, random, { suspendable }) {
       return all;
     },
     all: ({ parts }) => Promise.all(parts.map(go)),
-    race: ({ parts }) => Promise.race(parts.map(async (part, place) => [place, await go(part)])),
+    async race(node) {
+      const won = await Promise.race(node.parts.map(async (part, place) => [place, await go(part)]));
+      if (!alive) return forever;
+      const before = world.won.get(node) ?? won[0];
+      // Which work of the thread pool is done first, nobody decides.
+      const isDecided = strict(tree) && node.parts.filter((part) => some(part, ({ op }) => op === "io")).length < 2;
+      if (isDecided && before !== won[0]) throw new Error(`a race was won by ${before}, and then by ${won[0]}`);
+      world.won.set(node, won[0]);
+      return won;
+    },
   };
   const go = (node) => ops[node.op](node);
 
