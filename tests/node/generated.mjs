@@ -183,8 +183,8 @@ function execute(tree, world, random, { suspendable }) {
       const won = await Promise.race(node.parts.map(async (part, place) => [place, await go(part)]));
       if (!alive) return forever;
       const before = world.won.get(node) ?? won[0];
-      // Which work of the thread pool is done first, nobody decides.
-      const isDecided = strict(tree) && node.parts.filter((part) => some(part, ({ op }) => op === "io")).length < 2;
+      // Which work of the thread pool, or abort, is done first, nobody decides.
+      const isDecided = strict(tree) && node.parts.filter((part) => some(part, ({ op, how }) => op === "io" || how === "abort")).length < 2;
       if (isDecided && before !== won[0]) throw new Error(`a race was won by ${before}, and then by ${won[0]}`);
       world.won.set(node, won[0]);
       return won;
