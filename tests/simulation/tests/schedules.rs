@@ -74,7 +74,7 @@ fn faults_planted_in_starts_waits_and_what_expires_are_found_by_the_invariants_t
         (Mutant::Places, 200, "I11: "),
         (Mutant::Parked, 200, "I8 or I9"),
         (Mutant::Slots, 600, "R111: a counter"),
-        (Mutant::Unpaced, 200, "R111: "),
+        (Mutant::Unpaced, 400, "R111: "),
         (Mutant::Impatience, 600, "I8: nothing failed but for a passing reason"),
     ]);
 }

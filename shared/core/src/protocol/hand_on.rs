@@ -1,9 +1,10 @@
 //! Hand on: a place that nobody needs any more is given to the first that is parked.
 //!
-//! Everybody does so who finds a turn over: its end, its cancellation, a suspension, a message or an event that comes too late. First
-//! the messages of places are sent again that were given in the name of this turn and not taken up yet. Then one conditional write frees the turn's
-//! place and gives one to the first that is parked, if there is room. Who has only freed looks again: somebody may have
-//! been parked meanwhile. Places, parked runs and the limit are read as they are now.
+//! Everybody does so who finds a turn over: its end, its cancellation, a suspension, a message or an event that comes too late.
+//! Mostly nobody is parked, and then the place is freed by a write that looks at nothing else. Otherwise the messages of places are
+//! sent again that were given in the name of this turn and not taken up yet; then one conditional write frees the turn's place and
+//! gives one to the first that is parked, if there is room. Who has only freed looks again: somebody may have been parked meanwhile.
+//! Places, parked runs and the limit are read as they are now.
 
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,11 @@ pub(super) async fn hand_on(app: &App, lane: &Lane, source: &Source) -> Result<G
         Source::Turn(holder) => Some(holder),
         Source::Change(..) | Source::Sweep => None,
     };
+    if let Some(own) = own
+        && was_alone(app, lane, own).await?
+    {
+        return Ok(Given::All);
+    }
     let mut is_first_look = true;
     loop {
         let now = app.clock.now();
@@ -82,6 +88,13 @@ pub(super) async fn hand_on(app: &App, lane: &Lane, source: &Source) -> Result<G
             (None, None) => return Ok(Given::All),
         }
     }
+}
+
+/// Frees a turn's place where nobody is parked. Whether it had one, and nobody was before that or after it: then there is nothing to
+/// give, nor to send again, as who has its place still has given none in its name.
+async fn was_alone(app: &App, lane: &Lane, own: &Holder) -> Result<bool, Error> {
+    let is_alone = async || Ok::<bool, Error>(app.store.parked(lane, 1, true).await?.is_empty());
+    Ok(is_alone().await? && app.store.free_place(lane, own, app.clock.now()).await? && is_alone().await?)
 }
 
 /// Who is parked first without a place, with what it is called there and how many places there may be, if there is room for it.

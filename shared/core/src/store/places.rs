@@ -148,6 +148,30 @@ impl Store {
         }
     }
 
+    /// Frees the place of a turn, whatever else is there. Whether it had one.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn free_place(&self, lane: &Lane, holder: &Holder, now: Timestamp) -> Result<bool, Error> {
+        let mut write = Expression::default();
+        write.set("expires_at", number(now.plus(KEPT).seconds_rounded_up()));
+        let own = named(&mut write, "own", holder);
+        write.remove_path(own.clone());
+        let (update, names, values) = write.finish();
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.tables.runs)
+            .set_key(Some(key(lane)))
+            .update_expression(update)
+            .condition_expression(format!("attribute_exists({own})"))
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .send()
+            .await;
+        Ok(matches!(written("dynamodb:UpdateItem", updated)?, Written::Done(_)))
+    }
+
     async fn update_places(&self, lane: &Lane, write: Expression, condition: String) -> Result<Refused, Error> {
         let (update, names, values) = write.finish();
         let updated = self

@@ -36,8 +36,8 @@ async fn the_budget_of_a_limit_holds() {
     settled(&oncekey).await;
     let (writes, reads) = take(&units);
     assert_eq!(writes, 4.0 + 2.0, "a run, and a place that is taken and freed");
-    // Whether one waits; the places and who waits, before and after one is freed.
-    let finds = 0.5 + 2.0 * 2.0;
+    // Whether one waits; and again, before and after the place is freed.
+    let finds = 0.5 + 2.0 * 1.0;
     assert!([0.5 + finds, 0.5 + finds + LIMITS].contains(&reads), "a look for waiters, and those for places: {reads}");
 
     let first = oncekey.trigger("held", json!({ "payload": true })).await;

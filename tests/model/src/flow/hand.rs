@@ -50,10 +50,13 @@ impl Flow {
     /// Looks at the places, the parked and the setting, all as they are now, and writes what follows at once, unless it stalls.
     fn look(&self, state: &mut State, process: &Process, source: Source, again: bool, choice: Choice) -> Step {
         let setting = if let Choice::Knows(cached) = choice { cached } else { state.setting };
-        if !again && !self.has(Mutant::NoSendTwice) {
+        let own = self.freed(state, source);
+        // Who has its place still has given none in its name, and where nobody is parked it looks no further.
+        let has_place = !own.is_empty() || self.has(Mutant::NoSendAlone);
+        let is_alone = state.parked.is_empty() && has_place && matches!(source, Source::Turn(_));
+        if !again && !is_alone && !self.has(Mutant::NoSendTwice) {
             Self::send_again(state, source);
         }
-        let own = self.freed(state, source);
         let to = self.next(state, source, setting);
         match (to, own.is_empty()) {
             (None, true) => Self::after(process),

@@ -15,6 +15,8 @@ pub enum Mutant {
     LookBeforePut,
     /// Who hands a place on and dies before sending the message of it does not send that when it is back.
     NoSendTwice,
+    /// Nor does who has no place any more, where nobody is parked.
+    NoSendAlone,
     /// A run that is suspended keeps its place.
     WaitingKeepsPlace,
     /// A message whose turn is over is dropped, and the turn's place left.
@@ -52,12 +54,13 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::FreeAnyTurn,
         Self::FreeWithoutHanding,
         Self::HandTwice,
         Self::LookBeforePut,
         Self::NoSendTwice,
+        Self::NoSendAlone,
         Self::WaitingKeepsPlace,
         Self::StaleMessageLeavesPlace,
         Self::StaleEventLeavesPlace,
@@ -86,6 +89,7 @@ impl Flow {
             Mutant::WaitingKeepsPlace => Self { suspensions: 1, ..plain },
             Mutant::StaleEventLeavesPlace => Self { attempts: 2, cancels: 1, ..plain },
             Mutant::ExpiredKeeps | Mutant::TakeExpired | Mutant::UnparkOnHand => Self { ends: 1, ..plain },
+            Mutant::NoSendAlone => Self { stalls: 1, ..plain },
             Mutant::ParkWithoutMove => Self { twins: 1, sweeps: 1, ..plain },
             Mutant::ChangeOnce
             | Mutant::ChangeWithoutEvent

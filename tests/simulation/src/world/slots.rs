@@ -21,7 +21,7 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) fn of(random: &mut Rng) -> Self {
         let limit = random.u32(1..=3);
-        let period_ms = random.u64(1..=60) * 1_000;
+        let period_ms = random.u64(30..=600) * 1_000;
         let rate = Rate { limit, period_ms, burst: random.u32(1..=limit) };
         Self { rate, counters: BTreeMap::new(), due: BTreeMap::new(), started: BTreeMap::new() }
     }
