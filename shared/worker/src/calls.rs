@@ -119,7 +119,7 @@ impl Calls {
             }
         }
         let by_place = || self.made_here(wording).filter(|_| beside == Beside::Nothing && alone);
-        let before = self.made_before(wording).or_else(by_place);
+        let before = self.made_the_same_here(wording).or_else(by_place).or_else(|| self.made_before(wording));
         if before.is_none() && self.bound().next().is_some() {
             return None;
         }
@@ -152,13 +152,15 @@ impl Calls {
     }
 
     /// The call of the journal that this one is, of those that were not made again yet: known by what it says and what it is
-    /// given, or by its key. How far the task had got tells two apart that say the same, of which it may have let one drop.
+    /// given, and by how far the task had got, which tells two apart that say the same, of which it may have let one drop.
+    fn made_the_same_here(&self, wording: &Wording) -> Option<u32> {
+        self.unmade(wording, |_, call| call.gave_the_same(wording) && self.is_as_far(call))
+    }
+
+    /// The same, of one whose place nothing tells: known by what it says and what it is given wherever it stands, or by its key.
     fn made_before(&self, wording: &Wording) -> Option<u32> {
         let same_key = |call: &Call| call.key.is_some() && call.key == wording.key;
-        self.unmade(wording, |_, call| call.gave_the_same(wording) && self.is_as_far(call))
-            .or_else(|| {
-                self.unmade(wording, |number, call| call.gave_the_same(wording) && self.awaited.contains(&number))
-            })
+        self.unmade(wording, |number, call| call.gave_the_same(wording) && self.awaited.contains(&number))
             .or_else(|| self.unmade(wording, |_, call| same_key(call) && self.is_as_far(call)))
             .or_else(|| self.unmade(wording, |number, call| same_key(call) && self.awaited.contains(&number)))
             .or_else(|| self.unmade(wording, |_, call| call.is_unmarked() && self.is_as_far(call)))
@@ -377,6 +379,23 @@ mod tests {
         next(&mut read, "child").expect("known");
         read.give(1);
         assert_eq!(next(&mut read, "wait").map(|(number, _)| number), Some(3));
+    }
+
+    #[test]
+    fn a_call_made_alone_is_that_of_its_place_before_one_that_says_the_same_elsewhere() {
+        let wait = |span: &str| Wording::new("wait").with(span);
+        let mut calls = Calls::default();
+        // The process was slow, and its six seconds were five by then.
+        calls.make(&wait("5 s"), Beside::Nothing).expect("a new one");
+        calls.give(1);
+        calls.pending.clear();
+        calls.make(&wait("6 s"), Beside::Nothing).expect("a new one");
+        let mut read = resumed(&calls, &[2]);
+        for number in [1, 2] {
+            assert_eq!(read.make(&wait("6 s"), Beside::Nothing).map(|(number, _)| number), Some(number));
+            read.give(number);
+            read.pending.clear();
+        }
     }
 
     fn child(payload: &str, key: Option<&str>) -> Wording {

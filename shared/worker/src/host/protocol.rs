@@ -52,6 +52,8 @@ pub(crate) enum FromChild {
         fetches: Vec<String>,
         #[serde(default)]
         unmade: Vec<String>,
+        #[serde(default)]
+        held: Vec<String>,
     },
     /// It was asked to look: so many answers and calls are on their way to or from it.
     Looked { look: u64, open: u64 },

@@ -131,15 +131,16 @@ impl Session<'_> {
                         None => return returned(result, &verbs),
                     },
                     Some(FromChild::Wait { id, what }) => under_way.push(verbs.wait(id, what).boxed()),
-                    Some(FromChild::Stalled { calls, fetches, unmade }) => {
-                        // What was fetched before and is not now keeps back every answer that came after it.
-                        let parked = !calls.is_empty() || !fetches.is_empty() || !unmade.is_empty();
+                    Some(FromChild::Stalled { calls, fetches, unmade, held }) => {
+                        // What was fetched before and is not now keeps back every answer that came after it, as does an answer
+                        // that came before and does not now.
+                        let parked = !calls.is_empty() || [&fetches, &unmade, &held].iter().any(|what| !what.is_empty());
                         let is_stuck = parked || inv.holds_back();
                         if !is_stuck {
                             self.traces.stands();
                         }
                         stuck = is_stuck
-                            .then(|| (Instant::now() + STUCK, verbs.answers(), other_fetches(&fetches, &unmade)));
+                            .then(|| (Instant::now() + STUCK, verbs.answers(), other_fetches(&fetches, &unmade, &held)));
                     }
                     Some(FromChild::Looked { look, open }) => self.traces.looked(look, open),
                     Some(FromChild::Effect { what, fetching }) => self.traces.effect(what, fetching),
@@ -291,15 +292,18 @@ fn died(event: &str, error: Described) -> TaskError {
     TaskError { stack, ..crashed(&format!("{what}: {}", error.message)) }
 }
 
-/// What is wrong with a task that makes other fetches than before.
-fn other_fetches(fetches: &[String], unmade: &[String]) -> Option<String> {
+/// What is wrong with a task that makes other fetches than before, or waits for other answers.
+fn other_fetches(fetches: &[String], unmade: &[String], held: &[String]) -> Option<String> {
     let listed = |all: &[String]| if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-    (!fetches.is_empty() || !unmade.is_empty()).then(|| {
-        format!(
-            "the task was resumed and made other calls than before: now {}; before {}. Between two waits a task must make \
-             the same calls",
-            listed(fetches),
-            listed(unmade),
-        )
+    let same = "Between two waits a task must make the same calls";
+    if !fetches.is_empty() || !unmade.is_empty() {
+        let (now, before) = (listed(fetches), listed(unmade));
+        return Some(format!(
+            "the task was resumed and made other calls than before: now {now}; before {before}. {same}"
+        ));
+    }
+    (!held.is_empty()).then(|| {
+        let held = listed(held);
+        format!("the task was resumed, and the answers of {held} wait for others that came before them and do not come now. {same}")
     })
 }

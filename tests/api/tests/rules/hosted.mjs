@@ -185,14 +185,14 @@ const tasks = {
     await triggerAndWait("echo", 2);
     return run.exchanges;
   },
-  // What was fetched before is not asked for again: every answer that came after it is kept back.
-  "records-once": async () => {
+  // What was fetched before is not asked for again, or its answer waits for another: every answer that came after it is kept back.
+  "records-once": async ({ name }) => {
     if (run.exchanges.length === 0) {
       say({ type: "fetching", id: 1, what: "GET https://x.example" });
       say({ type: "recorded", id: 1, record: { what: "GET https://x.example", status: 200 } });
       return triggerAndWait("slow", 50);
     }
-    say({ type: "stalled", calls: [], fetches: [], unmade: ["GET https://x.example"], waits: [] });
+    say({ type: "stalled", calls: [], fetches: [], unmade: [], [name]: ["GET https://x.example"], waits: [] });
     return new Promise(() => {});
   },
   // The run comes to its wait while the fetch is under way.

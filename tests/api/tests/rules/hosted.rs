@@ -385,8 +385,13 @@ async fn i9_a_run_is_not_suspended_while_a_recorded_fetch_is_under_way() {
 async fn a_hosted_run_that_does_not_fetch_again_what_was_recorded_fails_in_words() {
     let Some(place) = Place::own_stack() else { return };
     let Some(hosted) = hosted(place, "mixed", 2, |options| options).await else { return };
-    let failed = hosted.ended("records-once", json!({}), "FAILED").await;
-    let message = failed["error"]["message"].as_str().unwrap();
-    assert!(message.contains("made other calls than before: now none; before GET https://x.example"), "{message}");
-    assert_eq!(failed["attemptCount"], 1);
+    for (name, told) in [
+        ("unmade", "made other calls than before: now none; before GET https://x.example"),
+        ("held", "the answers of GET https://x.example wait for others that came before them"),
+    ] {
+        let failed = hosted.ended("records-once", json!({ "name": name }), "FAILED").await;
+        let message = failed["error"]["message"].as_str().unwrap();
+        assert!(message.contains(told), "{message}");
+        assert_eq!(failed["attemptCount"], 1);
+    }
 }
